@@ -1,0 +1,213 @@
+"""The settings, and the only place that reads the environment."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from service.errors import SettingsError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SECRETS = (
+    "LUMAAI_API_KEY",
+    "LUMA_API_KEY",
+    "LUMA_AGENTS_API_KEY",
+    "TRACKER_CALLBACK_SECRET",
+    "TRACKER_API_TOKENS",
+)
+
+Listed = Annotated[tuple[str, ...], NoDecode]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads `NAME_FILE` for every secret `NAME`, as Docker hands secrets out."""
+
+    def __init__(self, settings: type[BaseSettings], environment: dict[str, str | None]) -> None:
+        super().__init__(settings)
+        self._environment = environment
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: `__call__` knows the names."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The secrets that have a file."""
+        return {
+            name: _read_secret(name, path)
+            for name in _SECRETS
+            if (path := self._environment.get(f"{name}_FILE".lower()))
+        }
+
+
+class Settings(BaseSettings):
+    """All that can be set; see the README for what each means."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRACKER_", env_file=".env", extra="ignore", populate_by_name=True
+    )
+
+    luma_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("LUMAAI_API_KEY", "LUMA_API_KEY")
+    )
+    luma_agents_api_key: SecretStr | None = Field(None, validation_alias="LUMA_AGENTS_API_KEY")
+    dream_machine_url: str = "https://api.lumalabs.ai/dream-machine/v1"
+    agents_url: str = "https://agents.lumalabs.ai/v1"
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = None
+    callback_secret: SecretList = ()
+    api_tokens: SecretList = ()
+    stale_after: float = Field(30, gt=0, allow_inf_nan=False)
+    upstream_timeout: float = Field(10, gt=0, allow_inf_nan=False)
+    cors_origins: Listed = ()
+
+    @field_validator("cors_origins", "callback_secret", "api_tokens", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in (p.strip() for p in value.split(",")) if part)
+        return value
+
+    @field_validator("luma_api_key", "luma_agents_api_key", "public_url", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("dream_machine_url", "agents_url", "public_url", "cors_origins")
+    @classmethod
+    def _is_web_address(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for url in (value,) if isinstance(value, str) else value or ():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must begin with http:// or https:// and name a host")
+        return value.rstrip("/") if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_sqlite_file(cls, value: str) -> str:
+        if not value:
+            return f"sqlite:///{user_data_path('luma-tracker') / 'tracker.db'}"
+        if not value.startswith("sqlite:///") or value.endswith((":memory:", "///")):
+            raise ValueError("must be sqlite:/// and the path of a file")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before `.env`, and both before the files that they name."""
+        environment: dict[str, str | None] = {}
+        for source in (dotenv_settings, env_settings):
+            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
+                environment.update(source.env_vars)
+        files = SecretFiles(settings_cls, environment)
+        return init_settings, env_settings, dotenv_settings, files
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def secret_path(self) -> Path:
+        """Where a callback secret that we made is kept."""
+        return self.database_path.with_name("callback.secret")
+
+    @property
+    def callback_base(self) -> str:
+        """The address that callback URLs begin with."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach us."""
+        return self.host in _LOOPBACK
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings from the environment and `.env`; `given` goes before both.
+
+    Raises:
+        SettingsError: one line that names the setting.
+    """
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{_variable(first['loc'])}: {reason}.") from error
+    if not settings.on_loopback and not settings.api_tokens:
+        raise SettingsError(
+            f"TRACKER_HOST: {settings.host} can be reached from elsewhere, and there is no "
+            "TRACKER_API_TOKENS; set tokens, or listen on 127.0.0.1."
+        )
+    return settings
+
+
+def callback_secrets(settings: Settings) -> list[str]:
+    """The keys of the callback tokens, newest first; made once and kept where none is set.
+
+    Raises:
+        SettingsError: the file cannot be read or made.
+    """
+    if settings.callback_secret:
+        return [secret.get_secret_value() for secret in settings.callback_secret]
+    path = settings.secret_path
+    try:
+        _create_secret(path)
+        kept = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path}: {error.strerror}.") from error
+    if not kept:
+        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path} is empty; delete it, or set it.")
+    return [kept]
+
+
+def _create_secret(path: Path) -> None:
+    """Of several processes that start at once, one makes it; it appears whole or not at all."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{name}_FILE: {path}: {error.strerror}.") from error
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The environment variable behind a field."""
+    name = str(location[0]) if location else "settings"
+    return name if name.isupper() else f"TRACKER_{name.upper()}"

@@ -1,0 +1,133 @@
+"""What a generation is, what Luma says of one, and how far a state has come."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+UNTOLD = "unknown"
+"""The state of a generation that we heard of without hearing its state."""
+
+_RANKS = {UNTOLD: 0, "queued": 1, "dreaming": 2, "processing": 2, "completed": 3, "failed": 3}
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Source(StrEnum):
+    """By which way Luma told us."""
+
+    SUBMIT = "submit"
+    CALLBACK = "callback"
+    FETCH = "fetch"
+    RECONCILE = "reconcile"
+    BACKFILL = "backfill"
+
+
+class Outcome(StrEnum):
+    """What an observation did to the row."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What Luma said about one generation, once. None and empty mean: it did not say."""
+
+    id: str
+    upstream: str
+    source: Source
+    state: str | None = None
+    generation_type: str | None = None
+    operation: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    created_at: datetime | None = None
+    failure_reason: str | None = None
+    failure_code: str | None = None
+    assets: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[Mapping[str, str], ...] = ()
+    assets_expire_at: datetime | None = None
+    request: Mapping[str, Any] | None = None
+    gone: bool = False
+    asked_at_rev: int | None = None
+    """For an answer to a question of ours: the row's rev when we asked (0: no row)."""
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether Luma itself answered us; a callback could come from anyone with the URL."""
+        return self.source is not Source.CALLBACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """All that we know of one generation: the row, and what every surface shows of it."""
+
+    id: str
+    upstream: str
+    state: str
+    generation_type: str | None
+    operation: str | None
+    model: str | None
+    prompt: str | None
+    created_at: datetime | None
+    failure_reason: str | None
+    failure_code: str | None
+    assets: Mapping[str, str]
+    outputs: tuple[Mapping[str, str], ...]
+    assets_expire_at: datetime | None
+    request: Mapping[str, Any] | None
+    parent_id: str | None = None
+    rev: int
+    source: Source
+    verified: bool
+    gone_at: datetime | None = None
+    first_seen_at: datetime
+    updated_at: datetime
+    heard_at: datetime
+    """When Luma last told us anything of it; moves without a new `rev`."""
+    finished_at: datetime | None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is final."""
+        return is_terminal(self.state)
+
+
+def is_usable_id(value: object) -> bool:
+    """Whether a value could be the id of a generation: 1-128 of `A-Z a-z 0-9 . _ : -`."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def rank(state: str) -> int:
+    """How far a state has come, 0 to 3; states that we do not know rank with `dreaming`."""
+    return _RANKS.get(state, _RANKS["dreaming"])
+
+
+def is_known(state: str) -> bool:
+    """Whether Luma documents this state."""
+    return state in _RANKS
+
+
+def is_terminal(state: str) -> bool:
+    """Whether a state is final."""
+    return rank(state) == _RANKS["completed"]
+
+
+def is_stale(generation: Generation, now: datetime, stale_after: timedelta) -> bool:
+    """Whether an open generation has been quiet for too long to be believed unasked.
+
+    A completed one that shows no asset yet counts as open: Luma may add the URL later.
+    """
+    if generation.gone_at or generation.state == "failed":
+        return False
+    settled = generation.terminal and generation.assets
+    return not settled and now - generation.heard_at > stale_after
+
+
+def has_dead_assets(generation: Generation, now: datetime) -> bool:
+    """Whether its presigned URLs have run out, so that only a new fetch gives usable ones."""
+    return generation.assets_expire_at is not None and generation.assets_expire_at <= now

@@ -1,0 +1,87 @@
+"""The Agents API: how its generation object is read.
+
+It has no callbacks and echoes no request. Its asset URLs are presigned for an hour and minted
+anew at every read, so an observation says until when they can be used.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from service.generation import Observation, Source
+from service.luma.reading import instant, mapping, text, usable_id
+
+NAME = "agents"
+_LIFETIME = timedelta(hours=1)
+_MARGIN = 0.9  # a URL that we hand out should live long enough to be used
+
+
+def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
+    """What one generation body, received at `at`, says.
+
+    Raises:
+        Unreadable: it has no usable id.
+    """
+    outputs = _outputs(body.get("output"))
+    operation = text(body.get("type"))
+    return Observation(
+        id=usable_id(body),
+        upstream=NAME,
+        source=source,
+        state=text(body.get("state")),
+        generation_type=_kind(operation),
+        operation=operation,
+        model=text(body.get("model")),
+        prompt=text(body.get("prompt")),
+        created_at=instant(body.get("created_at")),
+        failure_reason=text(body.get("failure_reason")),
+        failure_code=text(body.get("failure_code")),
+        assets=_assets(outputs),
+        outputs=outputs,
+        assets_expire_at=_expiry(outputs, at),
+        request=mapping(body.get("request")) or None,
+    )
+
+
+def _kind(operation: str | None) -> str | None:
+    """`video_edit` makes a video; all the others but `video…` make images."""
+    if operation is None:
+        return None
+    return "video" if operation.startswith("video") else "image"
+
+
+def _outputs(value: object) -> tuple[Mapping[str, str], ...]:
+    items = value if isinstance(value, list) else []
+    return tuple(
+        {k: str(v) for k, v in item.items() if v is not None and not isinstance(v, dict | list)}
+        for item in items
+        if isinstance(item, dict) and text(item.get("url"))
+    )
+
+
+def _assets(outputs: tuple[Mapping[str, str], ...]) -> dict[str, str]:
+    """The first output of each type, under the name that Dream Machine gives it."""
+    assets: dict[str, str] = {}
+    for output in outputs:
+        assets.setdefault(output.get("type", "image"), output["url"])
+    return assets
+
+
+def _expiry(outputs: tuple[Mapping[str, str], ...], at: datetime) -> datetime | None:
+    """When the first of the presigned URLs should be replaced; None without any URL."""
+    return min((_url_expiry(output["url"], at) for output in outputs), default=None)
+
+
+def _url_expiry(url: str, at: datetime) -> datetime:
+    """By the URL's own signature; counted from `at` where it has none or our clocks disagree."""
+    query = parse_qs(urlsplit(url).query)
+    lifetime = _LIFETIME
+    try:
+        lifetime = timedelta(seconds=float(query["X-Amz-Expires"][0]))
+        signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except (KeyError, ValueError, OverflowError):
+        signed = at
+    if signed + lifetime <= at:  # it was minted for us just now, so it cannot be dead yet
+        signed = at
+    return signed + lifetime * _MARGIN

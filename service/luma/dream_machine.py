@@ -1,0 +1,40 @@
+"""Dream Machine v1: how its generation object is read.
+
+Bodies of several ages are about: older ones say `type` for `generation_type` and `version` for
+`model`, `assets` is null before completion (but may hold a partial render), and `request`
+names the operation, which `generation_type` (only ever video or image) does not.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from service.generation import Observation, Source
+from service.luma.reading import instant, mapping, text, usable_id
+
+NAME = "dream_machine"
+
+
+def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:  # noqa: ARG001
+    """What one generation body, received at `at`, says.
+
+    Raises:
+        Unreadable: it has no usable id.
+    """
+    request = mapping(body.get("request"))
+    generation_type = text(body.get("generation_type")) or text(body.get("type"))
+    operation = text(request.get("generation_type")) or text(request.get("type"))
+    return Observation(
+        id=usable_id(body),
+        upstream=NAME,
+        source=source,
+        state=text(body.get("state")),
+        generation_type=generation_type,
+        operation=operation or generation_type,
+        model=text(body.get("model")) or text(body.get("version")) or text(request.get("model")),
+        prompt=text(request.get("prompt")),
+        created_at=instant(body.get("created_at")),
+        failure_reason=text(body.get("failure_reason")),
+        assets={k: v for k, v in mapping(body.get("assets")).items() if text(v)},
+        request=request or None,
+    )

@@ -1,0 +1,190 @@
+"""How what Luma tells us about a generation becomes one row; pure.
+
+Luma's objects carry no version and no time of change, and callbacks repeat and overtake each
+other. So observations are ordered by the rank of their state, never by a clock:
+
+    unknown(0) ── queued(1) ── dreaming, processing, anything new(2) ── completed, failed(3)
+                                                                          └ absorbs
+
+A higher rank wins, a lower one can only fill gaps, an equal one fills gaps and brings newer
+assets. One exception: what a callback said is only a claim until an authenticated answer
+confirms it, and such an answer overrules it if it was asked for after the claim had come in.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from service.generation import (
+    UNTOLD,
+    Generation,
+    Observation,
+    Outcome,
+    is_known,
+    is_terminal,
+    rank,
+)
+
+
+def merge(
+    current: Generation | None, seen: Observation, at: datetime
+) -> tuple[Generation, Outcome]:
+    """Fold one observation into what is known; pure.
+
+    Args:
+        current: the row, or None when the id is new.
+        seen: what Luma said.
+        at: when it reached us.
+
+    Returns:
+        The row as it should be, and what the observation did. `rev` has risen by exactly one
+        if anything that users see has really changed, and `heard_at` is `at` in any case.
+    """
+    if current is None:
+        return _first(seen, at), Outcome.APPLIED
+    after, up_to_date = _fold(current, seen, at)
+    after = replace(after, heard_at=max(at, current.heard_at))
+    if _essence(after) == _essence(current):
+        return after, Outcome.UNCHANGED if up_to_date else Outcome.STALE
+    return _changed(current, after, seen, at), Outcome.APPLIED
+
+
+def _first(seen: Observation, at: datetime) -> Generation:
+    state = seen.state or UNTOLD
+    return Generation(
+        id=seen.id,
+        upstream=seen.upstream,
+        state=state,
+        generation_type=seen.generation_type,
+        operation=seen.operation,
+        model=seen.model,
+        prompt=seen.prompt,
+        created_at=seen.created_at,
+        failure_reason=seen.failure_reason,
+        failure_code=seen.failure_code,
+        assets=dict(seen.assets),
+        outputs=seen.outputs,
+        assets_expire_at=seen.assets_expire_at,
+        request=seen.request,
+        rev=1,
+        source=seen.source,
+        verified=seen.authenticated,
+        first_seen_at=at,
+        updated_at=at,
+        heard_at=at,
+        finished_at=at if is_terminal(state) else None,
+    )
+
+
+def _changed(
+    current: Generation, after: Generation, seen: Observation, at: datetime
+) -> Generation:
+    finished_at = (current.finished_at or at) if after.terminal else None
+    return replace(
+        after, rev=current.rev + 1, source=seen.source, updated_at=at, finished_at=finished_at
+    )
+
+
+def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Generation, bool]:
+    """The row after `seen`, and whether `seen` had come as far as the row."""
+    if seen.upstream != current.upstream:
+        return current, False
+    if seen.gone:
+        return replace(current, gone_at=current.gone_at or at), True
+    if current.verified and current.terminal and not seen.authenticated:
+        return current, seen.state == current.state
+    if _overrules(current, seen) or _precedence(seen.state) > _precedence(current.state):
+        return _taken_over(current, seen), True
+    if seen.state in (None, current.state):
+        return _filled(current, seen), True
+    return _static_filled(current, seen), False
+
+
+def _precedence(state: str | None) -> tuple[int, bool, str]:
+    """Orders states so that equals of rank end alike in whatever order they come.
+
+    A state that we do not know is more special than `dreaming`, so it is shown. The two
+    terminal states are equals: the first stands until Luma itself is asked.
+    """
+    if state is None:
+        return (-1, False, "")
+    known = is_known(state)
+    return (rank(state), not known, "" if known else state)
+
+
+def _overrules(current: Generation, seen: Observation) -> bool:
+    """Whether an answer to a question of ours corrects a terminal claim made by callback.
+
+    Only if we asked after the claim: an older answer knows less, not more.
+    """
+    return (
+        seen.authenticated
+        and seen.state is not None
+        and not current.verified
+        and current.terminal
+        and seen.state != current.state
+        and seen.asked_at_rev == current.rev
+    )
+
+
+def _taken_over(current: Generation, seen: Observation) -> Generation:
+    """State and all that belongs to it from `seen`; the rest from wherever it is known."""
+    return replace(
+        _static_filled(current, seen, seen_first=True),
+        state=seen.state or current.state,
+        failure_reason=seen.failure_reason,
+        failure_code=seen.failure_code,
+        assets=dict(seen.assets),
+        outputs=seen.outputs,
+        assets_expire_at=seen.assets_expire_at,
+        verified=seen.authenticated,
+        gone_at=None if seen.authenticated else current.gone_at,
+    )
+
+
+def _filled(current: Generation, seen: Observation) -> Generation:
+    """The same state told again: gaps filled, newer assets taken, a claim confirmed."""
+    if seen.authenticated and not current.verified and seen.state is not None:
+        return _taken_over(current, seen)
+    assets = {**current.assets, **seen.assets}
+    return replace(
+        _static_filled(current, seen),
+        failure_reason=current.failure_reason or seen.failure_reason,
+        failure_code=current.failure_code or seen.failure_code,
+        assets=assets,
+        outputs=seen.outputs or current.outputs,
+        assets_expire_at=seen.assets_expire_at or current.assets_expire_at,
+        verified=current.verified and (seen.authenticated or assets == current.assets),
+        gone_at=None if seen.authenticated else current.gone_at,
+    )
+
+
+def _static_filled(
+    current: Generation, seen: Observation, *, seen_first: bool = False
+) -> Generation:
+    """What does not change in a generation's life, from the first of the two that knows it."""
+    a, b = (seen, current) if seen_first else (current, seen)
+    return replace(
+        current,
+        generation_type=a.generation_type or b.generation_type,
+        operation=a.operation or b.operation,
+        model=a.model or b.model,
+        prompt=a.prompt or b.prompt,
+        created_at=a.created_at or b.created_at,
+        request=a.request or b.request,
+    )
+
+
+def _essence(generation: Generation) -> Generation:
+    """The row without what may move under the same `rev`.
+
+    A presigned URL is minted anew at every read; the asset behind it is the same one.
+    """
+    if generation.assets_expire_at is None:
+        return replace(generation, heard_at=generation.first_seen_at)
+    return replace(
+        generation,
+        heard_at=generation.first_seen_at,
+        assets=dict.fromkeys(generation.assets, ""),
+        outputs=tuple({**output, "url": ""} for output in generation.outputs),
+        assets_expire_at=None,
+    )

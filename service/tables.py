@@ -1,0 +1,85 @@
+"""The tables: what is kept, and for what.
+
+    deliveries   the inbox: every authenticated callback, byte for byte
+    generations  our row for each generation, as `service.generation.Generation`
+    events       the history: one row for every change of a generation
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer
+from sqlmodel import Field, SQLModel
+
+
+class GenerationRow(SQLModel, table=True):
+    """What we know of one generation."""
+
+    __tablename__ = "generations"
+    __table_args__ = (
+        Index("ix_generations_newest", "ordered_at", "id"),
+        Index("ix_generations_changed", "updated_at", "id"),
+        Index("ix_generations_by_state", "state", "ordered_at", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=128)
+    upstream: str
+    state: str
+    generation_type: str | None
+    operation: str | None
+    model: str | None
+    prompt: str | None
+    created_at: datetime | None
+    ordered_at: datetime  # created_at, or first_seen_at while Luma has not told it
+    failure_reason: str | None
+    failure_code: str | None
+    assets: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    outputs: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
+    assets_expire_at: datetime | None
+    request: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
+    parent_id: str | None
+    rev: int
+    source: str
+    verified: bool
+    gone_at: datetime | None
+    first_seen_at: datetime
+    updated_at: datetime
+    heard_at: datetime
+    finished_at: datetime | None
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One callback as it came; the same bytes again count as a duplicate of it."""
+
+    __tablename__ = "deliveries"
+
+    id: str = Field(primary_key=True, max_length=36)
+    digest: str = Field(unique=True, max_length=64)  # SHA-256 of the body, hexadecimal
+    body: bytes
+    received_at: datetime
+    generation_id: str | None = Field(index=True, max_length=128)
+    outcome: str
+    error: str | None
+    duplicates: int
+    handled_at: datetime | None  # null: kept, still to be folded
+
+
+class EventRow(SQLModel, table=True):
+    """One change of one generation."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_of_generation", "generation_id", "seq"),
+        {"sqlite_autoincrement": True},  # a seq is never given twice, even after retention
+    )
+
+    seq: int | None = Field(
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+    generation_id: str = Field(max_length=128)
+    from_state: str | None
+    to_state: str
+    rev: int
+    source: str
+    at: datetime
+    delivery_id: str | None = Field(max_length=36)

@@ -1,0 +1,190 @@
+"""The REST API under /v1."""
+
+import re
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from service import listing
+from service.schemas import EventsOut, GenerationOut, PageOut, body_of, etag_of
+from service.tracker import Answer, Served
+from service.web.deps import TheTracker
+from service.web.problems import responses
+
+LONGEST_WAIT = 60
+
+router = APIRouter(prefix="/v1", tags=["generations"])
+
+_CACHE_STATUS = {Served.HIT: "hit", Served.MISS: "fwd=miss", Served.STALE: "fwd=stale"}
+_READ_PROBLEMS = responses(
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GetParameters(_Strict):
+    """How to look a generation up."""
+
+    wait: float | None = Field(
+        None,
+        ge=0,
+        le=LONGEST_WAIT,
+        allow_inf_nan=False,
+        description="Seconds to wait for a terminal state.",
+    )
+    fresh: bool = Field(False, description="Ask Luma first.")
+
+
+class ListParameters(_Strict):
+    """Which generations to list."""
+
+    id: list[str] = Field([], description="Repeatable, as the filters below.")
+    state: list[str] = []
+    upstream: list[str] = []
+    generation_type: list[str] = []
+    operation: list[str] = []
+    model: list[str] = []
+    q: str | None = Field(None, max_length=500, description="Words of prompt, id or failure.")
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    gone: bool = Field(False, description="Include those that Luma no longer knows.")
+    sort: listing.Sort = listing.Sort.CREATED_DOWN
+    limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
+    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
+
+    def query(self) -> listing.Query:
+        """The same, as the tracker takes it."""
+        return listing.Query(
+            id=tuple(self.id),
+            state=tuple(self.state),
+            upstream=tuple(self.upstream),
+            generation_type=tuple(self.generation_type),
+            operation=tuple(self.operation),
+            model=tuple(self.model),
+            q=self.q,
+            created_after=_aware(self.created_after),
+            created_before=_aware(self.created_before),
+            gone=self.gone,
+            sort=self.sort,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class EventParameters(_Strict):
+    """Which part of the history."""
+
+    limit: int = Field(100, ge=1, le=listing.MAX_LIMIT)
+    cursor: int = Field(0, ge=0, le=2**63 - 1, description="`next_cursor` of the page before.")
+
+
+@router.get(
+    "/generations/{generation_id}",
+    summary="Look a generation up",
+    operation_id="getGeneration",
+    response_model=GenerationOut,
+    responses={**_READ_PROBLEMS, 304: {"description": "You have this already."}},
+)
+async def get_generation(
+    generation_id: str,
+    parameters: Annotated[GetParameters, Query()],
+    tracker: TheTracker,
+    if_none_match: Annotated[str | None, Header()] = None,
+    cache_control: Annotated[str | None, Header()] = None,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Response:
+    """From the store; Luma is asked once if the generation is unknown, or on `fresh`.
+
+    `Age` says how many seconds ago Luma last told us, `Cache-Status` where the answer is from.
+    """
+    fresh = parameters.fresh or "no-cache" in (cache_control or "").lower()
+    preferred = _preferred_wait(prefer) if parameters.wait is None else None
+    seconds = parameters.wait or preferred or 0
+    if seconds:
+        answer = await tracker.wait(generation_id, seconds, fresh=fresh)
+    else:
+        answer = await tracker.lookup(generation_id, fresh=fresh)
+    response = _shown(answer, if_none_match)
+    if preferred is not None:
+        response.headers["Preference-Applied"] = f"wait={preferred}"
+    return response
+
+
+@router.get(
+    "/generations",
+    summary="List generations",
+    operation_id="listGenerations",
+    response_model=PageOut,
+    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_generations(
+    parameters: Annotated[ListParameters, Query()], request: Request, tracker: TheTracker
+) -> Response:
+    """What is stored, newest first; costs no request to Luma."""
+    page = PageOut.of(await tracker.page(parameters.query()))
+    headers = {"Cache-Control": "no-cache"}
+    if page.next_cursor:
+        url = request.url.include_query_params(cursor=page.next_cursor)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return _json(page.model_dump_json().encode(), headers)
+
+
+@router.get(
+    "/generations/{generation_id}/events",
+    summary="The history of a generation",
+    operation_id="listGenerationEvents",
+    response_model=EventsOut,
+    responses=responses(
+        HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def list_events(
+    generation_id: str, parameters: Annotated[EventParameters, Query()], tracker: TheTracker
+) -> EventsOut:
+    """Every change, oldest first."""
+    limit = parameters.limit
+    events = await tracker.events(generation_id, after=parameters.cursor, limit=limit + 1)
+    return EventsOut.of(events, limit)
+
+
+def _shown(answer: Answer, if_none_match: str | None) -> Response:
+    body = body_of(answer.generation)
+    headers = {
+        "ETag": etag_of(body),
+        "Age": str(max(0, int(answer.age.total_seconds()))),
+        "Cache-Status": f"luma-tracker; {_CACHE_STATUS[answer.served]}",
+        "Cache-Control": "no-cache",
+    }
+    if if_none_match and _matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return _json(body, headers)
+
+
+def _json(body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Weak comparison, as RFC 9110 wants it for If-None-Match."""
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in tags or etag in tags
+
+
+def _preferred_wait(prefer: str | None) -> int | None:
+    found = _PREFER_WAIT.search(prefer or "")
+    return min(int(found[1]), LONGEST_WAIT) if found else None
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at

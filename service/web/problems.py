@@ -1,0 +1,127 @@
+"""Every error as RFC 9457 `application/problem+json`, and which error means which HTTP status."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from service import errors
+
+_STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.UpstreamRefused: HTTPStatus.BAD_GATEWAY,
+    errors.UpstreamNonsense: HTTPStatus.BAD_GATEWAY,
+    errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, for programs and people."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:luma-tracker:not-found",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "3fa85f64 is unknown to dream_machine.",
+                    "hint": "Check the id.",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="A name for this kind of problem that does not change.")
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong this time.")
+    hint: str | None = Field(None, description="What to do about it.")
+    errors: list[dict[str, Any]] | None = Field(None, description="What was wrong, field by field.")
+
+
+def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """For a route's OpenAPI: the problems that it can answer with."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": status.phrase, "content": content} for status in statuses}
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    fields: list[dict[str, Any]] | None = None,
+) -> Response:
+    """An error answer."""
+    title = HTTPStatus(status).phrase
+    body = Problem(
+        type=f"urn:luma-tracker:{kind or title.lower().replace(' ', '-')}",
+        title=title,
+        status=status,
+        detail=detail,
+        hint=hint or None,
+        errors=fields,
+    )
+    return JSONResponse(
+        body.model_dump(exclude_none=True),
+        status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+def of_error(error: errors.TrackerError) -> Response:
+    """The answer to an error of ours."""
+    status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, errors.UpstreamUnavailable | errors.StoreUnavailable):
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    fields = None
+    if isinstance(error, errors.InvalidInput):
+        fields = [{"loc": [error.field], "msg": str(error)}]
+    return problem(
+        status,
+        str(error),
+        kind=_kebab(type(error).__name__),
+        hint=error.hint,
+        headers=headers,
+        fields=fields,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of this app a problem, those of the framework included."""
+
+    @app.exception_handler(errors.TrackerError)
+    async def _ours(_request: Request, error: errors.TrackerError) -> Response:
+        return of_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        fields = [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]
+        told = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
+        return problem(422, told, kind="invalid-input", fields=fields)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        detail = f"{request.method} {request.url.path}: {error.detail}."
+        return problem(error.status_code, detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_request: Request, error: Exception) -> Response:
+        return problem(500, f"Something failed that should not: {type(error).__name__}.")
+
+
+def _kebab(name: str) -> str:
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
