@@ -33,7 +33,7 @@ async def open_tracker(
         await _migrate(database)
         tracker = Tracker(
             database,
-            _upstreams(settings, client, clock),
+            make_upstreams(settings, client, clock),
             stale_after=timedelta(seconds=settings.stale_after),
             clock=clock,
         )
@@ -62,9 +62,10 @@ async def _migrate(database: Database) -> None:
         _log.info("database: migrated from %s to %s", migrated.before, migrated.after)
 
 
-def _upstreams(
+def make_upstreams(
     settings: Settings, client: LumaClient, clock: Callable[[], datetime]
 ) -> list[Upstream]:
+    """The upstreams that we have a key for."""
     upstreams = []
     if key := settings.luma_api_key:
         url = settings.dream_machine_url

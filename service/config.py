@@ -41,8 +41,8 @@ class SecretFiles(PydanticBaseSettingsSource):
         self._environment = environment
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Not used: `__call__` knows the names."""
-        return None, field_name, False
+        """The library's way, field by field; a field may have several names, so `__call__`."""
+        raise NotImplementedError(field_name, field)
 
     def __call__(self) -> dict[str, Any]:
         """The secrets that have a file."""
@@ -136,7 +136,13 @@ class Settings(BaseSettings):
     @property
     def callback_base(self) -> str:
         """The address that callback URLs begin with."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or self.own_url
+
+    @property
+    def own_url(self) -> str:
+        """The address that we listen on."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def on_loopback(self) -> bool:

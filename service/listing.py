@@ -5,9 +5,8 @@ skip nor repeat rows while new ones come in, and the hundredth page costs what t
 """
 
 import base64
-import binascii
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
@@ -103,7 +102,10 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
 def _has_word(word: str) -> ColumnElement[bool]:
     columns = ("prompt", "id", "failure_reason", "failure_code")
     return or_(
-        *(func.lower(GENERATIONS.c[name]).contains(word.lower(), autoescape=True) for name in columns)
+        *(
+            func.lower(GENERATIONS.c[name]).contains(word.lower(), autoescape=True)
+            for name in columns
+        )
     )
 
 
@@ -116,13 +118,12 @@ def _decode(cursor: str, sort: Sort) -> tuple[datetime, str]:
     try:
         place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         order, at, generation_id = place.decode().split("|", 2)
-        parsed = datetime.fromisoformat(at)
-        if order != sort or parsed.tzinfo is None:
-            raise ValueError(order)
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput(
-            "cursor",
-            "The cursor is not one that this list gave.",
-            "Pass `next_cursor` as it came, with the same `sort`; or begin without a cursor.",
-        ) from error
-    return parsed, generation_id
+        if Sort(order) is sort:
+            return datetime.fromisoformat(at).astimezone(UTC), generation_id
+    except ValueError:  # binascii's and Unicode's errors among them
+        pass
+    raise InvalidInput(
+        "cursor",
+        "The cursor is not one that this list gave.",
+        "Pass `next_cursor` as it came, with the same `sort`; or begin without a cursor.",
+    )

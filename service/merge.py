@@ -75,9 +75,7 @@ def _first(seen: Observation, at: datetime) -> Generation:
     )
 
 
-def _changed(
-    current: Generation, after: Generation, seen: Observation, at: datetime
-) -> Generation:
+def _changed(current: Generation, after: Generation, seen: Observation, at: datetime) -> Generation:
     finished_at = (current.finished_at or at) if after.terminal else None
     return replace(
         after, rev=current.rev + 1, source=seen.source, updated_at=at, finished_at=finished_at

@@ -1,7 +1,7 @@
 """The one door: everything that Luma tells us comes in here, in the writer's transaction.
 
-    callback ─► record ─► inbox ─┐
-    fetch, submit, list ─────────┴─► observe ─► merge ─► compare-and-set ─► event
+callback ─► record ─► inbox ─┐
+fetch, submit, list ─────────┴─► observe ─► merge ─► compare-and-set ─► event
 """
 
 import logging
@@ -61,9 +61,11 @@ def record(connection: Connection, body: bytes, at: datetime) -> Receipt:
         return Receipt(Outcome.KEPT, unreadable=error)
     except OperationalError:
         raise  # the database's trouble, not the body's: nothing is kept, Luma tries again
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a bug of ours must not lose what Luma said
         _log.exception("delivery %s could not be folded", delivery_id)
-        store.fail_delivery(connection, delivery_id, generation_id, f"{type(error).__name__}: {error}")
+        store.fail_delivery(
+            connection, delivery_id, generation_id, f"{type(error).__name__}: {error}"
+        )
         return Receipt(Outcome.KEPT, generation_id)
     store.settle_delivery(connection, delivery_id, seen.id, outcome, at)
     return Receipt(outcome, seen.id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, insert, select, update
 from uuid_utils import uuid7
 
 from service.generation import Generation, Outcome, Source
@@ -70,9 +70,7 @@ def add_event(
     )
 
 
-def events_of(
-    connection: Connection, generation_id: str, *, after: int, limit: int
-) -> list[Event]:
+def events_of(connection: Connection, generation_id: str, *, after: int, limit: int) -> list[Event]:
     """The history of one generation, oldest first, from behind `after`."""
     rows = connection.execute(
         select(EVENTS)
@@ -92,18 +90,20 @@ def keep_delivery(connection: Connection, body: bytes, at: datetime) -> str:
         .values(duplicates=DELIVERIES.c.duplicates + 1)
         .returning(DELIVERIES.c.id)
     ).scalar()
-    return known or connection.execute(
-        insert(DELIVERIES)
-        .values(
-            id=str(uuid7()),
+    if known is not None:
+        return str(known)
+    delivery_id = str(uuid7())
+    connection.execute(
+        insert(DELIVERIES).values(
+            id=delivery_id,
             digest=digest,
             body=body,
             received_at=at,
             outcome=Outcome.KEPT,
             duplicates=0,
         )
-        .returning(DELIVERIES.c.id)
-    ).scalar_one()
+    )
+    return delivery_id
 
 
 def settle_delivery(
@@ -126,11 +126,6 @@ def fail_delivery(
         .where(DELIVERIES.c.id == delivery_id, DELIVERIES.c.handled_at.is_(None))
         .values(generation_id=generation_id, error=error)
     )
-
-
-def count_generations(connection: Connection) -> int:
-    """How many generations are known; reads the whole index."""
-    return connection.execute(select(func.count()).select_from(GENERATIONS)).scalar_one()
 
 
 def as_generation(row: RowMapping) -> Generation:

@@ -1,8 +1,8 @@
 """The tables: what is kept, and for what.
 
-    deliveries   the inbox: every authenticated callback, byte for byte
-    generations  our row for each generation, as `service.generation.Generation`
-    events       the history: one row for every change of a generation
+deliveries   the inbox: every authenticated callback, byte for byte
+generations  our row for each generation, as `service.generation.Generation`
+events       the history: one row for every change of a generation
 """
 
 from datetime import datetime

@@ -141,9 +141,7 @@ class Tracker:
             raise NotFound(
                 f"No history is stored for {generation_id}.", "Look the generation up first."
             )
-        return await self._database.read(
-            store.events_of, generation_id, after=after, limit=limit
-        )
+        return await self._database.read(store.events_of, generation_id, after=after, limit=limit)
 
     async def require_ready(self) -> None:
         """Whether the database answers and is migrated.
@@ -192,9 +190,7 @@ class Tracker:
             if row is None:
                 self._absences.add(generation_id, absence)
                 raise
-            seen = Observation(
-                id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True
-            )
+            seen = Observation(id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True)
         return await self.observe(replace(seen, asked_at_rev=row.rev if row else 0))
 
     def _answer(self, generation: Generation, served: Served) -> Answer:

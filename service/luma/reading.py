@@ -85,7 +85,9 @@ def _clean_member(key: str, value: Any) -> Any:
 
 def _clean_text(value: str) -> str:
     """Without what UTF-8 (lone surrogates) and PostgreSQL (NUL) cannot carry."""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return (
+        value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
 
 
 def _brief(error: Exception) -> str:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.errors import NotFound, Unreadable, UpstreamError, UpstreamNonsense, UpstreamUnavailable
+from service.errors import (
+    NotFound,
+    Unreadable,
+    UpstreamError,
+    UpstreamNonsense,
+    UpstreamUnavailable,
+)
 from service.generation import Observation, Source
 from service.luma import agents, dream_machine
 from service.luma.client import LumaClient

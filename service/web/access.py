@@ -54,7 +54,9 @@ class Access:
         if not self._digests and _name(f"//{host}") not in self._names:
             return problem(421, f"This is not {host or 'a host without a name'}.")
         if self._is_foreign(headers.get("origin"), host) and self._minds(scope):
-            return problem(403, "Pages of this origin may not do that.", hint="TRACKER_CORS_ORIGINS")
+            return problem(
+                403, "Pages of this origin may not do that.", hint="TRACKER_CORS_ORIGINS"
+            )
         preflight = scope["method"] == "OPTIONS"
         if path in _OPEN or preflight or not self._digests or self._knows(headers):
             return None
@@ -76,7 +78,7 @@ class Access:
         if scheme.lower() != "bearer":
             return False
         digest = _digest(token.strip())
-        return any([hmac.compare_digest(digest, known) for known in self._digests])
+        return any(hmac.compare_digest(digest, known) for known in self._digests)
 
 
 def _digest(token: str) -> bytes:

@@ -61,7 +61,9 @@ class ListParameters(_Strict):
     gone: bool = Field(False, description="Include those that Luma no longer knows.")
     sort: listing.Sort = listing.Sort.CREATED_DOWN
     limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
-    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(
+        None, max_length=1000, description="`next_cursor` of the page before."
+    )
 
     def query(self) -> listing.Query:
         """The same, as the tracker takes it."""

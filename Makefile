@@ -1,0 +1,47 @@
+# Everything that a newcomer needs: `make demo`, `make test`, `make serve`. Each sets up what it
+# needs in .venv, from the versions pinned in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo serve test check format clean
+.DEFAULT_GOAL := help
+
+help: ## Show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY) ## Show the main job: no key, no network; stays up until Ctrl-C
+	@$(BIN)/luma-tracker demo
+
+serve: $(READY) ## Run the service (settings: environment or .env)
+	@$(BIN)/luma-tracker serve
+
+test: $(READY) ## Run the tests, with coverage
+	@echo "testing; this takes a minute or two"
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest -n auto --cov --cov-report= tests
+	@$(BIN)/coverage report
+
+check: $(READY) ## Lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was set up and made
+	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …"; exit 1; }
+	@echo "setting up $(VENV) (once; a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@

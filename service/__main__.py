@@ -1,0 +1,5 @@
+"""`python -m service` is `luma-tracker`."""
+
+from service.cli import main
+
+main()

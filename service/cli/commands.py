@@ -1,0 +1,208 @@
+"""Every command: what it takes, and what it says.
+
+What takes long to import is imported in the command that needs it, so that `--help` is quick.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.exits import FAILED, WAIT_RAN_OUT, refusals
+
+if TYPE_CHECKING:
+    from service.config import Settings
+    from service.tracker import Tracker
+
+DEFAULT_WAIT = 600
+
+app = typer.Typer(
+    name="luma-tracker",
+    help="Keeps the state of every Luma generation, so that nobody has to ask Luma twice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+db = typer.Typer(help="The database's schema. `serve` and `mcp` migrate by themselves.")
+app.add_typer(db, name="db", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the REST API answers it.")]
+
+
+def main() -> None:
+    """The entry of the command `luma-tracker`."""
+    with refusals():
+        app(args=_with_wait(sys.argv[1:]))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Instead of TRACKER_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Instead of TRACKER_PORT; 0: any free.")] = None,
+) -> None:
+    """Run the service: callbacks, REST and MCP on one port."""
+    from service.cli.serving import serve as run
+
+    given = {"host": host, "port": port}
+    run(_settings(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def mcp() -> None:
+    """Serve one MCP client on stdin and stdout, on the same store as the service."""
+    from service.cli.serving import log_to_stderr
+    from service.mcp_server import serve_stdio
+
+    log_to_stderr()
+    _with_tracker(_settings(), serve_stdio)
+
+
+@app.command()
+def demo(
+    exit_: Annotated[bool, typer.Option("--exit", help="End when all is shown.")] = False,
+) -> None:
+    """Show the main job against a stand-in for Luma: no key, no network."""
+    from service.cli.demo import run
+
+    asyncio.run(run(stay=not exit_))
+
+
+@app.command()
+def get(
+    generation_id: Annotated[str, typer.Argument(metavar="ID", help="Luma's id of it.")],
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="[SECONDS]",
+            help=f"Wait for a terminal state, {DEFAULT_WAIT} s unless you say how long.",
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask Luma first.")] = False,
+    json: Json = False,
+) -> None:
+    """Look one generation up. Luma is asked only if it is unknown, or with --fresh.
+
+    Exit code with --wait: 0 completed, 1 failed, 124 the wait ran out.
+    """
+    from service.cli.output import show_generation
+
+    async def look(tracker: "Tracker") -> Any:
+        if wait is not None:
+            return await tracker.wait(generation_id, wait, fresh=fresh)
+        return await tracker.lookup(generation_id, fresh=fresh)
+
+    answer = _with_tracker(_settings(), look)
+    show_generation(answer, as_json=json)
+    if wait is not None and not answer.generation.terminal:
+        raise typer.Exit(WAIT_RAN_OUT)
+    if wait is not None and answer.generation.state == "failed":
+        raise typer.Exit(FAILED)
+
+
+@app.command("list")
+def list_(
+    state: Annotated[list[str] | None, typer.Option(help="Repeatable, as are the others.")] = None,
+    upstream: Annotated[list[str] | None, typer.Option(help="dream_machine or agents.")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="video, image …")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="ray-2, photon-1 …")] = None,
+    q: Annotated[
+        str | None, typer.Option("-q", "--q", help="Words of prompt, id, failure.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    json: Json = False,
+) -> None:
+    """List what is stored, newest first; costs no request to Luma."""
+    from service.cli.output import show_page
+    from service.listing import Query
+
+    query = Query(
+        state=tuple(state or ()),
+        upstream=tuple(upstream or ()),
+        operation=tuple(operation or ()),
+        model=tuple(model or ()),
+        q=q,
+        limit=limit,
+        cursor=cursor,
+    )
+    show_page(_with_tracker(_settings(), lambda tracker: tracker.page(query)), as_json=json)
+
+
+@app.command("callback-url")
+def callback_url() -> None:
+    """Print a URL to give to Luma as `callback_url`; whoever has it can tell us things."""
+    from service.cli.serving import callback_url as made
+
+    settings = _settings()
+    if settings.public_url is None:
+        typer.echo("TRACKER_PUBLIC_URL is not set: Luma itself cannot reach this URL.", err=True)
+    typer.echo(made(settings))
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check settings, database, keys and reachability; 1 if anything is wrong."""
+    from service.cli.doctor import examine
+    from service.cli.output import show_findings
+
+    findings = asyncio.run(examine(_settings()))
+    show_findings(findings, as_json=json)
+    if any(finding.wrong for finding in findings):
+        raise typer.Exit(1)
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database to this version's schema."""
+    from service.cli.schema import upgraded
+
+    typer.echo(upgraded(_settings()))
+
+
+@db.command()
+def current() -> None:
+    """Print the database's revision."""
+    from service.cli.schema import revisions
+
+    typer.echo(revisions(_settings()).current or "none")
+
+
+@db.command()
+def check() -> None:
+    """Whether the database is at this version's schema: 0 yes, 1 no."""
+    from service.cli.schema import revisions
+
+    found = revisions(_settings())
+    typer.echo(f"database: {found.current or 'none'}, this version: {found.head}")
+    if found.current != found.head:
+        typer.echo("Run `luma-tracker db upgrade`.", err=True)
+        raise typer.Exit(1)
+
+
+def _settings(**given: Any) -> "Settings":
+    from service.config import load_settings
+
+    return load_settings(**given)
+
+
+def _with_tracker(settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]]) -> Any:
+    from service.bootstrap import open_tracker
+
+    async def run() -> Any:
+        async with open_tracker(settings) as tracker:
+            return await use(tracker)
+
+    return asyncio.run(run())
+
+
+def _with_wait(arguments: list[str]) -> list[str]:
+    """`--wait` may stand alone, which the library does not know: give it its seconds."""
+    whole = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        whole.append(argument)
+        if argument == "--wait" and not following.replace(".", "", 1).isdigit():
+            whole.append(str(DEFAULT_WAIT))
+    return whole

@@ -1,0 +1,80 @@
+"""What commands print: a picture for a terminal, plain lines for a pipe, JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from service.generation import Generation
+from service.listing import Page
+from service.schemas import GenerationOut, PageOut, body_of
+from service.tracker import Answer
+
+if TYPE_CHECKING:
+    from service.cli.doctor import Finding
+
+_COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
+_COLUMNS = ("id", "state", "operation", "model", "prompt")
+
+console = Console(highlight=False)
+
+
+def show_generation(answer: Answer, *, as_json: bool) -> None:
+    """One generation."""
+    if as_json:
+        typer.echo(body_of(answer.generation))
+        return
+    shown = GenerationOut.of(answer.generation).model_dump(mode="json", exclude={"request"})
+    assets = shown.pop("assets")
+    rows = {**shown, **{f"{name}_url": url for name, url in assets.items()}}
+    rows["heard"] = f"{max(0, answer.age.total_seconds()):.0f} s ago"
+    for name, value in rows.items():
+        if value not in (None, [], ""):
+            _line(name, value if isinstance(value, str) else json.dumps(value))
+
+
+def show_page(page: Page, *, as_json: bool) -> None:
+    """A page of generations."""
+    if as_json:
+        typer.echo(PageOut.of(page).model_dump_json())
+    elif console.is_terminal:
+        console.print(table_of(page.items))
+    else:
+        for generation in page.items:
+            typer.echo("\t".join(_cells(generation)))
+    if page.next_cursor and not as_json:
+        typer.echo(f"More: --cursor {page.next_cursor}", err=True)
+
+
+def table_of(generations: Sequence[Generation]) -> Table:
+    """Generations as a table for a terminal."""
+    table = Table(*_COLUMNS, box=None, header_style="bold")
+    for generation in generations:
+        cells = [escape(cell) for cell in _cells(generation)]
+        colour = _COLOURS.get(generation.state, "cyan")
+        cells[1] = f"[{colour}]{cells[1]}[/]"
+        table.add_row(*cells)
+    return table
+
+
+def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+    """What the doctor found."""
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings]))
+        return
+    for finding in findings:
+        mark = "[red]wrong[/]" if finding.wrong else "[green]good[/] "
+        console.print(f"{mark} {finding.about}: {escape(finding.told)}", soft_wrap=True)
+
+
+def _line(name: str, value: str) -> None:
+    console.print(f"[bold]{name + ':':<15}[/] {escape(value)}", soft_wrap=True)
+
+
+def _cells(generation: Generation) -> list[str]:
+    """One line's worth: what is shown must not break the line."""
+    return [" ".join(str(getattr(generation, name) or "-").split()) for name in _COLUMNS]

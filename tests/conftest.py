@@ -1,0 +1,81 @@
+"""What tests stand on: a stand-in for Luma on a real socket, a real database, a clock to turn."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.bootstrap import open_tracker
+from service.config import Settings
+from service.simulator import Luma, ManualClock, Simulator
+from service.tracker import Tracker
+
+PAYLOADS: dict[str, dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "payloads" / "luma.json").read_text()
+)
+"""Bodies as Luma sends them; the names say which are real, documented or constructed."""
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 5, 30, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def turn(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of whoever runs the tests gets in, and no `.env`."""
+    for name in os.environ:
+        if name.startswith(("TRACKER_", "LUMA")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def luma() -> Iterator[Luma]:
+    """Luma's stand-in; its generations move when the test says `luma.advance(seconds)`."""
+    with Simulator(clock=ManualClock()).running() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path, luma: Luma) -> Settings:
+    """With a key to both upstreams, on a database of the test's own."""
+    return Settings.model_validate(
+        {
+            "luma_api_key": "luma-key",
+            "luma_agents_api_key": "luma-api-key",
+            "dream_machine_url": luma.dream_machine_url,
+            "agents_url": luma.agents_url,
+            "database_url": f"sqlite:///{tmp_path / 'tracker.db'}",
+            "upstream_timeout": 2.0,
+        }
+    )
+
+
+@pytest.fixture
+async def tracker(settings: Settings, clock: Clock) -> AsyncIterator[Tracker]:
+    """A tracker on a migrated database, with the test's clock."""
+    async with open_tracker(settings, clock) as opened:
+        yield opened
