@@ -41,8 +41,8 @@ class SecretFiles(PydanticBaseSettingsSource):
         self._environment = environment
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The library's way, field by field; a field may have several names, so `__call__`."""
-        raise NotImplementedError(field_name, field)
+        """Nothing, field by field: a field may have several names, so `__call__` does it."""
+        return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """The secrets that have a file."""
