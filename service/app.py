@@ -18,6 +18,7 @@ from service.mcp_server import over_http
 from service.tokens import CallbackTokens
 from service.web import api, callbacks, health, problems
 from service.web.access import Access
+from service.web.head import HeadAsGet
 
 
 class McpEndpoint:
@@ -71,6 +72,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
         origins=settings.cors_origins,
         names=names,
     )
+    app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

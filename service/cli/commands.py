@@ -6,6 +6,7 @@ What takes long to import is imported in the command that needs it, so that `--h
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,23 @@ def main() -> None:
     """The entry of the command `luma-tracker`."""
     with refusals():
         app(args=_with_wait(sys.argv[1:]))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from service import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -201,7 +219,7 @@ def _with_tracker(settings: "Settings", use: Callable[["Tracker"], Awaitable[Any
 def _with_wait(arguments: list[str]) -> list[str]:
     """`--wait` may stand alone, which the library does not know: give it its seconds."""
     whole = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         whole.append(argument)
         if argument == "--wait" and not following.replace(".", "", 1).isdigit():
             whole.append(str(DEFAULT_WAIT))
