@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     def _is_web_address(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for url in (value,) if isinstance(value, str) else value or ():
             parts = urlsplit(url)
+            _ = parts.port  # raises where it is no port
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("must begin with http:// or https:// and name a host")
         return value.rstrip("/") if isinstance(value, str) else value

@@ -1,0 +1,32 @@
+"""A faithful stand-in for Luma's two APIs, over real sockets and without a key or a network.
+
+    with Simulator(clock=ManualClock()).running() as luma:
+        id = luma.create(callback_url="http://127.0.0.1:8000/callbacks/…")
+        luma.advance(0.5)  # it is dreaming, and the callback has been delivered
+        luma.fault(Fault(status=503, times=2, path="/generations/"))
+        …
+        assert luma.count("GET", "/generations/") == 3
+
+Read `world.py` for what generations do, `sender.py` for Luma's callback rule, `creates.py` and
+`answers.py` for its bodies; `engine.py` ties them together and `luma.py` is the remote control.
+"""
+
+from service.simulator.clock import Clock, ManualClock, RealClock
+from service.simulator.faults import Fault
+from service.simulator.luma import Luma
+from service.simulator.sender import CallbackAttempt
+from service.simulator.simulator import Simulator
+from service.simulator.traffic import RequestSeen
+from service.simulator.world import Plan
+
+__all__ = [
+    "CallbackAttempt",
+    "Clock",
+    "Fault",
+    "Luma",
+    "ManualClock",
+    "Plan",
+    "RealClock",
+    "RequestSeen",
+    "Simulator",
+]

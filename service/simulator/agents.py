@@ -1,0 +1,83 @@
+"""The Agents API: create and read a generation. There is no list, no delete and no callback."""
+
+from collections.abc import Collection
+from uuid import uuid4
+
+from fastapi import Depends, FastAPI, HTTPException, Request, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.simulator.auth import bearer_guard
+from service.simulator.creates import AgentsCreate
+from service.simulator.engine import Engine
+from service.simulator.world import Generation
+
+API_VERSION = "2026-04-01"
+
+
+class Agents:
+    """What the routes do."""
+
+    def __init__(self, engine: Engine, *, accept_any_id: bool) -> None:
+        self._engine = engine
+        self._accept_any_id = accept_any_id
+
+    async def create(self, body: AgentsCreate) -> JSONResponse:
+        answer = self._engine.answer(self._create(body))
+        answer.status_code = status.HTTP_201_CREATED
+        return answer
+
+    async def get(self, generation_id: str) -> JSONResponse:
+        generation = self._engine.world.find(generation_id, "agents")
+        if generation is None and self._accept_any_id:
+            generation = self._create(AgentsCreate(**AgentsCreate.usual), generation_id)
+        if generation is None:
+            raise HTTPException(status.HTTP_404_NOT_FOUND, "Generation not found")
+        return self._engine.answer(generation)
+
+    def _create(self, body: AgentsCreate, generation_id: str | None = None) -> Generation:
+        model = body.chosen_model()
+        return self._engine.create(
+            "agents", body.type, model, body.echo(), generation_id=generation_id
+        )
+
+
+class Stamp:
+    """Puts `X-Request-Id` (the caller's, when there is one) and the version on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = Headers(scope=scope).get("x-request-id") or str(uuid4())
+
+        async def stamping(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-API-Version"] = API_VERSION
+            await send(message)
+
+        await self._app(scope, receive, stamping)
+
+
+def agents_app(engine: Engine, *, api_keys: Collection[str] | None, accept_any_id: bool) -> FastAPI:
+    """The API as an application of its own, to be mounted at `/agents/v1`."""
+    guard = bearer_guard(api_keys, "Invalid API key")
+    app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)
+    app.add_middleware(Stamp)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    routes = Agents(engine, accept_any_id=accept_any_id)
+    app.post("/generations")(routes.create)
+    app.get("/generations/{generation_id}")(routes.get)
+    return app
+
+
+async def _refuse(_request: Request, error: Exception) -> JSONResponse:
+    """422 with one string: unlike Dream Machine this API never answers FastAPI's list."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    first = error.errors()[0]
+    detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)

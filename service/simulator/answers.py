@@ -1,0 +1,97 @@
+"""A generation as each API shows it: the keys, their order and their nulls are Luma's."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from service.simulator import assets
+from service.simulator.world import Generation
+
+IMAGE_OPERATIONS = frozenset({"image", "reframe_image", "image_edit", "layering"})
+"""The operations of either API that make pictures; all others make videos."""
+
+
+def answer(generation: Generation, now: datetime) -> dict[str, Any]:
+    """What `GET /generations/{id}` of its upstream says at `now`."""
+    if generation.upstream == "agents":
+        return agents_answer(generation, now)
+    return dream_machine_answer(generation)
+
+
+def dream_machine_answer(generation: Generation) -> dict[str, Any]:
+    """The Generation object of Dream Machine v1, also the body of a callback."""
+    return {
+        "id": generation.id,
+        "generation_type": _medium(generation),
+        "state": generation.state,
+        "failure_reason": _failure_reason(generation),
+        "created_at": f"{generation.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        "assets": _assets(generation),
+        "model": generation.model,
+        "request": generation.request,
+    }
+
+
+def agents_answer(generation: Generation, now: datetime) -> dict[str, Any]:
+    """The Generation object of the Agents API; its URLs are minted anew at every call."""
+    failed = generation.state == "failed"
+    return {
+        "id": generation.id,
+        "type": generation.operation,
+        "state": generation.state,
+        "model": generation.model,
+        "created_at": f"{generation.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "output": _output(generation, now.astimezone(UTC)),
+        "failure_reason": _failure_reason(generation),
+        "failure_code": (generation.plan.failure_code or "generation_failed") if failed else None,
+    }
+
+
+def _medium(generation: Generation) -> str:
+    return "image" if generation.operation in IMAGE_OPERATIONS else "video"
+
+
+def _failure_reason(generation: Generation) -> str | None:
+    if generation.state != "failed":
+        return None
+    usual = "Advanced prompt moderation failed" if _medium(generation) == "image" else "Job failed"
+    return generation.plan.failure_reason or usual
+
+
+def _assets(generation: Generation) -> dict[str, str | None] | None:
+    if generation.state == "completed":
+        return _finished_assets(generation)
+    if generation.state == "dreaming" and generation.plan.progress_video:
+        return {"video": None, "image": None, "progress_video": assets.progress_url(generation)}
+    return None
+
+
+def _finished_assets(generation: Generation) -> dict[str, str | None]:
+    if _medium(generation) == "image":
+        return {"video": None, "image": assets.image_url(generation), "progress_video": None}
+    video, image = assets.video_url(generation), assets.thumbnail_url(generation)
+    return {"video": video, "image": image, "progress_video": None}
+
+
+def _output(generation: Generation, now: datetime) -> list[dict[str, Any]]:
+    if generation.state != "completed":
+        return []
+    if generation.operation == "layering":
+        return [_layer(generation, index, label, now) for index, label in enumerate(_LAYERS)]
+    medium = _medium(generation)
+    picture = generation.request.get("output_format") or "png"
+    name = f"output.{picture}" if medium == "image" else "output.mp4"
+    return [{"type": medium, "url": assets.presigned_url(generation, name, now)}]
+
+
+_LAYERS = ("subject", "background")
+
+
+def _layer(generation: Generation, index: int, label: str, now: datetime) -> dict[str, Any]:
+    layer = {
+        "index": index,
+        "label": label,
+        "description": f"the {label}, complete",
+        "alpha_hint": "none" if label == _LAYERS[-1] else "soft",
+    }
+    url = assets.presigned_url(generation, f"layer_{index}.png", now)
+    return {"type": "image", "url": url, "layer": layer}

@@ -1,0 +1,71 @@
+"""In front of both APIs: notes every request and plays the faults that were asked for."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.simulator.faults import Fault, Faults
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSeen:
+    """One request that the simulator received."""
+
+    method: str
+    path: str
+    """The whole path, prefix included, without the query."""
+    status: int | None = None
+    """What it was answered; None: not yet, or the connection was dropped."""
+    query: str = ""
+
+
+class Traffic:
+    """Pure ASGI; `requests` is in order of arrival."""
+
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+        self.requests: list[RequestSeen] = []
+        self._app = app
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        noting = self._note(scope, send)
+        fault = self._faults.take(scope["method"], scope["path"])
+        if fault is not None and fault.delay is not None:
+            await asyncio.sleep(fault.delay)
+        if fault is not None and fault.drop:
+            await _drop(scope, receive)
+        elif fault is not None and fault.answers:
+            await _answer(fault, noting)
+        else:
+            await self._app(scope, receive, noting)
+
+    def _note(self, scope: Scope, send: Send) -> Send:
+        """Keep the request; the `send` that comes back adds its status before it leaves."""
+        seen = RequestSeen(scope["method"], scope["path"], query=scope["query_string"].decode())
+        index = len(self.requests)
+        self.requests.append(seen)
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.requests[index] = replace(seen, status=message["status"])
+                date = (b"date", formatdate(usegmt=True).encode())
+                message = {**message, "headers": [*message["headers"], date]}
+            await send(message)
+
+        return noting
+
+
+async def _answer(fault: Fault, send: Send) -> None:
+    status, headers, body = fault.answer()
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _drop(scope: Scope, receive: Receive) -> None:
+    """Close the connection and stay until the server has noticed, else it would answer 500."""
+    scope["state"]["drop"]()
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()
