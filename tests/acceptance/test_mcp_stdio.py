@@ -1,0 +1,217 @@
+"""MCP over stdio: a process of its own beside the service, on the same store."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from service.simulator import Luma
+from tests.acceptance.conftest import Running, environment_for
+from tests.acceptance.talk import (
+    body_of,
+    call_back,
+    events,
+    lines_of,
+    new_id,
+    read,
+    refusal_of,
+    rows,
+    text_of,
+    told,
+)
+
+BOTH = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+
+def launch(environment: dict[str, str], folder: Path, mode: str = "auto") -> Client:
+    """A client with a server process of its own, both to be entered."""
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "service", "mcp"], env=environment, cwd=folder
+    )
+    return Client(server, mode=mode)
+
+
+def beside(running: Running, mode: str = "auto") -> Client:
+    """The same, on the store of a running service."""
+    return launch(running.service.environment, running.service.folder, mode)
+
+
+def run_raw(
+    environment: dict[str, str], folder: Path, said: str
+) -> subprocess.CompletedProcess[str]:
+    """The server, told exactly this and then left."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", "mcp"],
+        input=said,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@BOTH
+async def test_it_answers_as_the_service_does(shared: Running, mode: str) -> None:
+    video, picture = told(shared), told(shared, "completed", "image")
+    dreaming = told(shared, "dreaming")
+    failed = told(shared, "failed", failure_reason="Frame moderation failed")
+    async with beside(shared, mode) as client:
+        async with Client(f"{shared.service.url}/mcp", mode=mode) as over_http:
+            tools, others = await client.list_tools(), await over_http.list_tools()
+        results = {
+            each: await client.call_tool("get_generation", {"generation_id": each})
+            for each in (video, picture, dreaming, failed)
+        }
+        listed = await client.call_tool("list_generations", {"limit": 50})
+
+    assert tools.tools == others.tools
+    for generation_id, result in results.items():
+        shown = read(shared, generation_id)
+        assert result.structured_content == shown
+        assert lines_of(result)["Generation ID"] == generation_id
+        assert lines_of(result)["State"] == shown["state"]
+        assert lines_of(result).get("Video URL") == shown["assets"]["video"]
+        assert lines_of(result).get("Image URL") == shown["assets"]["image"]
+    assert lines_of(results[failed])["Reason"] == "Frame moderation failed"
+    assert listed.structured_content == shared.http.get("/v1/generations?limit=50").json()
+    assert shared.luma.count("GET", video) == 0
+
+
+@BOTH
+async def test_its_errors_say_what_to_do(shared: Running, mode: str) -> None:
+    unknown = new_id()
+    async with beside(shared, mode) as client:
+        said = await refusal_of(client, {"generation_id": unknown})
+        impossible = await refusal_of(client, {"generation_id": "a b"})
+        nothing = await refusal_of(client, {})
+
+    assert said.startswith(f"Error getting generation {unknown}: ")
+    assert "Check the id" in said
+    assert impossible.startswith("Error getting generation a b: ")
+    assert nothing.startswith("Error getting generation")
+
+
+async def test_what_one_of_them_hears_the_other_knows(shared: Running) -> None:
+    fetched = shared.luma.create()
+    async with beside(shared) as client:
+        by_stdio = await client.call_tool("get_generation", {"generation_id": fetched})
+        called = told(shared, "dreaming")
+        by_callback = await client.call_tool("get_generation", {"generation_id": called})
+
+    assert by_stdio.structured_content == read(shared, fetched)
+    assert lines_of(by_callback)["State"] == "dreaming"
+    assert shared.luma.count("GET", f"/dream-machine/v1/generations/{fetched}") == 1
+    assert shared.luma.count("GET", called) == 0
+
+
+async def test_both_can_write_at_the_same_time(shared: Running) -> None:
+    fetched = [shared.luma.create() for _ in range(30)]
+    called = [new_id() for _ in range(30)]
+    assert shared.callback_url
+    async with beside(shared) as client:
+        results, answers = await asyncio.gather(
+            asyncio.gather(
+                *(client.call_tool("get_generation", {"generation_id": each}) for each in fetched)
+            ),
+            asyncio.gather(
+                *(
+                    asyncio.to_thread(call_back, shared, body_of(each, state))
+                    for each in called
+                    for state in ("dreaming", "completed")
+                )
+            ),
+        )
+
+    assert not [text_of(result) for result in results if result.is_error]
+    assert {answer.status_code for answer in answers} == {200}
+    kept = {row[0] for row in rows(shared.database, "SELECT id FROM generations")}
+    assert kept >= {*fetched, *called}
+    for generation_id in called:
+        assert read(shared, generation_id)["state"] == "completed"
+        history = events(shared, generation_id)
+        assert [event["rev"] for event in history] == list(range(1, len(history) + 1))
+
+
+async def test_both_can_write_to_the_same_generation(shared: Running) -> None:
+    made = [shared.luma.create(callback_url=shared.callback_url) for _ in range(10)]
+    async with beside(shared) as client:
+        results, _ = await asyncio.gather(
+            asyncio.gather(
+                *(client.call_tool("get_generation", {"generation_id": each}) for each in made)
+            ),
+            shared.luma.advance_async(60),
+        )
+
+    assert not [text_of(result) for result in results if result.is_error]
+    attempts = [a for a in shared.luma.attempts if a.generation_id in made]
+    assert {attempt.status for attempt in attempts} == {200}
+    for generation_id in made:
+        assert read(shared, generation_id)["state"] == "completed"
+        history = events(shared, generation_id)
+        assert [event["rev"] for event in history] == list(range(1, len(history) + 1))
+
+
+def _messages(*methods: tuple[str, dict[str, Any]]) -> str:
+    params = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    first = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    calls = [
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": given}
+        for number, (method, given) in enumerate(methods, 1)
+    ]
+    return "".join(json.dumps(message) + "\n" for message in (first, ready, *calls))
+
+
+def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_its_client(
+    tmp_path: Path, luma: Luma
+) -> None:
+    """On a database that is not there yet, so that it has something to tell: on stderr."""
+    known = luma.create()
+    said = _messages(
+        ("tools/list", {}),
+        ("tools/call", {"name": "get_generation", "arguments": {"generation_id": known}}),
+        ("tools/call", {"name": "get_generation", "arguments": {"generation_id": new_id()}}),
+        ("tools/call", {"name": "no_such_tool", "arguments": {}}),
+    )
+
+    run = run_raw(environment_for(tmp_path, luma), tmp_path, said)
+
+    assert run.returncode == 0, run.stderr
+    messages = [json.loads(line) for line in run.stdout.splitlines()]
+    assert {message["jsonrpc"] for message in messages} == {"2.0"}
+    assert {message["id"] for message in messages} <= set(range(5))
+    assert messages[0]["result"]["serverInfo"]["name"] == "luma-tracker"
+    assert "database: made" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_line_that_is_not_mcp_does_not_end_it(tmp_path: Path, luma: Luma) -> None:
+    first, *rest = _messages(("tools/list", {})).splitlines(keepends=True)
+    said = "".join([first, "nonsense\n", "{}\n", "\n", *rest])
+
+    run = run_raw(environment_for(tmp_path, luma), tmp_path, said)
+
+    answered = [json.loads(line) for line in run.stdout.splitlines()]
+    assert 0 in [message.get("id") for message in answered]
+    assert all(message["jsonrpc"] == "2.0" for message in answered)
+
+
+def test_a_wrong_setting_is_one_line_on_stderr(tmp_path: Path, luma: Luma) -> None:
+    environment = environment_for(tmp_path, luma, TRACKER_STALE_AFTER="soon")
+
+    run = run_raw(environment, tmp_path, "")
+
+    assert run.returncode == 2
+    assert run.stdout == ""
+    [line] = run.stderr.splitlines()
+    assert "TRACKER_STALE_AFTER" in line

@@ -1,0 +1,59 @@
+"""What imports cannot be allowed to become, and how large a file may grow."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "service"
+LONGEST = 300
+"""Lines; a file that needs more does more than one thing."""
+NOWHERE = re.compile(r"(^|_)(utils?|helpers?|common|misc|shared)$")
+"""Names of places where anything could go."""
+
+
+def modules() -> list[Path]:
+    """Every module of ours."""
+    return sorted(SERVICE.rglob("*.py"))
+
+
+def test_the_import_rules_hold() -> None:
+    command = Path(sys.executable).with_name("lint-imports")
+
+    run = subprocess.run(
+        [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " 0 broken" in run.stdout
+
+
+def test_no_file_does_more_than_one_thing() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in modules()}
+
+    assert lengths
+    assert {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > LONGEST} == {}
+
+
+def test_there_is_no_place_for_just_anything() -> None:
+    names = [path.stem for path in modules()] + [path.name for path in SERVICE.rglob("*/")]
+
+    assert [name for name in names if NOWHERE.search(name)] == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [path for path in modules() if not path.read_text().startswith('"""')]
+
+    assert [str(path.relative_to(ROOT)) for path in silent] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    """The demo hands it on to the process that it starts."""
+    readers = {
+        str(path.relative_to(SERVICE))
+        for path in modules()
+        if re.search(r"\bos\.(environ|getenv)\b", path.read_text())
+    }
+
+    assert readers <= {"config.py", "cli/demo.py"}

@@ -1,0 +1,149 @@
+"""The application as a whole: what is where, and who is let in."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from service import __version__
+from service.app import create_app
+from service.config import Settings
+from service.simulator import Luma
+from tests.conftest import PAYLOADS
+
+Starter = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def start(settings: Settings) -> AsyncIterator[Starter]:
+    """Starts applications with settings of their own; answers a client of each."""
+    async with AsyncExitStack() as stack:
+
+        async def started(**changed: Any) -> httpx.AsyncClient:
+            app = create_app(Settings.model_validate({**settings.model_dump(), **changed}))
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
+            return await stack.enter_async_context(client)
+
+        yield started
+
+
+async def test_a_healthy_service_says_so(start: Starter) -> None:
+    http = await start()
+    assert (await http.get("/healthz")).json() == {"alive": True}
+    assert (await http.get("/readyz")).json() == {"ready": True}
+
+
+async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
+    start: Starter, settings: Settings
+) -> None:
+    http = await start()
+    for path in settings.database_path.parent.glob("tracker.db*"):
+        path.write_bytes(b"no longer a database" * 1000)
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_the_description_of_the_api_is_valid(start: Starter) -> None:
+    http = await start()
+    description = (await http.get("/openapi.json")).json()
+    validate(description)
+    assert description["info"]["version"] == __version__
+    assert "/v1/generations/{generation_id}" in description["paths"]
+
+
+async def test_mcp_is_spoken_by_post_alone(start: Starter) -> None:
+    http = await start()
+    for method in ("GET", "DELETE", "PUT", "HEAD"):
+        answer = await http.request(method, "/mcp")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert (await http.get("/mcp/")).status_code == 404, "and nothing redirects there"
+
+
+async def test_tools_are_called_over_http(start: Starter, luma: Luma) -> None:
+    http = await start()
+    made = luma.create()
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "get_generation", "arguments": {"generation_id": made}},
+    }
+    headers = {"Accept": "application/json, text/event-stream"}
+    answer = await http.post("/mcp", json=call, headers=headers)
+    assert answer.status_code == 200
+    assert answer.json()["result"]["structuredContent"]["id"] == made
+
+
+async def test_tokens_guard_everything_but_health_and_callbacks(start: Starter) -> None:
+    http = await start(api_tokens="a-token", callback_secret="secret")
+    for path in ("/v1/generations", "/mcp", "/openapi.json", "/docs", "/nowhere"):
+        assert (await http.get(path)).status_code == 401
+    allowed = {"Authorization": "Bearer a-token"}
+    assert (await http.get("/v1/generations", headers=allowed)).status_code == 200
+    assert (await http.get("/healthz")).status_code == 200
+    assert (await http.post("/callbacks/wrong")).status_code == 404
+
+
+async def test_no_header_for_other_origins_unless_they_are_named(start: Starter) -> None:
+    origin = {"Origin": "https://page.example"}
+    http = await start()
+    assert not [
+        h
+        for h in (await http.get("/v1/generations", headers=origin)).headers
+        if "access-control" in h
+    ]
+    named = await start(cors_origins="https://page.example")
+    answer = await named.get("/v1/generations", headers=origin)
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
+    assert "ETag" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_named_origin_may_ask_beforehand_even_where_tokens_are_wanted(
+    start: Starter,
+) -> None:
+    http = await start(cors_origins="https://page.example", api_tokens="a-token")
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "Authorization",
+    }
+    answer = await http.options("/v1/generations", headers=asked)
+    assert answer.status_code == 200
+    assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+    refused = await http.get("/v1/generations", headers={"Origin": "https://page.example"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://page.example"
+
+
+async def test_the_public_name_is_ours(start: Starter) -> None:
+    http = await start(public_url="https://tracker.example/luma")
+    for host, status in (("tracker.example", 200), ("other.example", 421)):
+        answer = await http.get("/v1/generations", headers={"Host": host})
+        assert answer.status_code == status
+
+
+async def test_nothing_is_redirected(start: Starter) -> None:
+    http = await start(callback_secret="secret")
+    for path in ("/v1/generations/", "/callbacks/x/", "/healthz/"):
+        assert (await http.get(path)).status_code == 404
+        assert (await http.post(path)).status_code == 404
+
+
+async def test_the_secret_of_callbacks_outlives_the_application(
+    start: Starter, settings: Settings
+) -> None:
+    from service.config import callback_secrets
+    from service.tokens import CallbackTokens
+
+    body = json.dumps(PAYLOADS["CONSTRUCTED_video_completed"])
+    for _ in range(2):
+        http = await start()
+        token = CallbackTokens(callback_secrets(settings)).reusable()
+        assert (await http.post(f"/callbacks/{token}", content=body)).status_code == 200

@@ -1,0 +1,104 @@
+"""Building everything, and taking it down again."""
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service import migrating
+from service.bootstrap import make_upstreams, open_tracker
+from service.config import Settings
+from service.errors import StoreUnavailable
+from service.listing import Query
+from service.luma import LumaClient
+from tests.conftest import Clock
+
+
+async def test_a_tracker_makes_its_folder_and_its_database(
+    settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "not" / "there" / "yet.db"
+    elsewhere = settings.model_copy(update={"database_url": f"sqlite:///{path}"})
+    async with open_tracker(elsewhere, clock) as tracker:
+        await tracker.require_ready()
+        assert (await tracker.page(Query())).items == []
+    assert path.exists()
+    assert f"database: made, at revision {migrating.head()}" in caplog.text
+
+
+async def test_a_second_start_has_nothing_to_do(
+    settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_tracker(settings, clock):
+        pass
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    async with open_tracker(settings, clock) as tracker:
+        await tracker.require_ready()
+    assert "database:" not in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, "a folder"])
+async def test_what_is_no_database_is_unavailable(
+    settings: Settings, clock: Clock, content: bytes | str
+) -> None:
+    if isinstance(content, bytes):
+        settings.database_path.write_bytes(content)
+    else:
+        settings.database_path.mkdir()
+    with pytest.raises(StoreUnavailable):
+        async with open_tracker(settings, clock):
+            pass
+
+
+async def test_a_folder_that_cannot_be_made_is_named(
+    settings: Settings, clock: Clock, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    below = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/file/tracker.db"})
+    with pytest.raises(StoreUnavailable, match="file cannot be made") as error:
+        async with open_tracker(below, clock):
+            pass
+    assert "TRACKER_DATABASE_URL" in error.value.hint
+
+
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(
+    settings: Settings, clock: Clock
+) -> None:
+    async with open_tracker(settings, clock):
+        pass
+    with closing(sqlite3.connect(settings.database_path)) as other, other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailable, match="cannot be migrated"):
+        async with open_tracker(settings, clock):
+            pass
+
+
+async def test_a_database_that_is_changed_under_us_is_not_ready(
+    settings: Settings, clock: Clock
+) -> None:
+    async with open_tracker(settings, clock) as tracker:
+        with closing(sqlite3.connect(settings.database_path)) as other, other:
+            other.execute("UPDATE alembic_version SET version_num = '0000'")
+        with pytest.raises(StoreUnavailable, match="revision 0000") as error:
+            await tracker.require_ready()
+        assert "luma-tracker db upgrade" in error.value.hint
+
+
+async def test_the_log_is_empty_when_all_is_closed(settings: Settings, clock: Clock) -> None:
+    async with open_tracker(settings, clock):
+        pass
+    left = {path.name for path in settings.database_path.parent.iterdir()}
+    assert left == {"tracker.db"}, "what SQLite wrote beside it is folded in"
+
+
+async def test_only_upstreams_with_a_key_are_asked(settings: Settings, clock: Clock) -> None:
+    keys = {"luma_api_key": "dream_machine", "luma_agents_api_key": "agents"}
+    async with LumaClient(1) as client:
+        assert [u.name for u in make_upstreams(settings, client, clock)] == list(keys.values())
+        for key, name in keys.items():
+            without = settings.model_copy(update={key: None})
+            assert name not in [u.name for u in make_upstreams(without, client, clock)]

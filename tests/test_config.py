@@ -1,0 +1,357 @@
+"""Settings: what each is if not set, by which names it is read, and what stops the start."""
+
+import multiprocessing
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.config import Settings, callback_secrets, load_settings
+from service.errors import SettingsError
+
+
+def plain(value: Any) -> Any:
+    """A setting as it was given."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def refusal() -> str:
+    """The one line that stops the start."""
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    line = str(error.value)
+    assert "\n" not in line
+    return line
+
+
+DEFAULTS: dict[str, Any] = {
+    "luma_api_key": None,
+    "luma_agents_api_key": None,
+    "dream_machine_url": "https://api.lumalabs.ai/dream-machine/v1",
+    "agents_url": "https://agents.lumalabs.ai/v1",
+    "host": "127.0.0.1",
+    "port": 8000,
+    "public_url": None,
+    "callback_secret": (),
+    "api_tokens": (),
+    "stale_after": 30.0,
+    "upstream_timeout": 10.0,
+    "cors_origins": (),
+}
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_a_setting_that_is_not_set_has_its_default(name: str, default: object) -> None:
+    assert getattr(load_settings(), name) == default
+
+
+def test_the_database_is_in_the_users_data_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = load_settings()
+    assert settings.database_path.name == "tracker.db"
+    assert settings.database_path.is_relative_to(tmp_path)
+    assert settings.database_path.parent.name == "luma-tracker"
+    assert settings.secret_path.parent == settings.database_path.parent
+
+
+SET: list[tuple[str, str, str, object]] = [
+    ("LUMAAI_API_KEY", "luma-1", "luma_api_key", "luma-1"),
+    ("LUMA_API_KEY", "luma-2", "luma_api_key", "luma-2"),
+    ("LUMA_AGENTS_API_KEY", "luma-api-1", "luma_agents_api_key", "luma-api-1"),
+    ("TRACKER_DREAM_MACHINE_URL", "http://h:1/v1/", "dream_machine_url", "http://h:1/v1"),
+    ("TRACKER_AGENTS_URL", "https://h/v1", "agents_url", "https://h/v1"),
+    ("TRACKER_DATABASE_URL", "sqlite:////var/t.db", "database_url", "sqlite:////var/t.db"),
+    ("TRACKER_HOST", "::1", "host", "::1"),
+    ("TRACKER_PORT", "65535", "port", 65535),
+    ("TRACKER_PORT", "0", "port", 0),
+    ("TRACKER_PUBLIC_URL", "https://t.example/", "public_url", "https://t.example"),
+    ("TRACKER_PUBLIC_URL", "", "public_url", None),
+    ("LUMAAI_API_KEY", "", "luma_api_key", None),
+    ("TRACKER_CALLBACK_SECRET", "new, old", "callback_secret", ["new", "old"]),
+    ("TRACKER_API_TOKENS", "one,two,,", "api_tokens", ["one", "two"]),
+    ("TRACKER_STALE_AFTER", "0.5", "stale_after", 0.5),
+    ("TRACKER_UPSTREAM_TIMEOUT", "3", "upstream_timeout", 3.0),
+    ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
+    ("tracker_port", "81", "port", 81),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "name", "wanted"), SET)
+def test_a_setting_is_read_from_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, wanted: object
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert plain(getattr(load_settings(), name)) == wanted
+
+
+@pytest.mark.parametrize(("variable", "value", "name", "wanted"), SET)
+def test_a_setting_is_read_from_a_file_of_settings(
+    tmp_path: Path, variable: str, value: str, name: str, wanted: object
+) -> None:
+    (tmp_path / ".env").write_text(f"{variable}={value}\nSOMETHING_ELSE=1\n")
+    assert plain(getattr(load_settings(), name)) == wanted
+
+
+def test_the_environment_goes_before_the_file_and_what_is_given_before_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("TRACKER_PORT=1\nTRACKER_STALE_AFTER=7\n")
+    monkeypatch.setenv("TRACKER_PORT", "2")
+    assert (load_settings().port, load_settings().stale_after) == (2, 7)
+    assert load_settings(port=3).port == 3
+
+
+def test_the_first_name_of_the_key_goes_before_its_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_API_KEY", "alias")
+    monkeypatch.setenv("LUMAAI_API_KEY", "name")
+    assert plain(load_settings().luma_api_key) == "name"
+
+
+def test_a_name_that_is_set_to_nothing_does_not_hide_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LUMAAI_API_KEY", "")  # as Docker Compose passes on what is not set
+    monkeypatch.setenv("LUMA_API_KEY", "alias")
+    assert plain(load_settings().luma_api_key) == "alias"
+    monkeypatch.delenv("LUMA_API_KEY")
+    (tmp_path / "secret").write_text("from-file")
+    monkeypatch.setenv("LUMAAI_API_KEY_FILE", str(tmp_path / "secret"))
+    assert plain(load_settings().luma_api_key) == "from-file"
+
+
+SECRETS: list[tuple[str, str, object]] = [
+    ("LUMAAI_API_KEY", "luma_api_key", "one,two"),
+    ("LUMA_API_KEY", "luma_api_key", "one,two"),
+    ("LUMA_AGENTS_API_KEY", "luma_agents_api_key", "one,two"),
+    ("TRACKER_CALLBACK_SECRET", "callback_secret", ["one", "two"]),
+    ("TRACKER_API_TOKENS", "api_tokens", ["one", "two"]),
+]
+
+
+@pytest.mark.parametrize(("variable", "name", "wanted"), SECRETS)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_every_secret_may_be_in_a_file_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    name: str,
+    wanted: object,
+    in_file: bool,
+) -> None:
+    secret = tmp_path / "run" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("one,two\n")
+    if in_file:
+        (tmp_path / ".env").write_text(f"{variable}_FILE={secret}\n")
+    else:
+        monkeypatch.setenv(f"{variable}_FILE", str(secret))
+    assert plain(getattr(load_settings(), name)) == wanted
+
+
+@pytest.mark.parametrize(("variable", "name", "wanted"), SECRETS)
+def test_the_secret_itself_goes_before_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, name: str, wanted: object
+) -> None:
+    (tmp_path / "secret").write_text("from the file")
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv(variable, "one,two")
+    assert plain(getattr(load_settings(), name)) == wanted
+
+
+@pytest.mark.parametrize("variable", [variable for variable, _, _ in SECRETS])
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", "a folder"])
+def test_a_secret_that_cannot_be_read_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: bytes | str | None
+) -> None:
+    path = tmp_path / "secret"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        path.mkdir()
+    monkeypatch.setenv(f"{variable}_FILE", str(path))
+    assert refusal().startswith(f"{variable}_FILE: ")
+
+
+BAD = [
+    ("TRACKER_DREAM_MACHINE_URL", "api.lumalabs.ai"),
+    ("TRACKER_DREAM_MACHINE_URL", "ftp://h/"),
+    ("TRACKER_DREAM_MACHINE_URL", "http://["),
+    ("TRACKER_DREAM_MACHINE_URL", "http://h:99999"),
+    ("TRACKER_DREAM_MACHINE_URL", "http://h:port"),
+    ("TRACKER_AGENTS_URL", "//h/v1"),
+    ("TRACKER_PUBLIC_URL", "https://"),
+    ("TRACKER_PUBLIC_URL", "t.example"),
+    ("TRACKER_DATABASE_URL", "tracker.db"),
+    ("TRACKER_DATABASE_URL", "sqlite://"),
+    ("TRACKER_DATABASE_URL", "sqlite:///"),
+    ("TRACKER_DATABASE_URL", "sqlite:///:memory:"),
+    ("TRACKER_DATABASE_URL", "mysql://h/d"),
+    ("TRACKER_PORT", "65536"),
+    ("TRACKER_PORT", "-1"),
+    ("TRACKER_PORT", "http"),
+    ("TRACKER_STALE_AFTER", "0"),
+    ("TRACKER_STALE_AFTER", "nan"),
+    ("TRACKER_STALE_AFTER", "30s"),
+    ("TRACKER_UPSTREAM_TIMEOUT", "-1"),
+    ("TRACKER_UPSTREAM_TIMEOUT", "inf"),
+    ("TRACKER_CORS_ORIGINS", "https://a.example,b.example"),
+    ("TRACKER_CORS_ORIGINS", "*"),
+    ("TRACKER_STALE_AFTER", "1e300"),
+    ("LUMAAI_API_KEY", "ключ"),
+    ("LUMAAI_API_KEY", "two\nlines"),
+    ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), BAD)
+def test_a_bad_value_stops_the_start_with_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    line = refusal()
+    assert line.startswith(f"{variable}: ")
+    assert line.endswith(".")
+    assert len(line) < 200
+
+
+def test_a_secret_is_not_in_the_line_that_complains_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRACKER_DATABASE_URL", "postgres+x://user:hunter2@h/d")
+    assert "hunter2" not in refusal()
+
+
+def test_a_secret_is_not_in_the_settings_picture_of_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable, _, _ in SECRETS:
+        monkeypatch.setenv(variable, "hunter2")
+    settings = load_settings()
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_may_ask_without_a_token(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("TRACKER_HOST", host)
+    assert load_settings().on_loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "tracker.example"])
+@pytest.mark.parametrize("tokens", [None, "", " , "])
+def test_others_may_not(monkeypatch: pytest.MonkeyPatch, host: str, tokens: str | None) -> None:
+    monkeypatch.setenv("TRACKER_HOST", host)
+    if tokens is not None:
+        monkeypatch.setenv("TRACKER_API_TOKENS", tokens)
+    line = refusal()
+    assert line.startswith("TRACKER_HOST: ")
+    assert "TRACKER_API_TOKENS" in line
+
+
+def test_with_a_token_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKER_HOST", "0.0.0.0")
+    monkeypatch.setenv("TRACKER_API_TOKENS", "a-token")
+    assert not load_settings().on_loopback
+
+
+def test_callback_urls_begin_with_the_public_url_or_else_with_our_own(tmp_path: Path) -> None:
+    assert Settings(host="127.0.0.1", port=81).callback_base == "http://127.0.0.1:81"
+    assert Settings(host="::1").own_url == "http://[::1]:8000"
+    public = Settings(public_url="https://t.example/luma/")
+    assert public.callback_base == "https://t.example/luma"
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Settings:
+    """Settings whose secret is still to be made."""
+    return Settings(database_url=f"sqlite:///{tmp_path / 'data' / 'tracker.db'}")
+
+
+def test_a_secret_that_is_set_is_not_made(fresh: Settings) -> None:
+    given = fresh.model_copy(update={"callback_secret": (SecretStr("new"), SecretStr("old"))})
+    assert callback_secrets(given) == ["new", "old"]
+    assert not given.secret_path.exists()
+
+
+def test_a_secret_is_made_once_and_for_us_alone(fresh: Settings) -> None:
+    before = os.umask(0)
+    try:
+        (secret,) = callback_secrets(fresh)
+    finally:
+        os.umask(before)
+    assert len(secret) >= 40
+    assert callback_secrets(fresh) == [secret]
+    assert stat.S_IMODE(fresh.secret_path.stat().st_mode) == 0o600
+    assert list(fresh.secret_path.parent.iterdir()) == [fresh.secret_path], "no draft is left"
+
+
+def test_every_installation_has_a_secret_of_its_own(fresh: Settings) -> None:
+    first = callback_secrets(fresh)
+    fresh.secret_path.unlink()
+    assert callback_secrets(fresh) != first
+
+
+def test_threads_that_start_together_have_the_same_secret(fresh: Settings) -> None:
+    together, found = threading.Barrier(8), []
+
+    def start() -> None:
+        together.wait(20)
+        found.append(callback_secrets(fresh)[0])
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(found) == 8
+    assert set(found) == {fresh.secret_path.read_text()}
+
+
+def secret_of(url: str, together: threading.Barrier) -> str:
+    """The secret that a process finds which starts at the same moment as others."""
+    together.wait(30)
+    return callback_secrets(Settings(database_url=url))[0]
+
+
+def test_processes_that_start_together_have_the_same_secret(fresh: Settings) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(3) as pool:
+        together = manager.Barrier(3)
+        found = pool.starmap(secret_of, [(fresh.database_url, together)] * 3)
+    assert set(found) == {fresh.secret_path.read_text()}
+
+
+def test_an_empty_secret_is_worse_than_none(fresh: Settings) -> None:
+    fresh.secret_path.parent.mkdir()
+    fresh.secret_path.write_text(" \n")
+    with pytest.raises(SettingsError, match=r"TRACKER_CALLBACK_SECRET: .* is empty"):
+        callback_secrets(fresh)
+
+
+@pytest.mark.parametrize("content", ["a folder", b"\xff\xfe"])
+def test_a_secret_that_cannot_be_used_names_the_setting(
+    fresh: Settings, content: str | bytes
+) -> None:
+    fresh.secret_path.parent.mkdir()
+    if isinstance(content, bytes):
+        fresh.secret_path.write_bytes(content)
+    else:
+        fresh.secret_path.mkdir()
+    with pytest.raises(SettingsError, match="TRACKER_CALLBACK_SECRET: "):
+        callback_secrets(fresh)
+
+
+def test_a_place_where_no_secret_can_be_made_names_the_setting(
+    fresh: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(SettingsError, match="TRACKER_CALLBACK_SECRET: "):
+        callback_secrets(fresh)

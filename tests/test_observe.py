@@ -1,0 +1,239 @@
+"""The one door: what Luma says is kept byte for byte, folded once, and never lost to a bug."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.exc import OperationalError
+
+from service import migrating, store
+from service.db import Database, make_engine
+from service.errors import StoreUnavailable, Unreadable
+from service.generation import Generation, Observation, Outcome, Source
+from service.observe import Receipt, observe, record
+from tests.conftest import PAYLOADS
+
+NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
+LATER = NOON + timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A migrated database."""
+    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
+    migrating.upgrade(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction on it, of which nothing is left."""
+    with engine.connect().execution_options(writes=True) as opened, opened.begin() as all_:
+        yield opened
+        all_.rollback()
+
+
+def body_of(name: str, **changed: Any) -> bytes:
+    """A callback's body."""
+    return json.dumps({**PAYLOADS[name], **changed}).encode()
+
+
+DREAMING = body_of("CONSTRUCTED_video_dreaming")
+COMPLETED = body_of("CONSTRUCTED_video_completed")
+ID = PAYLOADS["CONSTRUCTED_video_completed"]["id"]
+BREAK_FOLDING = (
+    "CREATE TRIGGER broken BEFORE INSERT ON generations "
+    "BEGIN SELECT RAISE(ABORT, 'a bug of ours'); END"
+)
+
+
+def deliveries(connection: Connection) -> list[dict[str, Any]]:
+    """The inbox, oldest first."""
+    rows = connection.execute(select(store.DELIVERIES).order_by(store.DELIVERIES.c.id))
+    return [dict(row) for row in rows.mappings()]
+
+
+def history(connection: Connection) -> list[tuple[str | None, str, int, str]]:
+    """What happened to the generation."""
+    events = store.events_of(connection, ID, after=0, limit=100)
+    return [(event.from_state, event.to_state, event.rev, event.source) for event in events]
+
+
+def row(connection: Connection) -> Generation:
+    """The generation."""
+    found = store.find(connection, ID)
+    assert found is not None
+    return found
+
+
+def fetched(state: str, **given: Any) -> Observation:
+    """An answer of Luma's own."""
+    return Observation(id=ID, upstream="dream_machine", source=Source.FETCH, state=state, **given)
+
+
+def test_a_callback_is_kept_byte_for_byte_and_folded(connection: Connection) -> None:
+    spaced = b"\n " + COMPLETED + b" \n"
+    assert record(connection, spaced, NOON) == Receipt(Outcome.APPLIED, ID)
+    (kept,) = deliveries(connection)
+    assert kept["body"] == spaced
+    assert (kept["outcome"], kept["error"], kept["duplicates"]) == ("applied", None, 0)
+    assert (kept["generation_id"], kept["received_at"], kept["handled_at"]) == (ID, NOON, NOON)
+    assert (row(connection).state, row(connection).verified) == ("completed", False)
+
+
+def test_every_change_leaves_an_event_that_names_its_delivery(connection: Connection) -> None:
+    record(connection, DREAMING, NOON)
+    record(connection, COMPLETED, LATER)
+    assert history(connection) == [
+        (None, "dreaming", 1, "callback"),
+        ("dreaming", "completed", 2, "callback"),
+    ]
+    events = store.events_of(connection, ID, after=0, limit=9)
+    assert [event.delivery_id for event in events] == [d["id"] for d in deliveries(connection)]
+    assert [event.at for event in events] == [NOON, LATER]
+
+
+def test_the_same_bytes_again_are_counted_and_change_nothing(connection: Connection) -> None:
+    record(connection, COMPLETED, NOON)
+    before = row(connection)
+    for _ in range(3):
+        assert record(connection, COMPLETED, LATER).outcome is Outcome.UNCHANGED
+    (kept,) = deliveries(connection)
+    assert (kept["duplicates"], kept["outcome"], kept["handled_at"]) == (3, "applied", NOON)
+    assert len(history(connection)) == 1
+    assert (row(connection).rev, row(connection).heard_at) == (before.rev, LATER)
+
+
+def test_the_same_said_in_other_bytes_is_another_delivery_and_no_change(
+    connection: Connection,
+) -> None:
+    record(connection, COMPLETED, NOON)
+    receipt = record(connection, COMPLETED + b"\n", LATER)
+    assert receipt.outcome is Outcome.UNCHANGED
+    assert [d["outcome"] for d in deliveries(connection)] == ["applied", "unchanged"]
+    assert len(history(connection)) == 1
+
+
+def test_a_state_that_comes_late_is_stale(connection: Connection) -> None:
+    record(connection, COMPLETED, NOON)
+    bare = json.dumps({"id": ID, "state": "dreaming"}).encode()
+    assert record(connection, bare, LATER).outcome is Outcome.STALE
+    assert [d["outcome"] for d in deliveries(connection)] == ["applied", "stale"]
+    assert row(connection).state == "completed"
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"<html>", b"[]", b'{"id": 1}', b"[" * 5000])
+def test_what_cannot_be_read_is_kept_with_the_reason(connection: Connection, body: bytes) -> None:
+    for times in range(2):
+        receipt = record(connection, body, NOON)
+        assert (receipt.outcome, receipt.generation_id) == (Outcome.KEPT, None)
+        assert isinstance(receipt.unreadable, Unreadable)
+        (kept,) = deliveries(connection)
+        assert (kept["body"], kept["outcome"], kept["duplicates"]) == (body, "kept", times)
+        assert (kept["error"], kept["handled_at"]) == (str(receipt.unreadable), None)
+
+
+def test_a_fold_that_raises_keeps_the_delivery_with_its_error(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.execute(text(BREAK_FOLDING))
+    assert record(connection, COMPLETED, NOON) == Receipt(Outcome.KEPT, ID)
+    (kept,) = deliveries(connection)
+    assert (kept["body"], kept["outcome"], kept["handled_at"]) == (COMPLETED, "kept", None)
+    assert kept["generation_id"] == ID
+    assert "a bug of ours" in kept["error"]
+    assert store.find(connection, ID) is None
+    assert history(connection) == []
+    assert "could not be folded" in caplog.text
+
+
+def test_half_a_fold_is_undone_whole(connection: Connection) -> None:
+    connection.execute(text(BREAK_FOLDING.replace("ON generations", "ON events")))
+    assert record(connection, COMPLETED, NOON).outcome is Outcome.KEPT
+    assert store.find(connection, ID) is None, "no row without its event"
+
+
+def test_a_delivery_that_was_kept_is_folded_when_it_comes_again(connection: Connection) -> None:
+    connection.execute(text(BREAK_FOLDING))
+    record(connection, COMPLETED, NOON)
+    connection.execute(text("DROP TRIGGER broken"))
+    assert record(connection, COMPLETED, LATER).outcome is Outcome.APPLIED
+    (kept,) = deliveries(connection)
+    assert (kept["outcome"], kept["error"], kept["duplicates"]) == ("applied", None, 1)
+    assert (kept["received_at"], kept["handled_at"]) == (NOON, LATER)
+    assert row(connection).state == "completed"
+
+
+def test_an_error_of_the_database_itself_is_not_taken_for_the_bodys(
+    connection: Connection,
+) -> None:
+    connection.execute(text("DROP TABLE events"))
+    with pytest.raises(OperationalError):
+        record(connection, COMPLETED, NOON)
+
+
+async def test_when_the_database_fails_nothing_is_kept_and_luma_may_try_again(
+    tmp_path: Path,
+) -> None:
+    async with Database(f"sqlite:///{tmp_path / 'tracker.db'}") as database:
+        migrating.upgrade(database.engine)
+        await database.write(lambda c: c.execute(text("ALTER TABLE events RENAME TO away")))
+        with pytest.raises(StoreUnavailable):
+            await database.write(record, COMPLETED, NOON)
+        assert await database.read(deliveries) == []
+        await database.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO events")))
+        assert (await database.write(record, COMPLETED, NOON)).outcome is Outcome.APPLIED
+        (kept,) = await database.read(deliveries)
+        assert kept["duplicates"] == 0
+
+
+def test_after_a_claim_was_overruled_the_same_bytes_are_news(connection: Connection) -> None:
+    record(connection, COMPLETED, NOON)
+    overruled, outcome = observe(connection, fetched("dreaming", asked_at_rev=1), LATER)
+    assert (overruled.state, overruled.rev, outcome) == ("dreaming", 2, Outcome.APPLIED)
+    assert record(connection, COMPLETED, LATER).outcome is Outcome.APPLIED
+    assert (row(connection).state, row(connection).rev) == ("completed", 3)
+    assert history(connection) == [
+        (None, "completed", 1, "callback"),
+        ("completed", "dreaming", 2, "fetch"),
+        ("dreaming", "completed", 3, "callback"),
+    ]
+    assert [d["duplicates"] for d in deliveries(connection)] == [1]
+
+
+def test_an_answer_asked_for_before_the_callback_came_leaves_it_standing(
+    connection: Connection,
+) -> None:
+    record(connection, COMPLETED, NOON)
+    after, outcome = observe(connection, fetched("dreaming", asked_at_rev=0), LATER)
+    assert (after.state, outcome) == ("completed", Outcome.STALE)
+
+
+def test_a_confirmation_is_an_event_and_its_repetition_is_none(connection: Connection) -> None:
+    record(connection, COMPLETED, NOON)
+    assets = PAYLOADS["CONSTRUCTED_video_completed"]["assets"]
+    for _ in range(2):
+        after, _ = observe(connection, fetched("completed", assets=assets), LATER)
+    assert (after.verified, after.rev, after.source) == (True, 2, Source.FETCH)
+    assert history(connection)[1:] == [("completed", "completed", 2, "fetch")]
+    assert row(connection) == after
+
+
+def test_hearing_nothing_new_is_stored_without_an_event(connection: Connection) -> None:
+    observe(connection, fetched("queued"), NOON)
+    observe(connection, fetched("queued"), LATER)
+    assert (row(connection).heard_at, row(connection).updated_at) == (LATER, NOON)
+    assert len(history(connection)) == 1
+
+
+def test_the_callback_url_is_in_the_inbox_alone(connection: Connection) -> None:
+    body = body_of("CONSTRUCTED_video_completed")
+    assert b"https://example.com/luma" in body
+    record(connection, body, NOON)
+    assert deliveries(connection)[0]["body"] == body
+    assert "example.com/luma" not in repr(row(connection))
