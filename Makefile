@@ -21,7 +21,7 @@ serve: $(READY) ## Run the service (settings: environment or .env)
 test: $(READY) ## Run the tests, with coverage
 	@echo "testing; this takes a minute or two"
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n auto --cov --cov-report= tests
+	@$(BIN)/pytest -n 4 --dist loadfile --cov --cov-report= tests
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules

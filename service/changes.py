@@ -61,10 +61,11 @@ class Changes:
                 version = None  # whoever waits finds out when it reads
             if version != seen:
                 seen = version
-                self._wake_all()
+                self.wake_all()
             await asyncio.sleep(_INTERVAL)
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Any of them may have changed."""
         for events in self._waiting.values():
             for event in events:
                 event.set()

@@ -1,6 +1,7 @@
 """The settings, and the only place that reads the environment."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +20,17 @@ from pydantic_settings import (
 )
 
 from service.errors import SettingsError
+from service.luma import Rate
 
+_FIRST_PASSED = 3  # by systemd's protocol
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SECRETS = (
-    "LUMAAI_API_KEY",
-    "LUMA_API_KEY",
-    "LUMA_AGENTS_API_KEY",
-    "TRACKER_CALLBACK_SECRET",
-    "TRACKER_API_TOKENS",
-)
+_SECRETS = {
+    "LUMAAI_API_KEY": "luma_api_key",
+    "LUMA_API_KEY": "luma_api_key",
+    "LUMA_AGENTS_API_KEY": "luma_agents_api_key",
+    "TRACKER_CALLBACK_SECRET": "callback_secret",
+    "TRACKER_API_TOKENS": "api_tokens",
+}
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -47,8 +50,8 @@ class SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """The secrets that have a file."""
         return {
-            name: _read_secret(name, path)
-            for name in _SECRETS
+            field: _read_secret(name, path)
+            for name, field in reversed(_SECRETS.items())
             if (path := self._environment.get(f"{name}_FILE".lower()))
         }
 
@@ -57,7 +60,11 @@ class Settings(BaseSettings):
     """All that can be set; see the README for what each means."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRACKER_", env_file=".env", extra="ignore", populate_by_name=True
+        env_prefix="TRACKER_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     luma_api_key: SecretStr | None = Field(
@@ -72,9 +79,12 @@ class Settings(BaseSettings):
     public_url: str | None = None
     callback_secret: SecretList = ()
     api_tokens: SecretList = ()
-    stale_after: float = Field(30, gt=0, allow_inf_nan=False)
+    stale_after: float = Field(30, gt=0, le=31_536_000)
     upstream_timeout: float = Field(10, gt=0, allow_inf_nan=False)
+    dream_machine_rate: str = "5/second"
+    agents_rate: str = "30/minute"
     cors_origins: Listed = ()
+    retention_days: float = Field(90, gt=0, allow_inf_nan=False)
 
     @field_validator("cors_origins", "callback_secret", "api_tokens", mode="before")
     @classmethod
@@ -82,11 +92,6 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part for part in (p.strip() for p in value.split(",")) if part)
         return value
-
-    @field_validator("luma_api_key", "luma_agents_api_key", "public_url", mode="before")
-    @classmethod
-    def _none_if_empty(cls, value: object) -> object:
-        return None if value == "" else value
 
     @field_validator("dream_machine_url", "agents_url", "public_url", "cors_origins")
     @classmethod
@@ -97,6 +102,26 @@ class Settings(BaseSettings):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("must begin with http:// or https:// and name a host")
         return value.rstrip("/") if isinstance(value, str) else value
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_not_empty(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(token.get_secret_value().strip() == "ro:" for token in value):
+            raise ValueError("has `ro:` without a token behind it")
+        return value
+
+    @field_validator("dream_machine_rate", "agents_rate")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        Rate.parse(value)
+        return value
+
+    @field_validator("luma_api_key", "luma_agents_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -163,12 +188,27 @@ def load_settings(**given: Any) -> Settings:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{_variable(first['loc'])}: {reason}.") from error
+    require_tokens(settings)
+    return settings
+
+
+def require_tokens(settings: Settings) -> None:
+    """Refuse to be reachable from elsewhere without tokens.
+
+    Raises:
+        SettingsError: it would be.
+    """
     if not settings.on_loopback and not settings.api_tokens:
         raise SettingsError(
             f"TRACKER_HOST: {settings.host} can be reached from elsewhere, and there is no "
             "TRACKER_API_TOKENS; set tokens, or listen on 127.0.0.1."
         )
-    return settings
+
+
+def inherited_socket() -> int | None:
+    """The listening socket that systemd's socket activation has given us, if it has."""
+    ours = os.environ.get("LISTEN_PID") == str(os.getpid())
+    return _FIRST_PASSED if ours and os.environ.get("LISTEN_FDS", "0") != "0" else None
 
 
 def callback_secrets(settings: Settings) -> list[str]:
@@ -185,6 +225,8 @@ def callback_secrets(settings: Settings) -> list[str]:
         kept = path.read_text().strip()
     except OSError as error:
         raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path} is no text.") from error
     if not kept:
         raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path} is empty; delete it, or set it.")
     return [kept]
@@ -212,6 +254,8 @@ def _read_secret(name: str, path: str) -> str:
         return Path(path).read_text().strip()
     except OSError as error:
         raise SettingsError(f"{name}_FILE: {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name}_FILE: {path} is no text.") from error
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

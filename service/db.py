@@ -9,8 +9,8 @@ only its own part; a commit that fails fails for all of them, and none is told o
 """
 
 import asyncio
-import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import StoreUnavailable
+from service.logs import log
+from service.metrics import COMMIT_SECONDS, COMMIT_WRITES
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_log = logging.getLogger("luma_tracker")
 
 _BATCH = 512  # writes that share a commit, at most
 _QUEUE = 10_000  # writes that may wait; past that the store says so instead of growing
@@ -58,7 +58,9 @@ def make_engine(url: str) -> Engine:
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         for pragma in _PRAGMAS:
-            connection.execute(pragma)
+            _execute_patiently(connection, pragma)
+        # SQLite's own knows ASCII only, and people search in their own languages.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -66,6 +68,24 @@ def make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _execute_patiently(connection: sqlite3.Connection, pragma: str) -> None:
+    """SQLite does not wait for a lock while it changes the journal's mode, so we do."""
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _lower(value: str | None) -> str | None:
+    return value and value.lower()
 
 
 class Database:
@@ -160,8 +180,13 @@ class Database:
 
 
 def _commit(engine: Engine, batch: list[_Write]) -> None:
+    COMMIT_WRITES.observe(len(batch))
     try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with (
+            COMMIT_SECONDS.time(),
+            engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
             for write in batch:
                 _run(write, connection)
     except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
@@ -184,7 +209,7 @@ def _run(write: _Write, connection: Connection) -> None:
 
 
 def _answer(write: _Write) -> None:
-    if write.done.cancelled():
+    if write.done.done():  # its caller has gone
         return
     if write.error:
         write.done.set_exception(write.error)
@@ -194,5 +219,5 @@ def _answer(write: _Write) -> None:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     reason = str(getattr(error, "orig", error))
-    _log.error("the database failed: %s", reason)
+    log.error("the database failed", reason=reason)
     return StoreUnavailable(f"The database did not take it: {reason}.")

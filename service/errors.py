@@ -2,6 +2,7 @@
 
 TrackerError
 ├── InvalidInput             the question itself cannot be answered: a bad id, cursor or parameter
+├── Forbidden                a token that is good, but not for this
 ├── Unreadable               a body in which no generation can be recognised
 ├── NotFound                 neither the store nor any upstream knows it
 ├── UpstreamError            Luma could not tell us
@@ -32,6 +33,10 @@ class InvalidInput(TrackerError):
     def __init__(self, field: str, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
         self.field = field
+
+
+class Forbidden(TrackerError):
+    """A callback token that was used for another generation than its own."""
 
 
 class Unreadable(TrackerError):
@@ -70,11 +75,19 @@ class UpstreamUnavailable(UpstreamError):
     hint = "Ask again later; what the store knows is still served."
 
     def __init__(
-        self, upstream: str, message: str, hint: str | None = None, *, retry_after: float = 5.0
+        self,
+        upstream: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        retry_after: float = 5.0,
+        told: bool = False,
     ) -> None:
         super().__init__(upstream, message, hint)
         self.retry_after = retry_after
         """Seconds after which another try makes sense."""
+        self.told = told
+        """Whether the upstream itself asked to be left alone for so long."""
 
 
 class StoreUnavailable(TrackerError):

@@ -10,6 +10,7 @@ from typing import Any
 UNTOLD = "unknown"
 """The state of a generation that we heard of without hearing its state."""
 
+TERMINAL_STATES = ("completed", "failed")
 _RANKS = {UNTOLD: 0, "queued": 1, "dreaming": 2, "processing": 2, "completed": 3, "failed": 3}
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -49,7 +50,7 @@ class Observation:
     failure_reason: str | None = None
     failure_code: str | None = None
     assets: Mapping[str, str] = field(default_factory=dict)
-    outputs: tuple[Mapping[str, str], ...] = ()
+    outputs: tuple[Mapping[str, Any], ...] = ()
     assets_expire_at: datetime | None = None
     request: Mapping[str, Any] | None = None
     gone: bool = False
@@ -77,7 +78,7 @@ class Generation:
     failure_reason: str | None
     failure_code: str | None
     assets: Mapping[str, str]
-    outputs: tuple[Mapping[str, str], ...]
+    outputs: tuple[Mapping[str, Any], ...]
     assets_expire_at: datetime | None
     request: Mapping[str, Any] | None
     parent_id: str | None = None
@@ -90,6 +91,10 @@ class Generation:
     heard_at: datetime
     """When Luma last told us anything of it; moves without a new `rev`."""
     finished_at: datetime | None
+    next_check_at: datetime | None = None
+    """When to ask Luma about it unasked; bookkeeping, not shown."""
+    checks: int = 0
+    """How many questions in a row have brought nothing new; bookkeeping, not shown."""
 
     @property
     def terminal(self) -> bool:
@@ -114,18 +119,22 @@ def is_known(state: str) -> bool:
 
 def is_terminal(state: str) -> bool:
     """Whether a state is final."""
-    return rank(state) == _RANKS["completed"]
+    return state in TERMINAL_STATES
+
+
+def is_settled(generation: Generation) -> bool:
+    """Whether nothing more will come: it failed, or it is completed and shows what was made.
+
+    Luma may call a generation completed a moment before it has the URL.
+    """
+    return generation.terminal and (generation.state == "failed" or bool(generation.assets))
 
 
 def is_stale(generation: Generation, now: datetime, stale_after: timedelta) -> bool:
-    """Whether an open generation has been quiet for too long to be believed unasked.
-
-    A completed one that shows no asset yet counts as open: Luma may add the URL later.
-    """
-    if generation.gone_at or generation.state == "failed":
+    """Whether a generation that is not settled has been quiet for too long to be believed."""
+    if generation.gone_at:
         return False
-    settled = generation.terminal and generation.assets
-    return not settled and now - generation.heard_at > stale_after
+    return not is_settled(generation) and now - generation.heard_at > stale_after
 
 
 def has_dead_assets(generation: Generation, now: datetime) -> bool:

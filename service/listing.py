@@ -16,6 +16,7 @@ from service.generation import Generation
 from service.store import GENERATIONS, as_generation
 
 MAX_LIMIT = 200
+MOST_VALUES = 200  # of one filter
 
 
 class Sort(StrEnum):
@@ -120,7 +121,7 @@ def _decode(cursor: str, sort: Sort) -> tuple[datetime, str]:
         order, at, generation_id = place.decode().split("|", 2)
         if Sort(order) is sort:
             return datetime.fromisoformat(at).astimezone(UTC), generation_id
-    except ValueError:  # binascii's and Unicode's errors among them
+    except (ValueError, OverflowError):  # binascii's and Unicode's errors among them
         pass
     raise InvalidInput(
         "cursor",

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service import __version__, listing
 from service.errors import TrackerError
-from service.schemas import GenerationOut, PageOut
+from service.schemas import GenerationOut, PageOut, one_line
 from service.tracker import Answer, Tracker
 
 INSTRUCTIONS = (
@@ -52,7 +52,11 @@ class ListGenerations(BaseModel):
     limit: Annotated[int, Field(ge=1, le=listing.MAX_LIMIT, description="How many at most.")] = 10
     offset: Annotated[int, Field(ge=0, le=100_000, description="How many to skip.")] = 0
     state: Annotated[
-        list[str], Field(description="Only these: queued, dreaming, processing, completed, failed.")
+        list[str],
+        Field(
+            max_length=listing.MOST_VALUES,
+            description="Only these: queued, dreaming, processing, completed, failed.",
+        ),
     ] = []
     q: Annotated[str, Field(max_length=500, description="Words of prompt, id or failure.")] = ""
     cursor: Annotated[
@@ -78,7 +82,10 @@ async def _list(tracker: Tracker, arguments: dict[str, Any]) -> CallToolResult:
             cursor=asked.cursor or None,
         )
     )
-    lines = [f"{g.id}  {g.state}  {g.operation}  {g.prompt or ''}".rstrip() for g in page.items]
+    lines = [
+        one_line(" · ".join(filter(None, (g.id, g.state, g.operation, g.prompt))))
+        for g in page.items
+    ]
     lines = [f"Generations: {len(page.items)}", *lines]
     if page.next_cursor:
         lines.append(f"More: call again with cursor {page.next_cursor}")
@@ -100,7 +107,7 @@ def _lines(answer: Answer) -> list[str]:
         "Progress video URL": g.assets.get("progress_video"),
         "Last heard from Luma": f"{answer.age.total_seconds():.0f} s ago",
     }
-    lines = [f"{name}: {value}" for name, value in said.items() if value]
+    lines = [f"{name}: {one_line(value)}" for name, value in said.items() if value]
     if not g.terminal:
         lines.append("It is not finished; ask again in a few seconds.")
     return lines
@@ -117,7 +124,7 @@ def _failure(doing: str, error: TrackerError | ValidationError) -> CallToolResul
         told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}. Correct the arguments."
     else:
         told = f"{error} {error.hint}"
-    text = TextContent(type="text", text=f"Error {doing}: {told.strip()}")
+    text = TextContent(type="text", text=one_line(f"Error {doing}: {told}"))
     return CallToolResult(content=[text], is_error=True)
 
 

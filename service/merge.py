@@ -41,6 +41,8 @@ def merge(
     """
     if current is None:
         return _first(seen, at), Outcome.APPLIED
+    if seen.upstream != current.upstream:
+        return current, Outcome.STALE
     after, up_to_date = _fold(current, seen, at)
     after = replace(after, heard_at=max(at, current.heard_at))
     if _essence(after) == _essence(current):
@@ -84,17 +86,15 @@ def _changed(current: Generation, after: Generation, seen: Observation, at: date
 
 def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Generation, bool]:
     """The row after `seen`, and whether `seen` had come as far as the row."""
-    if seen.upstream != current.upstream:
-        return current, False
     if seen.gone:
         return replace(current, gone_at=current.gone_at or at), True
     if current.verified and current.terminal and not seen.authenticated:
-        return current, seen.state == current.state
+        return current, seen.state in (None, current.state)
     if _overrules(current, seen) or _precedence(seen.state) > _precedence(current.state):
         return _taken_over(current, seen), True
-    if seen.state in (None, current.state):
+    if (seen.state or UNTOLD) == current.state:
         return _filled(current, seen), True
-    return _static_filled(current, seen), False
+    return _static_filled(current, seen), seen.state is None
 
 
 def _precedence(state: str | None) -> tuple[int, bool, str]:
@@ -141,7 +141,11 @@ def _taken_over(current: Generation, seen: Observation) -> Generation:
 
 def _filled(current: Generation, seen: Observation) -> Generation:
     """The same state told again: gaps filled, newer assets taken, a claim confirmed."""
-    if seen.authenticated and not current.verified and seen.state is not None:
+    if (
+        seen.authenticated
+        and not current.verified
+        and (current.terminal or seen.asked_at_rev == current.rev)
+    ):
         return _taken_over(current, seen)
     assets = {**current.assets, **seen.assets}
     return replace(
@@ -164,12 +168,19 @@ def _static_filled(
     return replace(
         current,
         generation_type=a.generation_type or b.generation_type,
-        operation=a.operation or b.operation,
-        model=a.model or b.model,
+        operation=_told_best(a.operation, b.operation, a.generation_type or b.generation_type),
+        model=_told_best(a.model, b.model, (a.request or b.request or {}).get("model")),
         prompt=a.prompt or b.prompt,
         created_at=a.created_at or b.created_at,
         request=a.request or b.request,
     )
+
+
+def _told_best(first: str | None, second: str | None, guess: object) -> str | None:
+    """The first that was told, but what was only guessed from another field gives way."""
+    if first == guess:
+        return second or first
+    return first or second
 
 
 def _essence(generation: Generation) -> Generation:
@@ -177,11 +188,11 @@ def _essence(generation: Generation) -> Generation:
 
     A presigned URL is minted anew at every read; the asset behind it is the same one.
     """
+    shown = replace(generation, heard_at=generation.first_seen_at)
     if generation.assets_expire_at is None:
-        return replace(generation, heard_at=generation.first_seen_at)
+        return shown
     return replace(
-        generation,
-        heard_at=generation.first_seen_at,
+        shown,
         assets=dict.fromkeys(generation.assets, ""),
         outputs=tuple({**output, "url": ""} for output in generation.outputs),
         assets_expire_at=None,

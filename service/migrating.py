@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from service.errors import StoreUnavailable
 
@@ -31,18 +32,20 @@ def upgrade(engine: Engine) -> Migrated:
     Raises:
         StoreUnavailable: it was made by a newer version of the code.
     """
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        before = revision(connection)
-        config = _config()
-        config.attributes["connection"] = connection
-        try:
+    try:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            before = revision(connection)
+            config = _config()
+            config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        except CommandError as error:
-            raise StoreUnavailable(
-                f"The database cannot be migrated: {error}.",
-                "It was probably made by a newer luma-tracker; update this one.",
-            ) from error
-        return Migrated(before, revision(connection))
+            return Migrated(before, revision(connection))
+    except CommandError as error:
+        raise StoreUnavailable(
+            f"{engine.url.database} cannot be migrated: {error}.",
+            "It was probably made by a newer luma-tracker; update this one.",
+        ) from error
+    except DBAPIError as error:
+        raise StoreUnavailable(f"{engine.url.database} cannot be opened: {error.orig}.") from error
 
 
 def revision(connection: Connection) -> str | None:

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from service.generation import Generation
+from service.generation import Generation, Outcome
+from service.inbox import Delivery
 from service.listing import Page
+from service.observe import Receipt
 from service.store import Event
 
 _NO_ASSETS: dict[str, str | None] = {"video": None, "image": None, "progress_video": None}
@@ -43,8 +45,34 @@ EXAMPLE: dict[str, Any] = {
 
 
 def _as_text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
+
+_EVENT = {
+    "seq": 7,
+    "generation_id": EXAMPLE["id"],
+    "from_state": "dreaming",
+    "to_state": "completed",
+    "rev": 3,
+    "source": "callback",
+    "at": EXAMPLE["updated_at"],
+    "delivery_id": "01a20377-e053-7be0-9c54-2f1f0d6b9a11",
+}
+_DELIVERY = {
+    "id": _EVENT["delivery_id"],
+    "generation_id": EXAMPLE["id"],
+    "received_at": EXAMPLE["updated_at"],
+    "outcome": "applied",
+    "error": None,
+    "duplicates": 0,
+    "handled_at": EXAMPLE["updated_at"],
+}
+_REPLAY = {
+    "delivery_id": _DELIVERY["id"],
+    "generation_id": EXAMPLE["id"],
+    "outcome": "unchanged",
+    "error": None,
+}
 
 Instant = Annotated[
     datetime,
@@ -77,7 +105,7 @@ class GenerationOut(BaseModel):
     assets: dict[str, str | None] = Field(
         description="URLs: video, image (for a video, its thumbnail), progress_video."
     )
-    outputs: list[dict[str, str]] = Field(
+    outputs: list[dict[str, Any]] = Field(
         description="Agents API: all its outputs, as type, url and layer."
     )
     request: dict[str, Any] | None = Field(description="As Luma echoes it; no callback URL.")
@@ -115,7 +143,9 @@ class PageOut(BaseModel):
 class EventOut(BaseModel):
     """One change of one generation."""
 
-    model_config = ConfigDict(from_attributes=True, title="Event")
+    model_config = ConfigDict(
+        from_attributes=True, title="Event", json_schema_extra={"examples": [_EVENT]}
+    )
 
     seq: int = Field(description="Rises over all changes of all generations.")
     generation_id: str
@@ -140,6 +170,75 @@ class EventsOut(BaseModel):
         items = [EventOut.model_validate(event) for event in events[:limit]]
         more = len(events) > limit
         return cls(items=items, next_cursor=str(items[-1].seq) if more else None, has_more=more)
+
+
+class DeliveryOut(BaseModel):
+    """One callback as it came."""
+
+    model_config = ConfigDict(
+        from_attributes=True, title="Delivery", json_schema_extra={"examples": [_DELIVERY]}
+    )
+
+    id: str
+    generation_id: str | None
+    received_at: Instant
+    outcome: str = Field(description="What its first folding did; kept: not folded yet.")
+    error: str | None = Field(description="Why it could not be folded.")
+    duplicates: int = Field(description="How often the same bytes came again.")
+    handled_at: Instant | None
+
+
+class DeliveryWithBody(DeliveryOut):
+    """One callback, with what it said."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        title="DeliveryWithBody",
+        json_schema_extra={"examples": [_DELIVERY | {"body": {"id": EXAMPLE["id"]}}]},
+    )
+
+    body: Any = Field(None, description="Parsed if it is JSON, else text; no callback URL.")
+
+
+class DeliveriesOut(BaseModel):
+    """One page of the inbox, newest first."""
+
+    items: list[DeliveryOut]
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next page.")
+    has_more: bool
+
+    @classmethod
+    def of(cls, deliveries: list[Delivery], limit: int) -> "DeliveriesOut":
+        """A page of at most `limit`, out of up to one more that shows whether there is more."""
+        items = [DeliveryOut.model_validate(delivery) for delivery in deliveries[:limit]]
+        more = len(deliveries) > limit
+        return cls(items=items, next_cursor=items[-1].id if more else None, has_more=more)
+
+
+class ReplayOut(BaseModel):
+    """What folding a delivery again did."""
+
+    model_config = ConfigDict(title="Replay", json_schema_extra={"examples": [_REPLAY]})
+
+    delivery_id: str
+    generation_id: str | None
+    outcome: Outcome
+    error: str | None = Field(description="Why it still cannot be folded.")
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "ReplayOut":
+        """The public shape of a receipt."""
+        return cls(
+            delivery_id=receipt.delivery_id,
+            generation_id=receipt.generation_id,
+            outcome=receipt.outcome,
+            error=str(receipt.unreadable) if receipt.unreadable else None,
+        )
+
+
+def one_line(value: str) -> str:
+    """A text that others wrote, so that it can neither begin a line nor steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(value.split()))
 
 
 def body_of(generation: Generation) -> bytes:

@@ -1,21 +1,50 @@
-"""Every SQL statement. Functions of a connection, run by `service.db` in its transactions."""
+"""Generations and their history in SQL; `inbox` has the deliveries, `listing` the pages.
 
-import hashlib
+Functions of a connection, run by `service.db` in its transactions.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
-from uuid_utils import uuid7
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Table,
+    bindparam,
+    case,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
 
-from service.generation import Generation, Outcome, Source
-from service.tables import DeliveryRow, EventRow, GenerationRow
+from service.generation import TERMINAL_STATES, Generation, Source
+from service.tables import EventRow, GenerationRow
 
 GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
-DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = tuple(field.name for field in fields(Generation))
+
+# What every callback runs is built once: building a statement costs more than running it.
+_FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
+_INSERT = insert(GENERATIONS)
+_UPDATE = update(GENERATIONS).where(
+    GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.rev == bindparam("before_rev")
+)
+_ADD_EVENT = insert(EVENTS)
+_ANY_DUE = select(
+    exists().where(
+        GENERATIONS.c.next_check_at <= bindparam("now"),
+        GENERATIONS.c.upstream.in_(bindparam("upstreams", expanding=True)),
+    )
+)
+_PUT_OFF = update(GENERATIONS).where(
+    GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.next_check_at == bindparam("seen_at")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +63,7 @@ class Event:
 
 def find(connection: Connection, generation_id: str) -> Generation | None:
     """The row of that id."""
-    rows = connection.execute(select(GENERATIONS).where(GENERATIONS.c.id == generation_id))
-    row = rows.mappings().first()
+    row = connection.execute(_FIND, {"wanted": generation_id}).mappings().first()
     return as_generation(row) if row else None
 
 
@@ -43,31 +71,26 @@ def save(connection: Connection, before: Generation | None, after: Generation) -
     """Put `after` in the place of `before`; False if somebody else was faster."""
     values = _columns(after)
     if before is None:
-        connection.execute(insert(GENERATIONS).values(values))
+        connection.execute(_INSERT, values)
         return True
-    changed = connection.execute(
-        update(GENERATIONS)
-        .where(GENERATIONS.c.id == before.id, GENERATIONS.c.rev == before.rev)
-        .values(values)
-    )
-    return changed.rowcount == 1
+    place = {"before_id": before.id, "before_rev": before.rev}
+    return connection.execute(_UPDATE, values | place).rowcount == 1
 
 
 def add_event(
     connection: Connection, before: Generation | None, after: Generation, delivery_id: str | None
 ) -> None:
     """Note a change in the history."""
-    connection.execute(
-        insert(EVENTS).values(
-            generation_id=after.id,
-            from_state=before.state if before else None,
-            to_state=after.state,
-            rev=after.rev,
-            source=after.source,
-            at=after.updated_at,
-            delivery_id=delivery_id,
-        )
-    )
+    event = {
+        "generation_id": after.id,
+        "from_state": before.state if before else None,
+        "to_state": after.state,
+        "rev": after.rev,
+        "source": after.source,
+        "at": after.updated_at,
+        "delivery_id": delivery_id,
+    }
+    connection.execute(_ADD_EVENT, event)
 
 
 def events_of(connection: Connection, generation_id: str, *, after: int, limit: int) -> list[Event]:
@@ -81,51 +104,49 @@ def events_of(connection: Connection, generation_id: str, *, after: int, limit: 
     return [Event(**row) for row in rows.mappings()]
 
 
-def keep_delivery(connection: Connection, body: bytes, at: datetime) -> str:
-    """Put a callback's body into the inbox, once however often it comes; answers its id."""
-    digest = hashlib.sha256(body).hexdigest()
-    known = connection.execute(
-        update(DELIVERIES)
-        .where(DELIVERIES.c.digest == digest)
-        .values(duplicates=DELIVERIES.c.duplicates + 1)
-        .returning(DELIVERIES.c.id)
-    ).scalar()
-    if known is not None:
-        return str(known)
-    delivery_id = str(uuid7())
-    connection.execute(
-        insert(DELIVERIES).values(
-            id=delivery_id,
-            digest=digest,
-            body=body,
-            received_at=at,
-            outcome=Outcome.KEPT,
-            duplicates=0,
+def prune_events(connection: Connection, before: datetime, limit: int) -> int:
+    """Remove up to `limit` events older than that; how many were."""
+    old = select(EVENTS.c.seq).where(EVENTS.c.at < before).limit(limit)
+    return connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(old))).rowcount
+
+
+def claim_due(
+    connection: Connection,
+    upstream: str,
+    *,
+    claims: bool,
+    now: datetime,
+    limit: int,
+    reschedule: Callable[[Generation], datetime | None],
+) -> list[Generation]:
+    """Rows to ask an upstream about, the longest due first: claims of a final state, or the open.
+
+    Each is put off in the same step, so that nobody else asks about it too.
+    """
+    final = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)  # read by due time alone
+    rows = connection.execute(
+        select(GENERATIONS)
+        .where(
+            GENERATIONS.c.next_check_at <= now,
+            GENERATIONS.c.upstream == upstream,
+            final == int(claims),
         )
-    )
-    return delivery_id
+        .order_by(GENERATIONS.c.next_check_at)
+        .limit(limit)
+    ).mappings()
+    found = [as_generation(row) for row in rows.all()]
+    return [row for row in found if _put_off(connection, row, reschedule(row))]
 
 
-def settle_delivery(
-    connection: Connection, delivery_id: str, generation_id: str, outcome: Outcome, at: datetime
-) -> None:
-    """Note what folding a delivery did; what the first folding did stands."""
-    connection.execute(
-        update(DELIVERIES)
-        .where(DELIVERIES.c.id == delivery_id, DELIVERIES.c.handled_at.is_(None))
-        .values(generation_id=generation_id, outcome=outcome, error=None, handled_at=at)
-    )
+def any_due(connection: Connection, upstreams: Sequence[str], now: datetime) -> bool:
+    """Whether there is anything to ask these upstreams about."""
+    return connection.execute(_ANY_DUE, {"now": now, "upstreams": upstreams}).scalar_one()
 
 
-def fail_delivery(
-    connection: Connection, delivery_id: str, generation_id: str | None, error: str
-) -> None:
-    """Note why a delivery could not be folded; it stays to be folded later."""
-    connection.execute(
-        update(DELIVERIES)
-        .where(DELIVERIES.c.id == delivery_id, DELIVERIES.c.handled_at.is_(None))
-        .values(generation_id=generation_id, error=error)
-    )
+def _put_off(connection: Connection, row: Generation, until: datetime | None) -> bool:
+    place = {"before_id": row.id, "seen_at": row.next_check_at}
+    values = {"next_check_at": until, "checks": row.checks + 1}
+    return connection.execute(_PUT_OFF, place | values).rowcount == 1
 
 
 def as_generation(row: RowMapping) -> Generation:

@@ -8,7 +8,7 @@ events       the history: one row for every change of a generation
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
 
@@ -20,6 +20,7 @@ class GenerationRow(SQLModel, table=True):
         Index("ix_generations_newest", "ordered_at", "id"),
         Index("ix_generations_changed", "updated_at", "id"),
         Index("ix_generations_by_state", "state", "ordered_at", "id"),
+        Index("ix_generations_due", "next_check_at"),
     )
 
     id: str = Field(primary_key=True, max_length=128)
@@ -34,7 +35,7 @@ class GenerationRow(SQLModel, table=True):
     failure_reason: str | None
     failure_code: str | None
     assets: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
-    outputs: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
+    outputs: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     assets_expire_at: datetime | None
     request: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     parent_id: str | None
@@ -46,12 +47,23 @@ class GenerationRow(SQLModel, table=True):
     updated_at: datetime
     heard_at: datetime
     finished_at: datetime | None
+    next_check_at: datetime | None
+    checks: int
 
 
 class DeliveryRow(SQLModel, table=True):
     """One callback as it came; the same bytes again count as a duplicate of it."""
 
     __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_received", "received_at"),
+        Index(
+            "ix_deliveries_unhandled",
+            "id",
+            sqlite_where=text("handled_at IS NULL"),
+            postgresql_where=text("handled_at IS NULL"),
+        ),
+    )
 
     id: str = Field(primary_key=True, max_length=36)
     digest: str = Field(unique=True, max_length=64)  # SHA-256 of the body, hexadecimal
@@ -70,6 +82,7 @@ class EventRow(SQLModel, table=True):
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_of_generation", "generation_id", "seq"),
+        Index("ix_events_at", "at"),
         {"sqlite_autoincrement": True},  # a seq is never given twice, even after retention
     )
 
@@ -83,3 +96,13 @@ class EventRow(SQLModel, table=True):
     source: str
     at: datetime
     delivery_id: str | None = Field(max_length=36)
+
+
+class BindingRow(SQLModel, table=True):
+    """The one generation that a single-use callback token may speak of."""
+
+    __tablename__ = "bindings"
+
+    nonce: str = Field(primary_key=True, max_length=64)
+    generation_id: str = Field(max_length=128)
+    bound_at: datetime

@@ -1,15 +1,32 @@
 """Callback tokens: what makes a callback URL worth keeping to oneself.
 
-A token is a value signed with our secret. Whoever can present one was given the URL by us, by
-Luma, or by somebody who leaked it; which is why a callback is a claim and no more.
+    <key id>.any.<signature>        for any generation
+    <key id>.one-<nonce>.<signature>   for one generation: the first that it is used for
+
+Whoever can present one was given the URL by us, by Luma, or by somebody who leaked it; which is
+why a callback is a claim and no more.
 """
 
 import hashlib
+import hmac
+import re
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from itsdangerous import BadSignature, Signer
 
+REDACTED = "[redacted]"
+_TOKEN = re.compile(r"[0-9a-f]{8}\.(?:any|one-[\w-]+)\.[\w-]{20,}")
 _REUSABLE = "any"
+_SINGLE = "one-"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an accepted token allows; `nonce` is None for any generation."""
+
+    nonce: str | None = None
 
 
 class CallbackTokens:
@@ -20,21 +37,49 @@ class CallbackTokens:
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._signer = Signer(
-            list(reversed(secrets)),
-            salt="luma-tracker.callback",
-            sep=".",
-            key_derivation="hmac",
-            digest_method=hashlib.sha256,
-        )
+        self._signers = {_key_id(secret): _signer(secret) for secret in reversed(secrets)}
+        self._newest = _key_id(secrets[0])
 
     def reusable(self) -> str:
         """A token for any generation; always the same one for the same secret."""
-        return self._signer.sign(_REUSABLE).decode()
+        return self._sign(_REUSABLE)
 
-    def accepts(self, token: str) -> bool:
-        """Whether we made this token; takes as long for a wrong one as for a right one."""
+    def single(self) -> str:
+        """A token for the first generation that it is used for, and no other."""
+        return self._sign(_SINGLE + secrets.token_urlsafe(16))
+
+    def grant(self, token: str) -> Grant | None:
+        """What a token allows; None if we did not make it, found out in constant time."""
+        signer = self._signers.get(token.partition(".")[0], self._signers[self._newest])
         try:
-            return self._signer.unsign(token.encode()) == _REUSABLE.encode()
-        except (BadSignature, UnicodeEncodeError):
-            return False
+            value = signer.unsign(token.encode()).decode()
+        except (BadSignature, UnicodeError):
+            return None
+        if not hmac.compare_digest(signer.sign(value), token.encode()):
+            return None  # the same bytes written in another way
+        subject = value.partition(".")[2]
+        return Grant() if subject == _REUSABLE else Grant(subject.removeprefix(_SINGLE))
+
+    def _sign(self, subject: str) -> str:
+        value = f"{self._newest}.{subject}"
+        return self._signers[self._newest].sign(value).decode()
+
+
+def without_tokens(text: str) -> str:
+    """A text as it may be shown: Luma, and people in a hurry, repeat callback URLs anywhere."""
+    return _TOKEN.sub(REDACTED, text)
+
+
+def _key_id(secret: str) -> str:
+    """Names a key without telling anything of it."""
+    return hashlib.sha256(b"luma-tracker.key-id:" + secret.encode()).hexdigest()[:8]
+
+
+def _signer(secret: str) -> Signer:
+    return Signer(
+        secret,
+        salt="luma-tracker.callback",
+        sep=".",
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
+    )

@@ -1,30 +1,29 @@
 """The use cases. Every surface - REST, MCP, command line - reaches data through here alone."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import partial
+from typing import Any
 
-from service import listing, migrating, store
+from service import inbox, listing, migrating, store
 from service.changes import Changes
 from service.db import Database
-from service.errors import InvalidInput, NotFound, StoreUnavailable, UpstreamError
-from service.flights import Absences, Flights
-from service.generation import (
-    Generation,
-    Observation,
-    Source,
-    has_dead_assets,
-    is_stale,
-    is_usable_id,
-)
-from service.luma import Upstream, ask_all
-from service.observe import Receipt, observe, record
+from service.errors import InvalidInput, NotFound, StoreUnavailable
+from service.fetching import Fetcher
+from service.generation import Generation, Outcome, has_dead_assets, is_stale, is_usable_id
+from service.logs import log
+from service.luma.reading import shown
+from service.metrics import CALLBACKS, LOOKUPS
+from service.observe import Receipt, record, refold
+from service.tokens import Grant
 
 PATIENCE = timedelta(seconds=5)
 """For how long a generation that somebody waits for may be quiet before Luma is asked."""
+
+LONGEST_LAG = timedelta(seconds=60)
+"""A delivery that waits longer to be folded is a sign that something is wrong."""
 
 
 class Served(Enum):
@@ -55,7 +54,8 @@ class Tracker:
 
     Args:
         database: open, and migrated.
-        upstreams: those that we have a key for.
+        fetcher: asks Luma.
+        changes: wakes those who wait.
         stale_after: how long an open generation may be quiet before it is refreshed.
         clock: tells the time, aware and in UTC.
     """
@@ -63,40 +63,44 @@ class Tracker:
     def __init__(
         self,
         database: Database,
-        upstreams: Sequence[Upstream],
+        fetcher: Fetcher,
+        changes: Changes,
         *,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
-        self._upstreams: Mapping[str, Upstream] = {u.name: u for u in upstreams}
+        self._fetcher = fetcher
+        self._changes = changes
         self._stale_after = stale_after
         self._clock = clock
-        self._flights: Flights[Generation] = Flights()
-        self._absences = Absences(clock)
-        self._changes = Changes(database.version)
+        self._released = False
 
-    async def close(self) -> None:
-        """Let go of what is under way; the database stays open."""
-        await self._flights.close()
-        await self._changes.close()
+    def release(self) -> None:
+        """We are about to stop: whoever waits gets an answer now."""
+        self._released = True
+        self._changes.wake_all()
 
-    async def receive(self, body: bytes) -> Receipt:
+    async def receive(self, body: bytes, grant: Grant) -> Receipt:
         """Take in a callback. When this returns, it is on disk.
 
         Raises:
+            Forbidden: the token is for another generation.
             StoreUnavailable: it is not; Luma should try again.
         """
-        receipt = await self._database.write(record, body, self._clock())
+        try:
+            receipt = await self._database.write(record, body, grant, self._clock())
+        except StoreUnavailable:
+            CALLBACKS.labels("unavailable").inc()
+            raise
+        CALLBACKS.labels("unreadable" if receipt.unreadable else receipt.outcome.value).inc()
+        if receipt.outcome is Outcome.KEPT:
+            log.warning(
+                "kept", delivery_id=receipt.delivery_id, generation_id=receipt.generation_id
+            )
         if receipt.generation_id:
             self._changes.tell(receipt.generation_id)
         return receipt
-
-    async def observe(self, seen: Observation) -> Generation:
-        """Take in what Luma told us otherwise; answers the row as it is now."""
-        generation, _ = await self._database.write(observe, seen, self._clock())
-        self._changes.tell(seen.id)
-        return generation
 
     async def lookup(self, generation_id: str, *, fresh: bool = False) -> Answer:
         """What we know of a generation; Luma is asked only if it is unknown, or `fresh`.
@@ -120,7 +124,7 @@ class Tracker:
         quiet = min(self._stale_after, PATIENCE)
         with self._changes.expect(generation_id) as changed:
             answer = await self._lookup(generation_id, fresh=fresh, quiet=quiet)
-            while not answer.generation.terminal and (left := deadline - clock()) > 0:
+            while self._worth_waiting(answer) and (left := deadline - clock()) > 0:
                 await _set_within(changed, min(left, quiet.total_seconds()))
                 changed.clear()
                 answer = await self._lookup(generation_id, fresh=False, quiet=quiet)
@@ -143,8 +147,54 @@ class Tracker:
             )
         return await self._database.read(store.events_of, generation_id, after=after, limit=limit)
 
+    async def deliveries(
+        self,
+        *,
+        outcomes: tuple[str, ...],
+        generation_ids: tuple[str, ...],
+        before: str | None,
+        limit: int,
+    ) -> list[inbox.Delivery]:
+        """The inbox, newest first."""
+        return await self._database.read(
+            inbox.deliveries,
+            outcomes=outcomes,
+            generation_ids=generation_ids,
+            before=before,
+            limit=limit,
+        )
+
+    async def delivery(self, delivery_id: str) -> tuple[inbox.Delivery, Any]:
+        """One delivery, and its body without our secrets: as parsed JSON, else as text.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = await self._database.read(inbox.find_delivery, delivery_id)
+        body = await self._database.read(inbox.body_of, delivery_id)
+        if found is None or body is None:
+            raise _no_delivery(delivery_id)
+        return found, shown(body)
+
+    async def kept(self) -> list[str]:
+        """Up to 1,000 deliveries that are not folded yet, oldest first."""
+        return await self._database.read(inbox.kept, 1000)
+
+    async def replay(self, delivery_id: str) -> Receipt:
+        """Fold a delivery again.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        receipt = await self._database.write(refold, delivery_id, self._clock())
+        if receipt is None:
+            raise _no_delivery(delivery_id)
+        if receipt.generation_id:
+            self._changes.tell(receipt.generation_id)
+        return receipt
+
     async def require_ready(self) -> None:
-        """Whether the database answers and is migrated.
+        """Whether the database answers and is migrated, and all that could be folded is.
 
         Raises:
             StoreUnavailable: it does not, or is not.
@@ -155,46 +205,40 @@ class Tracker:
                 f"The database is at revision {revision}, this version needs {migrating.head()}.",
                 "Run `luma-tracker db upgrade`, or start the service anew.",
             )
+        oldest = await self._database.read(inbox.oldest_unfolded)
+        if oldest and self._clock() - oldest > LONGEST_LAG:
+            raise StoreUnavailable(
+                f"A delivery of {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",
+                "GET /v1/deliveries?outcome=kept says why.",
+            )
 
     async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
         _require_usable(generation_id)
         row = await self._database.read(store.find, generation_id)
         if row is None:
-            return self._answer(await self._unknown(generation_id, fresh=fresh), Served.MISS)
-        if row.upstream not in self._upstreams:
+            found = await self._fetcher.unknown(generation_id, fresh=fresh)
+            return self._answer(found, Served.MISS)
+        if not self._fetcher.can_ask(row.upstream):
             return self._answer(row, Served.HIT)
         if fresh or has_dead_assets(row, self._clock()):
-            return self._answer(await self._known(row), Served.STALE)
+            return self._answer(await self._fetcher.known(row), Served.STALE)
         if is_stale(row, self._clock(), quiet):
-            self._flights.launch(generation_id, partial(self._fetch, generation_id, row))
+            self._fetcher.behind(row)
             return self._answer(row, Served.STALE)
         return self._answer(row, Served.HIT)
 
-    async def _unknown(self, generation_id: str, *, fresh: bool) -> Generation:
-        if not fresh:
-            self._absences.check(generation_id)
-        return await self._flights.join(generation_id, partial(self._fetch, generation_id))
-
-    async def _known(self, row: Generation) -> Generation:
-        """The row as Luma has it now, or as it was if Luma cannot tell."""
-        try:
-            return await self._flights.join(row.id, partial(self._fetch, row.id, row))
-        except (UpstreamError, NotFound, StoreUnavailable):
-            return row
-
-    async def _fetch(self, generation_id: str, row: Generation | None = None) -> Generation:
-        upstreams = [self._upstreams[row.upstream]] if row else list(self._upstreams.values())
-        try:
-            seen = await ask_all(upstreams, generation_id)
-        except NotFound as absence:
-            if row is None:
-                self._absences.add(generation_id, absence)
-                raise
-            seen = Observation(id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True)
-        return await self.observe(replace(seen, asked_at_rev=row.rev if row else 0))
+    def _worth_waiting(self, answer: Answer) -> bool:
+        return not (self._released or answer.generation.terminal or answer.generation.gone_at)
 
     def _answer(self, generation: Generation, served: Served) -> Answer:
+        LOOKUPS.labels(served.value).inc()
         return Answer(generation, served, self._clock() - generation.heard_at)
+
+
+def _no_delivery(delivery_id: str) -> NotFound:
+    return NotFound(
+        f"There is no delivery {delivery_id[:64]}.", "GET /v1/deliveries lists those there are."
+    )
 
 
 def _require_usable(generation_id: str) -> None:

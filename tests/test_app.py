@@ -11,8 +11,9 @@ from openapi_spec_validator import validate
 
 from service import __version__
 from service.app import create_app
-from service.config import Settings
+from service.config import Settings, callback_secrets
 from service.simulator import Luma
+from service.tokens import CallbackTokens
 from tests.conftest import PAYLOADS
 
 Starter = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -36,7 +37,12 @@ async def start(settings: Settings) -> AsyncIterator[Starter]:
 async def test_a_healthy_service_says_so(start: Starter) -> None:
     http = await start()
     assert (await http.get("/healthz")).json() == {"alive": True}
-    assert (await http.get("/readyz")).json() == {"ready": True}
+    assert (await http.get("/readyz")).json() == {"ready": True, "callbacks": False}
+
+
+async def test_a_service_that_luma_can_call_says_so(start: Starter) -> None:
+    http = await start(public_url="https://tracker.example")
+    assert (await http.get("/readyz")).json() == {"ready": True, "callbacks": True}
 
 
 async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
@@ -122,26 +128,37 @@ async def test_a_named_origin_may_ask_beforehand_even_where_tokens_are_wanted(
     assert refused.headers["access-control-allow-origin"] == "https://page.example"
 
 
-async def test_the_public_name_is_ours(start: Starter) -> None:
+async def test_without_tokens_the_public_name_is_for_callbacks_and_health_alone(
+    start: Starter, settings: Settings
+) -> None:
     http = await start(public_url="https://tracker.example/luma")
-    for host, status in (("tracker.example", 200), ("other.example", 421)):
-        answer = await http.get("/v1/generations", headers={"Host": host})
-        assert answer.status_code == status
+    body = json.dumps(PAYLOADS["CONSTRUCTED_video_completed"])
+    callback = f"/callbacks/{CallbackTokens(callback_secrets(settings)).reusable()}"
+    for host in ("tracker.example", "other.example"):
+        named = {"Host": host}
+        assert (await http.post(callback, content=body, headers=named)).status_code == 200
+        for path, status in (("/healthz", 200), ("/readyz", 200), ("/v1/generations", 421)):
+            assert (await http.get(path, headers=named)).status_code == status, path
+
+
+async def test_with_tokens_any_name_is_ours(start: Starter) -> None:
+    http = await start(public_url="https://tracker.example/luma", api_tokens="a-token")
+    for host in ("tracker.example", "other.example"):
+        allowed = {"Host": host, "Authorization": "Bearer a-token"}
+        assert (await http.get("/v1/generations", headers=allowed)).status_code == 200
 
 
 async def test_nothing_is_redirected(start: Starter) -> None:
     http = await start(callback_secret="secret")
-    for path in ("/v1/generations/", "/callbacks/x/", "/healthz/"):
+    for path in ("/v1/generations/", "/healthz/"):
         assert (await http.get(path)).status_code == 404
         assert (await http.post(path)).status_code == 404
+    assert (await http.post("/callbacks/x/")).status_code == 404
 
 
 async def test_the_secret_of_callbacks_outlives_the_application(
     start: Starter, settings: Settings
 ) -> None:
-    from service.config import callback_secrets
-    from service.tokens import CallbackTokens
-
     body = json.dumps(PAYLOADS["CONSTRUCTED_video_completed"])
     for _ in range(2):
         http = await start()

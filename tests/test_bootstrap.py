@@ -1,11 +1,11 @@
 """Building everything, and taking it down again."""
 
-import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from service import migrating
 from service.bootstrap import make_upstreams, open_tracker
@@ -17,28 +17,25 @@ from tests.conftest import Clock
 
 
 async def test_a_tracker_makes_its_folder_and_its_database(
-    settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    settings: Settings, clock: Clock, tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.INFO)
     path = tmp_path / "not" / "there" / "yet.db"
     elsewhere = settings.model_copy(update={"database_url": f"sqlite:///{path}"})
-    async with open_tracker(elsewhere, clock) as tracker:
-        await tracker.require_ready()
-        assert (await tracker.page(Query())).items == []
+    with capture_logs() as said:
+        async with open_tracker(elsewhere, clock) as tracker:
+            await tracker.require_ready()
+            assert (await tracker.page(Query())).items == []
     assert path.exists()
-    assert f"database: made, at revision {migrating.head()}" in caplog.text
+    assert said == [{"event": "database made", "revision": migrating.head(), "log_level": "info"}]
 
 
-async def test_a_second_start_has_nothing_to_do(
-    settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_second_start_has_nothing_to_do(settings: Settings, clock: Clock) -> None:
     async with open_tracker(settings, clock):
         pass
-    caplog.clear()
-    caplog.set_level(logging.INFO)
-    async with open_tracker(settings, clock) as tracker:
-        await tracker.require_ready()
-    assert "database:" not in caplog.text
+    with capture_logs() as said:
+        async with open_tracker(settings, clock) as tracker:
+            await tracker.require_ready()
+    assert said == []
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, "a folder"])

@@ -42,7 +42,10 @@ DEFAULTS: dict[str, Any] = {
     "api_tokens": (),
     "stale_after": 30.0,
     "upstream_timeout": 10.0,
+    "dream_machine_rate": "5/second",
+    "agents_rate": "30/minute",
     "cors_origins": (),
+    "retention_days": 90.0,
 }
 
 
@@ -80,6 +83,10 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_API_TOKENS", "one,two,,", "api_tokens", ["one", "two"]),
     ("TRACKER_STALE_AFTER", "0.5", "stale_after", 0.5),
     ("TRACKER_UPSTREAM_TIMEOUT", "3", "upstream_timeout", 3.0),
+    ("TRACKER_DREAM_MACHINE_RATE", "7/second", "dream_machine_rate", "7/second"),
+    ("TRACKER_AGENTS_RATE", "1000/hour", "agents_rate", "1000/hour"),
+    ("TRACKER_RETENTION_DAYS", "0.5", "retention_days", 0.5),
+    ("TRACKER_RETENTION_DAYS", "", "retention_days", 90.0),
     ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
     ("tracker_port", "81", "port", 81),
 ]
@@ -205,6 +212,11 @@ BAD = [
     ("TRACKER_UPSTREAM_TIMEOUT", "inf"),
     ("TRACKER_CORS_ORIGINS", "https://a.example,b.example"),
     ("TRACKER_CORS_ORIGINS", "*"),
+    ("TRACKER_DREAM_MACHINE_RATE", "5"),
+    ("TRACKER_DREAM_MACHINE_RATE", "0/second"),
+    ("TRACKER_AGENTS_RATE", "30/day"),
+    ("TRACKER_RETENTION_DAYS", "0"),
+    ("TRACKER_RETENTION_DAYS", "inf"),
     ("TRACKER_STALE_AFTER", "1e300"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),

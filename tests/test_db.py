@@ -1,7 +1,6 @@
 """The writer: what is queued shares a commit, and each caller learns exactly what became of it."""
 
 import asyncio
-import logging
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
 from service.db import Database, make_engine
 from service.errors import StoreUnavailable
@@ -178,10 +178,10 @@ async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Databas
 
 
 async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recovers(
-    database: Database, path: Path, caplog: pytest.LogCaptureFixture
+    database: Database, path: Path
 ) -> None:
     loop = asyncio.get_running_loop()
-    with locked(path):
+    with capture_logs() as said, locked(path):
         began = loop.time()
         async with asyncio.timeout(5):  # so long does Luma wait for the answer to a callback
             answers = await asyncio.gather(
@@ -191,7 +191,9 @@ async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recover
         assert await database.read(numbers) == [], "reading goes on meanwhile"
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
     assert "locked" in str(answers[0])
-    assert "the database failed: database is locked" in caplog.text
+    assert {"event": "the database failed", "reason": "database is locked"}.items() <= said[
+        0
+    ].items()
     assert await database.write(put, 4) == 4
     assert await database.read(numbers) == [4]
 
@@ -311,14 +313,13 @@ async def test_closing_waits_for_what_was_asked(path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, None])
 async def test_a_file_that_is_no_database_is_unavailable(
-    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "odd"
     if content is None:
         path.mkdir()
     else:
         path.write_bytes(content)
-    caplog.set_level(logging.CRITICAL)
     async with Database(f"sqlite:///{path}") as database:
         for attempt in (database.read(numbers), database.write(put, 1), database.version()):
             with pytest.raises(StoreUnavailable):

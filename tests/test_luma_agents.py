@@ -79,7 +79,7 @@ def test_all_outputs_are_kept_and_the_first_of_each_type_is_an_asset() -> None:
         "id": "a",
         "output": [
             {"type": "image", "url": "https://1", "layer": 0},
-            {"type": "image", "url": "https://2", "layer": 1, "more": None},
+            {"type": "image", "url": "https://2", "layer": {"name": "sky", "order": 1}, "x": None},
             {"type": "video", "url": "https://3", "parts": [1], "sized": {"x": 1}},
             {"url": "https://4"},
             {"type": "image", "url": ""},
@@ -91,9 +91,9 @@ def test_all_outputs_are_kept_and_the_first_of_each_type_is_an_asset() -> None:
     seen = told(body)
     assert seen.assets == {"image": "https://1", "video": "https://3"}
     assert seen.outputs == (
-        {"type": "image", "url": "https://1", "layer": "0"},
-        {"type": "image", "url": "https://2", "layer": "1"},
-        {"type": "video", "url": "https://3"},
+        {"type": "image", "url": "https://1", "layer": 0},
+        {"type": "image", "url": "https://2", "layer": {"name": "sky", "order": 1}},
+        {"type": "video", "url": "https://3", "parts": [1], "sized": {"x": 1}},
         {"url": "https://4"},
     )
 

@@ -59,7 +59,7 @@ async def test_any_other_no_is_a_refusal(client: LumaClient, luma: Luma) -> None
         error = await refusal(client, luma, Fault(status=status, body=b'{"detail": "no, thanks"}'))
         assert isinstance(error, UpstreamRefused), status
         assert error.upstream == ME
-        assert str(error) == f"{ME} answered {status}: no, thanks"
+        assert str(error) == f"{ME} answered {status}: no, thanks."
 
 
 async def test_a_yes_of_another_kind_is_nonsense(client: LumaClient, luma: Luma) -> None:
@@ -117,9 +117,10 @@ async def test_retry_after_may_be_a_date(client: LumaClient, luma: Luma) -> None
 
 async def test_what_luma_says_of_an_error_is_passed_on(client: LumaClient, luma: Luma) -> None:
     wanted = {
-        b'{"detail": "400: Loop is not supported"}': ": 400: Loop is not supported",
-        b'{"detail": [{"loc": ["body"], "msg": "no"}]}': ': [{"loc": ["body"], "msg": "no"}]',
-        b'{"detail": null}': ": null",
+        b'{"detail": "400: Loop is not supported"}': ": 400: Loop is not supported.",
+        b'{"detail": "It is over."}': ": It is over.",
+        b'{"detail": [{"loc": ["body"], "msg": "no"}]}': ': [{"loc": ["body"], "msg": "no"}].',
+        b'{"detail": null}': ": null.",
         b'{"error": "x"}': ".",
         b"[]": ".",
         b'"detail"': ".",

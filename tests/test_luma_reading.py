@@ -21,9 +21,10 @@ from service.db import make_engine
 from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
 from service.luma import agents, dream_machine
-from service.luma.reading import REDACTED, instant, mapping, parse_object, text, usable_id
+from service.luma.reading import instant, mapping, parse_object, text, usable_id
 from service.observe import observe, record
 from service.schemas import body_of
+from service.tokens import REDACTED, Grant
 from tests.conftest import PAYLOADS
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -196,7 +197,7 @@ def test_what_is_taken_can_be_stored_and_shown(engine: Engine, read: Reader, bod
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 def test_the_corpus_is_taken_and_not_refused_whole(engine: Engine, body: bytes) -> None:
     with engine.connect().execution_options(writes=True) as connection, connection.begin() as all_:
-        receipt = record(connection, body, NOON)
+        receipt = record(connection, body, Grant(), NOON)
         all_.rollback()
     assert (receipt.outcome, receipt.generation_id) == (Outcome.APPLIED, "a")
 
@@ -215,7 +216,7 @@ def test_an_odd_presigned_url_does_not_lose_the_answer(url: str) -> None:
 def test_every_year_is_shown_in_four_digits(engine: Engine, written: str) -> None:
     body = json.dumps({"id": "a", "created_at": written}).encode()
     with engine.connect().execution_options(writes=True) as connection, connection.begin() as all_:
-        record(connection, body, NOON)
+        record(connection, body, Grant(), NOON)
         row = store.find(connection, "a")
         all_.rollback()
     assert row is not None

@@ -14,18 +14,27 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.generation import Source
-from service.luma import LumaClient, Upstream, agents_upstream, ask_all, dream_machine_upstream
+from service.luma import (
+    LumaClient,
+    Rate,
+    Upstream,
+    agents_upstream,
+    ask_all,
+    dream_machine_upstream,
+)
 from service.simulator import Fault, Luma
 from tests.conftest import Clock
+
+RATE = Rate.parse("1000/second")
 
 
 @pytest.fixture
 async def upstreams(luma: Luma, clock: Clock) -> AsyncIterator[list[Upstream]]:
-    """Both, with half a second for each request."""
-    async with LumaClient(0.5) as client:
+    """Both, with ample time and budget for each request."""
+    async with LumaClient(5) as client:
         yield [
-            dream_machine_upstream(luma.dream_machine_url, "luma-key", client, clock),
-            agents_upstream(f"{luma.agents_url}/", "luma-api-key", client, clock),
+            dream_machine_upstream(luma.dream_machine_url, "luma-key", client, RATE, clock),
+            agents_upstream(f"{luma.agents_url}/", "luma-api-key", client, RATE, clock),
         ]
 
 
@@ -93,8 +102,8 @@ async def test_the_first_that_knows_it_wins_and_the_other_is_not_waited_for(
     luma: Luma, upstreams: list[Upstream]
 ) -> None:
     made = luma.create()
-    luma.fault(Fault(delay=0.45, path="/agents/"))
-    async with asyncio.timeout(0.4):
+    luma.fault(Fault(delay=3, path="/agents/"))
+    async with asyncio.timeout(2):
         assert (await ask_all(upstreams, made)).upstream == "dream_machine"
 
 

@@ -11,6 +11,7 @@ from mcp_types import CallToolResult, TextContent
 from service.mcp_server import make_server
 from service.schemas import GenerationOut
 from service.simulator import Fault, Luma, Plan
+from service.tokens import Grant
 from service.tracker import Tracker
 from tests.conftest import Clock
 
@@ -85,7 +86,7 @@ async def test_a_failure_has_its_reason(client: Client, tracker: Tracker, luma: 
     result = await call(client, "get_generation", generation_id=made)
     assert not result.is_error, "that the generation failed is no failure of the tool"
     assert "Reason: Frame moderation failed" in text_of(result).splitlines()
-    await tracker.receive(b'{"id": "untold", "state": "failed"}')
+    await tracker.receive(b'{"id": "untold", "state": "failed"}', Grant())
     assert "Reason: not told" in text_of(
         await call(client, "get_generation", generation_id="untold")
     )
@@ -120,11 +121,11 @@ async def test_wrong_arguments_are_an_error_that_names_them(
 async def test_a_list_is_told_line_by_line_and_in_pages(client: Client, tracker: Tracker) -> None:
     for n in range(3):
         body = {"id": f"g{n}", "state": "queued", "request": {"prompt": f"lake {n}"}}
-        await tracker.receive(json.dumps(body).encode())
+        await tracker.receive(json.dumps(body).encode(), Grant())
     first = await call(client, "list_generations", limit=2)
     lines = text_of(first).splitlines()
     assert lines[0] == "Generations: 2"
-    assert lines[1].startswith("g2  queued")
+    assert lines[1].startswith("g2 · queued · ")
     assert lines[1].endswith("lake 2")
     assert first.structured_content
     cursor = first.structured_content["next_cursor"]
@@ -137,7 +138,7 @@ async def test_a_list_is_told_line_by_line_and_in_pages(client: Client, tracker:
 
 async def test_a_list_can_be_narrowed(client: Client, tracker: Tracker, luma: Luma) -> None:
     for id_, state in (("a", "queued"), ("b", "failed"), ("c", "completed")):
-        await tracker.receive(json.dumps({"id": id_, "state": state}).encode())
+        await tracker.receive(json.dumps({"id": id_, "state": state}).encode(), Grant())
     for arguments, found in (
         ({"state": ["queued", "failed"]}, ["b", "a"]),
         ({"q": "c"}, ["c"]),

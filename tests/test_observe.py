@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
-from service import migrating, store
+from service import inbox, migrating, store
 from service.db import Database, make_engine
 from service.errors import StoreUnavailable, Unreadable
 from service.generation import Generation, Observation, Outcome, Source
 from service.observe import Receipt, observe, record
+from service.tokens import Grant
 from tests.conftest import PAYLOADS
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -54,7 +56,7 @@ BREAK_FOLDING = (
 
 def deliveries(connection: Connection) -> list[dict[str, Any]]:
     """The inbox, oldest first."""
-    rows = connection.execute(select(store.DELIVERIES).order_by(store.DELIVERIES.c.id))
+    rows = connection.execute(select(inbox.DELIVERIES).order_by(inbox.DELIVERIES.c.id))
     return [dict(row) for row in rows.mappings()]
 
 
@@ -78,8 +80,9 @@ def fetched(state: str, **given: Any) -> Observation:
 
 def test_a_callback_is_kept_byte_for_byte_and_folded(connection: Connection) -> None:
     spaced = b"\n " + COMPLETED + b" \n"
-    assert record(connection, spaced, NOON) == Receipt(Outcome.APPLIED, ID)
+    receipt = record(connection, spaced, Grant(), NOON)
     (kept,) = deliveries(connection)
+    assert receipt == Receipt(kept["id"], Outcome.APPLIED, ID)
     assert kept["body"] == spaced
     assert (kept["outcome"], kept["error"], kept["duplicates"]) == ("applied", None, 0)
     assert (kept["generation_id"], kept["received_at"], kept["handled_at"]) == (ID, NOON, NOON)
@@ -87,8 +90,8 @@ def test_a_callback_is_kept_byte_for_byte_and_folded(connection: Connection) -> 
 
 
 def test_every_change_leaves_an_event_that_names_its_delivery(connection: Connection) -> None:
-    record(connection, DREAMING, NOON)
-    record(connection, COMPLETED, LATER)
+    record(connection, DREAMING, Grant(), NOON)
+    record(connection, COMPLETED, Grant(), LATER)
     assert history(connection) == [
         (None, "dreaming", 1, "callback"),
         ("dreaming", "completed", 2, "callback"),
@@ -99,10 +102,10 @@ def test_every_change_leaves_an_event_that_names_its_delivery(connection: Connec
 
 
 def test_the_same_bytes_again_are_counted_and_change_nothing(connection: Connection) -> None:
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     before = row(connection)
     for _ in range(3):
-        assert record(connection, COMPLETED, LATER).outcome is Outcome.UNCHANGED
+        assert record(connection, COMPLETED, Grant(), LATER).outcome is Outcome.UNCHANGED
     (kept,) = deliveries(connection)
     assert (kept["duplicates"], kept["outcome"], kept["handled_at"]) == (3, "applied", NOON)
     assert len(history(connection)) == 1
@@ -112,17 +115,17 @@ def test_the_same_bytes_again_are_counted_and_change_nothing(connection: Connect
 def test_the_same_said_in_other_bytes_is_another_delivery_and_no_change(
     connection: Connection,
 ) -> None:
-    record(connection, COMPLETED, NOON)
-    receipt = record(connection, COMPLETED + b"\n", LATER)
+    record(connection, COMPLETED, Grant(), NOON)
+    receipt = record(connection, COMPLETED + b"\n", Grant(), LATER)
     assert receipt.outcome is Outcome.UNCHANGED
     assert [d["outcome"] for d in deliveries(connection)] == ["applied", "unchanged"]
     assert len(history(connection)) == 1
 
 
 def test_a_state_that_comes_late_is_stale(connection: Connection) -> None:
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     bare = json.dumps({"id": ID, "state": "dreaming"}).encode()
-    assert record(connection, bare, LATER).outcome is Outcome.STALE
+    assert record(connection, bare, Grant(), LATER).outcome is Outcome.STALE
     assert [d["outcome"] for d in deliveries(connection)] == ["applied", "stale"]
     assert row(connection).state == "completed"
 
@@ -130,39 +133,42 @@ def test_a_state_that_comes_late_is_stale(connection: Connection) -> None:
 @pytest.mark.parametrize("body", [b"", b"\xff", b"<html>", b"[]", b'{"id": 1}', b"[" * 5000])
 def test_what_cannot_be_read_is_kept_with_the_reason(connection: Connection, body: bytes) -> None:
     for times in range(2):
-        receipt = record(connection, body, NOON)
+        receipt = record(connection, body, Grant(), NOON)
         assert (receipt.outcome, receipt.generation_id) == (Outcome.KEPT, None)
         assert isinstance(receipt.unreadable, Unreadable)
         (kept,) = deliveries(connection)
+        assert receipt.delivery_id == kept["id"]
         assert (kept["body"], kept["outcome"], kept["duplicates"]) == (body, "kept", times)
         assert (kept["error"], kept["handled_at"]) == (str(receipt.unreadable), None)
 
 
-def test_a_fold_that_raises_keeps_the_delivery_with_its_error(
-    connection: Connection, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_fold_that_raises_keeps_the_delivery_with_its_error(connection: Connection) -> None:
     connection.execute(text(BREAK_FOLDING))
-    assert record(connection, COMPLETED, NOON) == Receipt(Outcome.KEPT, ID)
+    with capture_logs() as said:
+        receipt = record(connection, COMPLETED, Grant(), NOON)
     (kept,) = deliveries(connection)
+    assert receipt == Receipt(kept["id"], Outcome.KEPT, ID)
     assert (kept["body"], kept["outcome"], kept["handled_at"]) == (COMPLETED, "kept", None)
     assert kept["generation_id"] == ID
     assert "a bug of ours" in kept["error"]
     assert store.find(connection, ID) is None
     assert history(connection) == []
-    assert "could not be folded" in caplog.text
+    (line,) = said
+    assert (line["event"], line["log_level"]) == ("not folded", "error")
+    assert (line["delivery_id"], line["generation_id"]) == (kept["id"], ID)
 
 
 def test_half_a_fold_is_undone_whole(connection: Connection) -> None:
     connection.execute(text(BREAK_FOLDING.replace("ON generations", "ON events")))
-    assert record(connection, COMPLETED, NOON).outcome is Outcome.KEPT
+    assert record(connection, COMPLETED, Grant(), NOON).outcome is Outcome.KEPT
     assert store.find(connection, ID) is None, "no row without its event"
 
 
 def test_a_delivery_that_was_kept_is_folded_when_it_comes_again(connection: Connection) -> None:
     connection.execute(text(BREAK_FOLDING))
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     connection.execute(text("DROP TRIGGER broken"))
-    assert record(connection, COMPLETED, LATER).outcome is Outcome.APPLIED
+    assert record(connection, COMPLETED, Grant(), LATER).outcome is Outcome.APPLIED
     (kept,) = deliveries(connection)
     assert (kept["outcome"], kept["error"], kept["duplicates"]) == ("applied", None, 1)
     assert (kept["received_at"], kept["handled_at"]) == (NOON, LATER)
@@ -174,7 +180,7 @@ def test_an_error_of_the_database_itself_is_not_taken_for_the_bodys(
 ) -> None:
     connection.execute(text("DROP TABLE events"))
     with pytest.raises(OperationalError):
-        record(connection, COMPLETED, NOON)
+        record(connection, COMPLETED, Grant(), NOON)
 
 
 async def test_when_the_database_fails_nothing_is_kept_and_luma_may_try_again(
@@ -184,19 +190,19 @@ async def test_when_the_database_fails_nothing_is_kept_and_luma_may_try_again(
         migrating.upgrade(database.engine)
         await database.write(lambda c: c.execute(text("ALTER TABLE events RENAME TO away")))
         with pytest.raises(StoreUnavailable):
-            await database.write(record, COMPLETED, NOON)
+            await database.write(record, COMPLETED, Grant(), NOON)
         assert await database.read(deliveries) == []
         await database.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO events")))
-        assert (await database.write(record, COMPLETED, NOON)).outcome is Outcome.APPLIED
+        assert (await database.write(record, COMPLETED, Grant(), NOON)).outcome is Outcome.APPLIED
         (kept,) = await database.read(deliveries)
         assert kept["duplicates"] == 0
 
 
 def test_after_a_claim_was_overruled_the_same_bytes_are_news(connection: Connection) -> None:
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     overruled, outcome = observe(connection, fetched("dreaming", asked_at_rev=1), LATER)
     assert (overruled.state, overruled.rev, outcome) == ("dreaming", 2, Outcome.APPLIED)
-    assert record(connection, COMPLETED, LATER).outcome is Outcome.APPLIED
+    assert record(connection, COMPLETED, Grant(), LATER).outcome is Outcome.APPLIED
     assert (row(connection).state, row(connection).rev) == ("completed", 3)
     assert history(connection) == [
         (None, "completed", 1, "callback"),
@@ -209,13 +215,13 @@ def test_after_a_claim_was_overruled_the_same_bytes_are_news(connection: Connect
 def test_an_answer_asked_for_before_the_callback_came_leaves_it_standing(
     connection: Connection,
 ) -> None:
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     after, outcome = observe(connection, fetched("dreaming", asked_at_rev=0), LATER)
     assert (after.state, outcome) == ("completed", Outcome.STALE)
 
 
 def test_a_confirmation_is_an_event_and_its_repetition_is_none(connection: Connection) -> None:
-    record(connection, COMPLETED, NOON)
+    record(connection, COMPLETED, Grant(), NOON)
     assets = PAYLOADS["CONSTRUCTED_video_completed"]["assets"]
     for _ in range(2):
         after, _ = observe(connection, fetched("completed", assets=assets), LATER)
@@ -231,9 +237,20 @@ def test_hearing_nothing_new_is_stored_without_an_event(connection: Connection) 
     assert len(history(connection)) == 1
 
 
+@pytest.mark.parametrize("created_at", ["2027-05-30T12:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_time_of_creation_ahead_of_our_clock_does_not_put_off_when_luma_is_asked(
+    connection: Connection, created_at: str
+) -> None:
+    body = json.dumps({"id": ID, "state": "queued", "created_at": created_at}).encode()
+    assert record(connection, body, Grant(), NOON).outcome is Outcome.APPLIED
+    next_check_at = row(connection).next_check_at
+    assert next_check_at is not None
+    assert NOON < next_check_at < NOON + timedelta(minutes=1)
+
+
 def test_the_callback_url_is_in_the_inbox_alone(connection: Connection) -> None:
     body = body_of("CONSTRUCTED_video_completed")
     assert b"https://example.com/luma" in body
-    record(connection, body, NOON)
+    record(connection, body, Grant(), NOON)
     assert deliveries(connection)[0]["body"] == body
     assert "example.com/luma" not in repr(row(connection))

@@ -1,6 +1,5 @@
 """The statements: rows come back as they went in, and nobody overwrites what they have not read."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, Engine, select
 
 from service import migrating, store
 from service.db import make_engine
-from service.generation import Generation, Outcome, Source
+from service.generation import Generation, Source
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 LATER = NOON + timedelta(microseconds=1)
@@ -60,6 +59,8 @@ def generation(**given: Any) -> Generation:
         "updated_at": NOON,
         "heard_at": LATER,
         "finished_at": NOON,
+        "next_check_at": LATER,
+        "checks": 3,
     }
     return Generation(**{**values, **given})
 
@@ -79,6 +80,8 @@ EMPTY: dict[str, Any] = {
     "parent_id": None,
     "gone_at": None,
     "finished_at": None,
+    "next_check_at": None,
+    "checks": 0,
 }
 
 
@@ -147,61 +150,3 @@ def test_history_is_told_oldest_first_and_in_pages(connection: Connection) -> No
     assert store.events_of(connection, "a", after=first.seq, limit=10) == [second]
     assert store.events_of(connection, "a", after=second.seq, limit=10) == []
     assert store.events_of(connection, "c", after=0, limit=10) == []
-
-
-def delivery(connection: Connection, delivery_id: str) -> dict[str, Any]:
-    """A row of the inbox."""
-    asked = select(store.DELIVERIES).where(store.DELIVERIES.c.id == delivery_id)
-    return dict(connection.execute(asked).mappings().one())
-
-
-def test_a_delivery_is_kept_byte_for_byte_until_it_is_handled(connection: Connection) -> None:
-    body = bytes(range(256))
-    kept = store.keep_delivery(connection, body, NOON)
-    assert delivery(connection, kept) == {
-        "id": kept,
-        "digest": hashlib.sha256(body).hexdigest(),
-        "body": body,
-        "received_at": NOON,
-        "generation_id": None,
-        "outcome": "kept",
-        "error": None,
-        "duplicates": 0,
-        "handled_at": None,
-    }
-
-
-def test_the_same_bytes_again_are_counted_and_different_bytes_are_not(
-    connection: Connection,
-) -> None:
-    kept = store.keep_delivery(connection, b"{}", NOON)
-    assert [store.keep_delivery(connection, b"{}", LATER) for _ in range(3)] == [kept] * 3
-    other = store.keep_delivery(connection, b"{} ", NOON)
-    assert other != kept
-    assert delivery(connection, kept)["duplicates"] == 3
-    assert delivery(connection, kept)["received_at"] == NOON
-    assert delivery(connection, other)["duplicates"] == 0
-
-
-def test_an_empty_body_is_a_delivery_like_any_other(connection: Connection) -> None:
-    kept = store.keep_delivery(connection, b"", NOON)
-    assert delivery(connection, kept)["body"] == b""
-
-
-def test_deliveries_are_ordered_by_their_ids(connection: Connection) -> None:
-    made = [store.keep_delivery(connection, b"%d" % n, NOON) for n in range(50)]
-    assert made == sorted(made)
-
-
-def test_settling_a_delivery_clears_its_error_and_happens_once(connection: Connection) -> None:
-    kept = store.keep_delivery(connection, b"{}", NOON)
-    store.fail_delivery(connection, kept, "a", "it broke")
-    failed = delivery(connection, kept)
-    assert (failed["error"], failed["handled_at"], failed["outcome"]) == ("it broke", None, "kept")
-    store.settle_delivery(connection, kept, "a", Outcome.APPLIED, LATER)
-    settled = delivery(connection, kept)
-    assert (settled["error"], settled["handled_at"]) == (None, LATER)
-    assert (settled["generation_id"], settled["outcome"]) == ("a", "applied")
-    store.settle_delivery(connection, kept, "a", Outcome.UNCHANGED, NOON)
-    store.fail_delivery(connection, kept, None, "too late")
-    assert delivery(connection, kept) == settled

@@ -1,4 +1,4 @@
-"""Who may ask: tokens, host names and origins, in front of every route."""
+"""Who may ask, by every method and on every path; tests/test_access.py has the rest."""
 
 import itertools
 from collections.abc import Iterable
@@ -16,11 +16,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("let through")(scope, receive, send)
 
 
-def access(
-    *, tokens: Iterable[str] = (), origins: Iterable[str] = (), names: Iterable[str] = ()
-) -> httpx.AsyncClient:
+def access(*, tokens: Iterable[str] = (), origins: Iterable[str] = ()) -> httpx.AsyncClient:
     """A browser, or a program, in front of the guard."""
-    guarded = Access(app, tokens=tokens, origins=origins, names=names)
+    guarded = Access(app, tokens=tokens, origins=origins)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1:8000"
     )
@@ -37,29 +35,9 @@ async def test_without_tokens_this_machine_may_ask_anything() -> None:
             assert (await http.request(method, path)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "", "[", "192.168.0.7"]
-)
-async def test_without_tokens_no_other_name_is_ours(host: str) -> None:
-    async with access(names=["tracker.example"]) as http:
-        for path in [*PATHS, "/healthz"]:
-            answer = await http.get(path, headers={"Host": host})
-            assert answer.status_code == 421
-            assert answer.headers["content-type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "LOCALHOST:1", "127.0.0.1:9", "[::1]:8000", "tracker.example", "10.0.0.1:80"],
-)
-async def test_our_own_names_are_ours_with_any_port(host: str) -> None:
-    async with access(names=["tracker.example", "10.0.0.1"]) as http:
-        assert (await http.get("/", headers={"Host": host})).status_code == 200
-
-
 async def test_with_tokens_everything_wants_one() -> None:
-    async with access(tokens=TOKENS) as http:
-        for method, path in itertools.product(METHODS, PATHS):
+    for method, path in itertools.product(METHODS, PATHS):
+        async with access(tokens=TOKENS) as http:  # anew, since guesses are counted
             answer = await http.request(method, path)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -81,9 +59,6 @@ async def test_any_of_the_tokens_will_do(authorization: str) -> None:
 @pytest.mark.parametrize(
     "authorization",
     [
-        "",
-        "Bearer",
-        "Bearer ",
         "Bearer token-three",
         "Bearer token-one,token-two",
         "Bearer Token-One",
@@ -97,18 +72,6 @@ async def test_nothing_else_is_a_token(authorization: str) -> None:
         answer = await http.get("/", headers={"Authorization": authorization})
         assert answer.status_code == 401
         assert "token-" not in answer.text
-
-
-async def test_a_header_of_odd_bytes_is_no_token() -> None:
-    async with access(tokens=TOKENS) as http:
-        answer = await http.get("/", headers=[(b"Authorization", b"Bearer \xff\xfe")])
-        assert answer.status_code == 401
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/callbacks/some-token"])
-async def test_health_and_callbacks_are_open_to_all(path: str) -> None:
-    async with access(tokens=TOKENS) as http:
-        assert (await http.get(path, headers={"Host": "any.example"})).status_code == 200
 
 
 async def test_nothing_concerns_a_callback() -> None:
@@ -132,12 +95,6 @@ async def test_pages_of_others_may_neither_write_nor_speak_mcp(
             assert (await http.request(method, "/v1/x", headers=headers)).status_code == 403
         for method in ("GET", "POST", "OPTIONS", "DELETE"):
             assert (await http.request(method, "/mcp", headers=headers)).status_code == 403
-
-
-@pytest.mark.parametrize("origin", FOREIGN)
-async def test_reading_is_for_the_browser_to_keep_from_them(origin: str) -> None:
-    async with access() as http:
-        assert (await http.get("/v1/x", headers={"Origin": origin})).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://ours.example", "http://127.0.0.1:8000", ""])
@@ -164,6 +121,6 @@ async def test_what_is_no_request_is_passed_on() -> None:
     async def send(_message: object) -> None:
         raise AssertionError("nothing is to be said")
 
-    guarded = Access(inner, tokens=TOKENS, origins=[], names=[])
+    guarded = Access(inner, tokens=TOKENS, origins=[])
     await guarded({"type": "lifespan"}, receive, send)
     assert seen == ["lifespan"]

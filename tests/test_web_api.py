@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from service.app import create_app
 from service.config import Settings
@@ -18,20 +18,30 @@ SECRET = "secret-of-the-api-tests"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[FastAPI]:
-    """The application, started."""
+@asynccontextmanager
+async def client_of(settings: Settings, **changed: object) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, started with these settings."""
     values = {**settings.model_dump(), "callback_secret": SECRET, "upstream_timeout": 0.5}
-    made = create_app(Settings.model_validate(values))
-    async with made.router.lifespan_context(made):
-        yield made
+    app = create_app(Settings.model_validate({**values, **changed}))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+    ):
+        yield client
 
 
 @pytest.fixture
-async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of it."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service with a key to both upstreams."""
+    async with client_of(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def keyless(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of one without, so that nothing is asked unasked: what was told stays as told."""
+    async with client_of(settings, luma_api_key=None, luma_agents_api_key=None) as client:
         yield client
 
 
@@ -128,15 +138,15 @@ async def test_a_lookup_says_how_old_its_answer_is_and_where_it_is_from(
     assert luma.count(path="/dream-machine/") == 3
 
 
-async def test_whoever_has_it_already_is_told_so(http: httpx.AsyncClient) -> None:
-    await told(http, COMPLETED)
-    etag = (await http.get(f"/v1/generations/{ID}")).headers["etag"]
+async def test_whoever_has_it_already_is_told_so(keyless: httpx.AsyncClient) -> None:
+    await told(keyless, COMPLETED)
+    etag = (await keyless.get(f"/v1/generations/{ID}")).headers["etag"]
     assert etag.startswith('"')
     for form in (etag, f"W/{etag}", f'"other", {etag}', "*", f'"other",W/{etag}'):
-        answer = await http.get(f"/v1/generations/{ID}", headers={"If-None-Match": form})
+        answer = await keyless.get(f"/v1/generations/{ID}", headers={"If-None-Match": form})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
     for form in (etag[:-2] + '"', '"other"', etag.strip('"'), ""):
-        answer = await http.get(f"/v1/generations/{ID}", headers={"If-None-Match": form})
+        answer = await keyless.get(f"/v1/generations/{ID}", headers={"If-None-Match": form})
         assert answer.status_code == 200, form
 
 
@@ -297,8 +307,8 @@ async def test_a_list_that_makes_no_sense_is_422(
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_list_that_makes_sense_is_answered(http: httpx.AsyncClient) -> None:
-    await told(http, COMPLETED)
+async def test_a_list_that_makes_sense_is_answered(keyless: httpx.AsyncClient) -> None:
+    await told(keyless, COMPLETED)
     for query in (
         "created_after=2026-05-30",
         "created_after=2026-05-30T12:34:56",
@@ -309,7 +319,7 @@ async def test_a_list_that_makes_sense_is_answered(http: httpx.AsyncClient) -> N
         "gone=true",
         "sort=-updated_at",
     ):
-        answer = await http.get(f"/v1/generations?{query}")
+        answer = await keyless.get(f"/v1/generations?{query}")
         assert (answer.status_code, len(answer.json()["items"])) == (200, 1), query
 
 
@@ -319,20 +329,20 @@ async def test_a_word_that_nothing_can_hold_finds_nothing(http: httpx.AsyncClien
     assert answer.status_code == 422 or answer.json()["items"] == []
 
 
-async def test_a_list_has_the_same_shape_as_a_lookup(http: httpx.AsyncClient) -> None:
-    await told(http, COMPLETED)
-    one = (await http.get(f"/v1/generations/{ID}")).json()
-    page = (await http.get("/v1/generations")).json()
+async def test_a_list_has_the_same_shape_as_a_lookup(keyless: httpx.AsyncClient) -> None:
+    await told(keyless, COMPLETED)
+    one = (await keyless.get(f"/v1/generations/{ID}")).json()
+    page = (await keyless.get("/v1/generations")).json()
     assert page == {"items": [one], "next_cursor": None, "has_more": False}
 
 
-async def test_history_comes_in_pages(http: httpx.AsyncClient) -> None:
-    await told(http, *({"id": "a", "state": s} for s in ("queued", "dreaming", "completed")))
-    first = (await http.get("/v1/generations/a/events", params={"limit": 2})).json()
+async def test_history_comes_in_pages(keyless: httpx.AsyncClient) -> None:
+    await told(keyless, *({"id": "a", "state": s} for s in ("queued", "dreaming", "completed")))
+    first = (await keyless.get("/v1/generations/a/events", params={"limit": 2})).json()
     assert [event["to_state"] for event in first["items"]] == ["queued", "dreaming"]
     assert first["has_more"] is True
     more = {"cursor": first["next_cursor"]}
-    rest = (await http.get("/v1/generations/a/events", params=more)).json()
+    rest = (await keyless.get("/v1/generations/a/events", params=more)).json()
     assert [event["to_state"] for event in rest["items"]] == ["completed"]
     assert (rest["has_more"], rest["next_cursor"]) == (False, None)
     assert all(event["delivery_id"] for event in first["items"])

@@ -59,22 +59,25 @@ def _options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Instead of TRACKER_HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Instead of TRACKER_PORT; 0: any free.")] = None,
+    fd: Annotated[
+        int | None, typer.Option(help="A listening socket to inherit, instead of host and port.")
+    ] = None,
 ) -> None:
-    """Run the service: callbacks, REST and MCP on one port."""
+    """Run the service: callbacks, REST and MCP on one port. SIGHUP restarts it in place."""
     from service.cli.serving import serve as run
+    from service.logs import configure
 
+    configure()
     given = {"host": host, "port": port}
-    run(_settings(**{name: value for name, value in given.items() if value is not None}))
+    run(_settings(**{name: value for name, value in given.items() if value is not None}), fd)
 
 
 @app.command()
 def mcp() -> None:
     """Serve one MCP client on stdin and stdout, on the same store as the service."""
-    from service.cli.serving import log_to_stderr
     from service.mcp_server import serve_stdio
 
-    log_to_stderr()
-    _with_tracker(_settings(), serve_stdio)
+    _with_tracker(_settings(), serve_stdio, quiet=False)
 
 
 @app.command()
@@ -149,15 +152,39 @@ def list_(
     show_page(_with_tracker(_settings(), lambda tracker: tracker.page(query)), as_json=json)
 
 
+@app.command()
+def replay(
+    delivery_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="None: all that are kept.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fold deliveries of the inbox again: those named, or all that could not be folded."""
+    from service.cli.output import show_replays
+
+    async def again(tracker: "Tracker") -> Any:
+        ids = delivery_ids or await tracker.kept()
+        return [await tracker.replay(delivery_id) for delivery_id in ids]
+
+    show_replays(_with_tracker(_settings(), again), as_json=json)
+
+
 @app.command("callback-url")
-def callback_url() -> None:
+def callback_url(
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="Good for one generation only: the first it is used for."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Print a URL to give to Luma as `callback_url`; whoever has it can tell us things."""
-    from service.cli.serving import callback_url as made
+    from service.cli.output import show_fact
+    from service.cli.urls import callback_url as made
 
     settings = _settings()
     if settings.public_url is None:
         typer.echo("TRACKER_PUBLIC_URL is not set: Luma itself cannot reach this URL.", err=True)
-    typer.echo(made(settings))
+    show_fact("callback_url", made(settings, single=single), as_json=json)
 
 
 @app.command()
@@ -181,11 +208,12 @@ def upgrade() -> None:
 
 
 @db.command()
-def current() -> None:
+def current(json: Json = False) -> None:
     """Print the database's revision."""
+    from service.cli.output import show_fact
     from service.cli.schema import revisions
 
-    typer.echo(revisions(_settings()).current or "none")
+    show_fact("revision", revisions(_settings()).current, as_json=json)
 
 
 @db.command()
@@ -206,8 +234,15 @@ def _settings(**given: Any) -> "Settings":
     return load_settings(**given)
 
 
-def _with_tracker(settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]]) -> Any:
+def _with_tracker(
+    settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]], *, quiet: bool = True
+) -> Any:
+    import logging
+
     from service.bootstrap import open_tracker
+    from service.logs import configure
+
+    configure(logging.WARNING if quiet else logging.INFO)
 
     async def run() -> Any:
         async with open_tracker(settings) as tracker:

@@ -39,6 +39,7 @@ _PLANS = {
 
 async def run(*, stay: bool) -> None:
     """Show it; with `stay` the service stays up until Ctrl-C."""
+    os.environ.update(NO_PROXY="*", no_proxy="*")  # all of it stays on this machine
     simulator = Simulator(default_plan=Plan(queued=0.5, dreaming=2.0), plans=_PLANS)
     with tempfile.TemporaryDirectory(prefix="luma-tracker-") as folder:
         async with simulator.serving() as luma, _service(luma, Path(folder)) as (url, callback_url):
@@ -56,7 +57,11 @@ async def _service(luma: Luma, folder: Path) -> AsyncIterator[tuple[str, str]]:
     """The service as a process of its own; yields its URL and a callback URL."""
     secret = secrets.token_urlsafe(32)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TRACKER_", "LUMA"))
+        },
         "LUMAAI_API_KEY": _KEY,
         "TRACKER_DREAM_MACHINE_URL": luma.dream_machine_url,
         "TRACKER_DATABASE_URL": f"sqlite:///{folder / 'tracker.db'}",
@@ -85,7 +90,7 @@ async def _url_of(process: asyncio.subprocess.Process) -> str:
     assert process.stderr is not None  # noqa: S101 - it is a pipe, see above
     async for line in process.stderr:
         said += line
-        if found := re.search(rb"listening on (\S+)", line):
+        if found := re.search(rb"listening url=(\S+)", line):
             return found[1].decode()
     raise RuntimeError(f"The service did not start:\n{said.decode()}")
 
@@ -111,7 +116,7 @@ async def _create(luma: Luma, callback_url: str) -> dict[str, str]:
 
 
 async def _follow(tracker: Client, ids: dict[str, str]) -> None:
-    """Show the states until all are terminal."""
+    """Show the states until all are terminal, and confirmed by Luma itself."""
     shown: dict[str, str] = {}
     async with asyncio.timeout(_PATIENCE):
         with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -121,7 +126,7 @@ async def _follow(tracker: Client, ids: dict[str, str]) -> None:
                     live.update(_table(items, ids), refresh=True)
                 else:
                     _tell(items, ids, shown)
-                if len(items) == len(ids) and all(item["terminal"] for item in items):
+                if len(items) == len(ids) and all(i["terminal"] and i["verified"] for i in items):
                     return
                 await asyncio.sleep(_LOOK_EVERY)
 

@@ -79,7 +79,7 @@ async def _upstream(upstream: Upstream) -> Finding:
     except NotFound:
         return Finding(about, f"{upstream.base_url} answers, and takes the key")
     except TrackerError as error:
-        return Finding(about, f"{error} {error.hint}", wrong=True)
+        return Finding(about, str(error), wrong=True)
     return Finding(about, f"{upstream.base_url} knows a generation that cannot be", wrong=True)
 
 

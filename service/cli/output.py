@@ -11,7 +11,8 @@ from rich.table import Table
 
 from service.generation import Generation
 from service.listing import Page
-from service.schemas import GenerationOut, PageOut, body_of
+from service.observe import Receipt
+from service.schemas import GenerationOut, PageOut, ReplayOut, body_of, one_line
 from service.tracker import Answer
 
 if TYPE_CHECKING:
@@ -52,13 +53,31 @@ def show_page(page: Page, *, as_json: bool) -> None:
 
 def table_of(generations: Sequence[Generation]) -> Table:
     """Generations as a table for a terminal."""
-    table = Table(*_COLUMNS, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, no_wrap=True, overflow="ignore" if column == "id" else "ellipsis")
     for generation in generations:
         cells = [escape(cell) for cell in _cells(generation)]
         colour = _COLOURS.get(generation.state, "cyan")
         cells[1] = f"[{colour}]{cells[1]}[/]"
         table.add_row(*cells)
     return table
+
+
+def show_replays(receipts: Sequence[Receipt], *, as_json: bool) -> None:
+    """What folding deliveries again did."""
+    shown = [ReplayOut.of(receipt) for receipt in receipts]
+    if as_json:
+        typer.echo(json.dumps([replay.model_dump(mode="json") for replay in shown]))
+        return
+    for replay in shown:
+        typer.echo(f"{replay.delivery_id}\t{replay.outcome}\t{replay.error or ''}".rstrip())
+    typer.echo(f"{len(shown)} folded again", err=True)
+
+
+def show_fact(name: str, value: str | None, *, as_json: bool) -> None:
+    """One value."""
+    typer.echo(json.dumps({name: value}) if as_json else value or "none")
 
 
 def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
@@ -68,13 +87,14 @@ def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
         return
     for finding in findings:
         mark = "[red]wrong[/]" if finding.wrong else "[green]good[/] "
-        console.print(f"{mark} {finding.about}: {escape(finding.told)}", soft_wrap=True)
+        told = escape(one_line(f"{finding.about}: {finding.told}"))
+        console.print(f"{mark} {told}", soft_wrap=True)
 
 
 def _line(name: str, value: str) -> None:
-    console.print(f"[bold]{name + ':':<15}[/] {escape(value)}", soft_wrap=True)
+    console.print(f"[bold]{name + ':':<15}[/] {escape(one_line(value))}", soft_wrap=True)
 
 
 def _cells(generation: Generation) -> list[str]:
-    """One line's worth: what is shown must not break the line."""
-    return [" ".join(str(getattr(generation, name) or "-").split()) for name in _COLUMNS]
+    """One line's worth."""
+    return [one_line(str(getattr(generation, name) or "-")) for name in _COLUMNS]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import DBAPIError
 
 from service import migrating
+from service.bootstrap import make_room
 from service.config import Settings
 from service.db import make_engine
 from service.errors import StoreUnavailable
@@ -20,7 +21,7 @@ class Revisions:
 
 def upgraded(settings: Settings) -> str:
     """Migrate; answers what was done."""
-    settings.database_path.parent.mkdir(parents=True, exist_ok=True)
+    make_room(settings)
     engine = make_engine(settings.database_url)
     try:
         migrated = migrating.upgrade(engine)

@@ -1,50 +1,100 @@
-"""Runs the service, and says where and how it can be reached."""
+"""Runs the service, and says where and how it can be reached.
 
-import logging
+The listening socket is the first thing to open and the last to close: connections that come
+while the service starts wait in its queue. On SIGHUP the process begins anew with the same
+socket and the same process id, and whoever calls meanwhile waits rather than being refused.
+"""
+
+import asyncio
+import os
+import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
 from service.app import create_app
-from service.config import Settings, callback_secrets
+from service.bootstrap import migrate
+from service.config import Settings, inherited_socket, require_tokens
 from service.errors import SettingsError
-from service.tokens import CallbackTokens
+from service.logs import log
+from service.web.protocol import CarefulProtocol
 
 _BACKLOG = 2048
-_log = logging.getLogger("luma_tracker")
+_GRACE = 2  # seconds for answers under way; Luma waits 5 s in all
 
 
-def serve(settings: Settings) -> None:
-    """Run until a signal ends it. The socket listens before anything slow is done.
+class Server(uvicorn.Server):
+    """uvicorn, which also knows SIGHUP, and lets no one wait who waits for a generation."""
+
+    reload = False
+
+    def on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
+        """Stop, to begin anew."""
+        self.reload = True
+        self.handle_exit(signal.SIGHUP, None)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; who waits for a change gets an answer now."""
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # we end by returning, not by dying of the signal
+        if tracker := getattr(self.config.app.state, "tracker", None):  # type: ignore[union-attr]
+            tracker.release()
+
+
+def serve(settings: Settings, fd: int | None) -> None:
+    """Run until a signal ends it.
+
+    Args:
+        settings: as read.
+        fd: a listening socket that was handed to us, instead of host and port.
 
     Raises:
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on, or not without tokens.
     """
-    log_to_stderr()
-    listener = _listen(settings)
-    bound = settings.model_copy(update={"port": listener.getsockname()[1]})
-    app = create_app(bound)
-    _introduce(bound)
-    config = uvicorn.Config(app, access_log=False, log_config=None, server_header=False)
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        _log.info("stopped")
-
-
-def log_to_stderr() -> None:
-    """Our own lines and what is wrong elsewhere, on stderr; stdout is for answers."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
+    fd = fd if fd is not None else inherited_socket()
+    listener = _listen(settings) if fd is None else _inherit(fd)
+    host, port = listener.getsockname()[:2]
+    bound = settings.model_copy(update={"host": host, "port": port})
+    require_tokens(bound)
+    server = Server(
+        uvicorn.Config(
+            create_app(bound),
+            http=CarefulProtocol,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
     )
-    _log.setLevel(logging.INFO)
+    signal.signal(signal.SIGHUP, server.on_hangup)
+    _introduce(bound)
+    asyncio.run(migrate(bound))  # what is wrong with the database ends the start with one line
+    server.run(sockets=[listener.dup()])
+    log.info("stopped", again=server.reload)
+    if server.reload:
+        _begin_anew(listener)
 
 
-def callback_url(settings: Settings) -> str:
-    """A reusable callback URL."""
-    token = CallbackTokens(callback_secrets(settings)).reusable()
-    return f"{settings.callback_base}/callbacks/{token}"
+def _begin_anew(listener: socket.socket) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until we can heed it again
+    os.set_inheritable(listener.fileno(), True)
+    command = [sys.executable, "-m", "service", "serve", "--fd", str(listener.fileno())]
+    os.execv(sys.executable, command)  # noqa: S606 - ourselves
+
+
+def _inherit(fd: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=fd)
+        if listener.family not in (socket.AF_INET, socket.AF_INET6):
+            raise SettingsError(f"--fd {fd}: is not a TCP socket.")
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"--fd {fd}: is not a socket to listen on: {error.strerror}."
+        ) from error
+    return listener
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -64,13 +114,15 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _introduce(settings: Settings) -> None:
-    _log.info("listening on %s", settings.own_url)
-    _log.info("database: %s", settings.database_path)
     upstreams = {
-        "Dream Machine": settings.luma_api_key,
-        "Agents API": settings.luma_agents_api_key,
+        "dream_machine": settings.luma_api_key,
+        "agents": settings.luma_agents_api_key,
     }
     with_key = [name for name, key in upstreams.items() if key]
-    _log.info("upstreams: %s", ", ".join(with_key) or "none, no API key is set")
+    log.info("listening", url=settings.own_url)
+    log.info("database", path=str(settings.database_path))
+    log.info("upstreams", with_key=",".join(with_key) or "none")
     if settings.public_url is None:
-        _log.info("TRACKER_PUBLIC_URL is not set: Luma cannot call back, lookups ask it instead")
+        log.info("no callbacks: TRACKER_PUBLIC_URL is not set, so Luma is asked instead")
+    elif not settings.api_tokens:
+        log.warning("TRACKER_API_TOKENS is not set: through TRACKER_PUBLIC_URL only callbacks pass")

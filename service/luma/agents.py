@@ -14,6 +14,7 @@ from service.luma.reading import instant, mapping, text, usable_id
 
 NAME = "agents"
 _LIFETIME = timedelta(hours=1)
+_SHORTEST = timedelta(minutes=1)
 _MARGIN = 0.9  # a URL that we hand out should live long enough to be used
 
 
@@ -51,37 +52,36 @@ def _kind(operation: str | None) -> str | None:
     return "video" if operation.startswith("video") else "image"
 
 
-def _outputs(value: object) -> tuple[Mapping[str, str], ...]:
+def _outputs(value: object) -> tuple[Mapping[str, Any], ...]:
     items = value if isinstance(value, list) else []
     return tuple(
-        {k: str(v) for k, v in item.items() if v is not None and not isinstance(v, dict | list)}
+        {name: value for name, value in item.items() if value is not None}
         for item in items
         if isinstance(item, dict) and text(item.get("url"))
     )
 
 
-def _assets(outputs: tuple[Mapping[str, str], ...]) -> dict[str, str]:
+def _assets(outputs: tuple[Mapping[str, Any], ...]) -> dict[str, str]:
     """The first output of each type, under the name that Dream Machine gives it."""
     assets: dict[str, str] = {}
     for output in outputs:
-        assets.setdefault(output.get("type", "image"), output["url"])
+        assets.setdefault(text(output.get("type")) or "image", output["url"])
     return assets
 
 
-def _expiry(outputs: tuple[Mapping[str, str], ...], at: datetime) -> datetime | None:
+def _expiry(outputs: tuple[Mapping[str, Any], ...], at: datetime) -> datetime | None:
     """When the first of the presigned URLs should be replaced; None without any URL."""
     return min((_url_expiry(output["url"], at) for output in outputs), default=None)
 
 
 def _url_expiry(url: str, at: datetime) -> datetime:
     """By the URL's own signature; counted from `at` where it has none or our clocks disagree."""
-    query = parse_qs(urlsplit(url).query)
-    lifetime = _LIFETIME
     try:
+        query = parse_qs(urlsplit(url).query)
         lifetime = timedelta(seconds=float(query["X-Amz-Expires"][0]))
         signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        expiry = signed + lifetime * _MARGIN
     except (KeyError, ValueError, OverflowError):
-        signed = at
-    if signed + lifetime <= at:  # it was minted for us just now, so it cannot be dead yet
-        signed = at
-    return signed + lifetime * _MARGIN
+        return at + _LIFETIME * _MARGIN
+    # It was minted for us just now, so it cannot be dead yet.
+    return expiry if expiry > at else at + max(lifetime, _SHORTEST) * _MARGIN

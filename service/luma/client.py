@@ -6,6 +6,7 @@ knows httpx.
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ from typing import Self
 import httpx
 
 from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.luma.reading import clean_text
+from service.tokens import REDACTED
 
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say
 _LONGEST_RETRY_AFTER = 3600.0
@@ -53,6 +56,10 @@ class LumaClient:
             raise UpstreamUnavailable(
                 upstream, f"{upstream} did not answer within {self._timeout:g} s."
             ) from error
+        except httpx.DecodingError as error:
+            raise UpstreamNonsense(
+                upstream, f"{upstream} answered in a broken encoding."
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UpstreamUnavailable(
                 upstream, f"{upstream} could not be reached: {type(error).__name__}."
@@ -76,7 +83,8 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
     if code == httpx.codes.NOT_FOUND:
         raise NotFound(said)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        raise UpstreamUnavailable(upstream, said, retry_after=_retry_after(response))
+        told = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
+        raise UpstreamUnavailable(upstream, said, retry_after=_retry_after(response), told=told)
     if response.is_client_error:
         raise UpstreamRefused(upstream, said)
     raise UpstreamNonsense(upstream, said)
@@ -88,8 +96,10 @@ def _detail(response: httpx.Response) -> str:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "."
-    told = detail if isinstance(detail, str) else json.dumps(detail)
-    return f": {told[:300]}"
+    told = clean_text(detail if isinstance(detail, str) else json.dumps(detail))
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    told = told.replace(key, REDACTED) if key else told
+    return f": {told[:300].rstrip('.')}."
 
 
 def _retry_after(response: httpx.Response) -> float:
@@ -99,6 +109,8 @@ def _retry_after(response: httpx.Response) -> float:
         seconds = float(value)
     except ValueError:
         seconds = _seconds_until(value)
+    if math.isnan(seconds):
+        seconds = _RETRY_AFTER
     return min(max(seconds, 1.0), _LONGEST_RETRY_AFTER)
 
 

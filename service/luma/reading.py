@@ -6,14 +6,17 @@ could hurt further in (NUL, lone surrogates, NaN, our own callback URL) is taken
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from service.errors import Unreadable
 from service.generation import is_usable_id
+from service.tokens import REDACTED, without_tokens
 
-REDACTED = "[redacted]"
+_CALLBACK_URL = re.compile(r"""(callback_url\\?["']?\s*[:=]\s*\\?["']?)[^"'\s&]+""")
+_DEEPEST = 128  # what we take in, every surface must be able to write out
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -23,12 +26,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
         Unreadable: it is not JSON, too deep to be a generation, or not an object.
     """
     try:
-        parsed = _clean(json.loads(body))
+        parsed = _clean(json.loads(body), _DEEPEST)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"The body is not JSON that we can read: {_brief(error)}") from error
     if not isinstance(parsed, dict):
         raise Unreadable(f"The body is a JSON {type(parsed).__name__}, not an object.")
     return parsed
+
+
+def shown(body: bytes) -> Any:
+    """A callback's body as people may see it: without callback URLs, parsed if it can be."""
+    try:
+        return _clean(json.loads(body), _DEEPEST)
+    except (ValueError, RecursionError):
+        text = clean_text(body.decode("utf-8", "replace"))
+        return _CALLBACK_URL.sub(rf"\1{REDACTED}", text)
 
 
 def usable_id(body: Mapping[str, Any]) -> str:
@@ -66,28 +78,29 @@ def instant(value: object) -> datetime | None:
     return None
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: Any, depth: int) -> Any:
+    if depth == 0:
+        raise ValueError("nested too deeply")
     if isinstance(value, str):
-        return _clean_text(value)
+        return clean_text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_clean(item, depth - 1) for item in value]
     if isinstance(value, dict):
-        return {_clean_text(key): _clean_member(key, item) for key, item in value.items()}
+        return {clean_text(key): _clean_member(key, v, depth - 1) for key, v in value.items()}
     return value
 
 
-def _clean_member(key: str, value: Any) -> Any:
+def _clean_member(key: str, value: Any, depth: int) -> Any:
     """Luma echoes the callback URL, and with it our token: it must not get past this line."""
-    return REDACTED if key == "callback_url" and value else _clean(value)
+    return REDACTED if key == "callback_url" and value else _clean(value, depth)
 
 
-def _clean_text(value: str) -> str:
-    """Without what UTF-8 (lone surrogates) and PostgreSQL (NUL) cannot carry."""
-    return (
-        value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
+def clean_text(value: str) -> str:
+    """Without our tokens, and without what UTF-8 (lone surrogates) or PostgreSQL (NUL) refuse."""
+    text = value.encode("utf-8", "replace").decode("utf-8")
+    return without_tokens(text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
 
 def _brief(error: Exception) -> str:

@@ -15,7 +15,9 @@ from service.errors import (
 )
 from service.generation import Observation, Source
 from service.luma import agents, dream_machine
+from service.luma.budget import Purpose, Rate
 from service.luma.client import LumaClient
+from service.luma.gate import Gate
 from service.luma.reading import parse_object
 
 Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]
@@ -30,18 +32,24 @@ class Upstream:
     api_key: str
     read: Reader
     client: LumaClient
+    gate: Gate
     clock: Callable[[], datetime]
 
-    async def fetch(self, generation_id: str) -> Observation:
-        """Ask for one generation; one request.
+    async def fetch(self, generation_id: str, purpose: Purpose = Purpose.READ) -> Observation:
+        """Ask for one generation; one request, inside the budget.
 
         Raises:
             NotFound: the upstream does not know it.
             UpstreamError: it could not tell us.
         """
+        if generation_id in (".", ".."):  # a path that ends so is another one
+            raise NotFound(f"{generation_id} is unknown to {self.name}.")
         url = f"{self.base_url.rstrip('/')}/generations/{generation_id}"
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
-        body = await self.client.get(self.name, url, headers)
+        async with self.gate.passing(purpose):
+            return self._read(await self.client.get(self.name, url, headers), generation_id)
+
+    def _read(self, body: bytes, generation_id: str) -> Observation:
         try:
             seen = self.read(parse_object(body), Source.FETCH, self.clock())
         except Unreadable as error:
@@ -54,17 +62,19 @@ class Upstream:
 
 
 def dream_machine_upstream(
-    base_url: str, api_key: str, client: LumaClient, clock: Callable[[], datetime]
+    base_url: str, api_key: str, client: LumaClient, rate: Rate, clock: Callable[[], datetime]
 ) -> Upstream:
     """Dream Machine v1."""
-    return Upstream(dream_machine.NAME, base_url, api_key, dream_machine.read, client, clock)
+    gate = Gate(dream_machine.NAME, rate)
+    return Upstream(dream_machine.NAME, base_url, api_key, dream_machine.read, client, gate, clock)
 
 
 def agents_upstream(
-    base_url: str, api_key: str, client: LumaClient, clock: Callable[[], datetime]
+    base_url: str, api_key: str, client: LumaClient, rate: Rate, clock: Callable[[], datetime]
 ) -> Upstream:
     """The Agents API."""
-    return Upstream(agents.NAME, base_url, api_key, agents.read, client, clock)
+    gate = Gate(agents.NAME, rate)
+    return Upstream(agents.NAME, base_url, api_key, agents.read, client, gate, clock)
 
 
 async def ask_all(upstreams: Sequence[Upstream], generation_id: str) -> Observation:

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from service import listing
 from service.schemas import EventsOut, GenerationOut, PageOut, body_of, etag_of
 from service.tracker import Answer, Served
-from service.web.deps import TheTracker
+from service.web.deps import Strict, TheTracker
 from service.web.problems import responses
 
 LONGEST_WAIT = 60
@@ -29,11 +29,7 @@ _READ_PROBLEMS = responses(
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class GetParameters(_Strict):
+class GetParameters(Strict):
     """How to look a generation up."""
 
     wait: float | None = Field(
@@ -46,18 +42,32 @@ class GetParameters(_Strict):
     fresh: bool = Field(False, description="Ask Luma first.")
 
 
-class ListParameters(_Strict):
+def _utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+
+
+_Values = Annotated[list[str], Field(max_length=listing.MOST_VALUES)]
+_GenerationId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+_InUtc = Annotated[datetime, AfterValidator(_utc)]
+
+
+class ListParameters(Strict):
     """Which generations to list."""
 
-    id: list[str] = Field([], description="Repeatable, as the filters below.")
-    state: list[str] = []
-    upstream: list[str] = []
-    generation_type: list[str] = []
-    operation: list[str] = []
-    model: list[str] = []
-    q: str | None = Field(None, max_length=500, description="Words of prompt, id or failure.")
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    id: _Values = Field([], description="Repeatable, as the filters below.")
+    state: _Values = Field([])
+    upstream: _Values = Field([])
+    generation_type: _Values = Field([])
+    operation: _Values = Field([])
+    model: _Values = Field([])
+    q: str | None = Field(
+        None, max_length=500, pattern=r"^[^\x00]*$", description="Words of prompt, id or failure."
+    )
+    created_after: _InUtc | None = None
+    created_before: _InUtc | None = None
     gone: bool = Field(False, description="Include those that Luma no longer knows.")
     sort: listing.Sort = listing.Sort.CREATED_DOWN
     limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
@@ -75,8 +85,8 @@ class ListParameters(_Strict):
             operation=tuple(self.operation),
             model=tuple(self.model),
             q=self.q,
-            created_after=_aware(self.created_after),
-            created_before=_aware(self.created_before),
+            created_after=self.created_after,
+            created_before=self.created_before,
             gone=self.gone,
             sort=self.sort,
             limit=self.limit,
@@ -84,7 +94,7 @@ class ListParameters(_Strict):
         )
 
 
-class EventParameters(_Strict):
+class EventParameters(Strict):
     """Which part of the history."""
 
     limit: int = Field(100, ge=1, le=listing.MAX_LIMIT)
@@ -99,7 +109,7 @@ class EventParameters(_Strict):
     responses={**_READ_PROBLEMS, 304: {"description": "You have this already."}},
 )
 async def get_generation(
-    generation_id: str,
+    generation_id: _GenerationId,
     parameters: Annotated[GetParameters, Query()],
     tracker: TheTracker,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -152,7 +162,9 @@ async def list_generations(
     ),
 )
 async def list_events(
-    generation_id: str, parameters: Annotated[EventParameters, Query()], tracker: TheTracker
+    generation_id: _GenerationId,
+    parameters: Annotated[EventParameters, Query()],
+    tracker: TheTracker,
 ) -> EventsOut:
     """Every change, oldest first."""
     limit = parameters.limit
@@ -186,7 +198,3 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def _preferred_wait(prefer: str | None) -> int | None:
     found = _PREFER_WAIT.search(prefer or "")
     return min(int(found[1]), LONGEST_WAIT) if found else None
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at

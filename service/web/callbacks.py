@@ -11,7 +11,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from service.errors import Forbidden
 from service.generation import Outcome
+from service.metrics import REFUSALS
+from service.web.body import read_body
 from service.web.deps import TheTokens, TheTracker
 from service.web.problems import of_error, problem, responses
 
@@ -31,12 +34,13 @@ class CallbackAnswer(BaseModel):
 
 
 @router.post(
-    "/callbacks/{token}",
+    "/callbacks/{token:path}",
     summary="Take in a callback from Luma",
     operation_id="receiveCallback",
     response_model=CallbackAnswer,
     responses=responses(
         HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -52,22 +56,21 @@ async def receive(
     token: str, request: Request, tracker: TheTracker, tokens: TheTokens
 ) -> CallbackAnswer | Response:
     """The URL is the credential: `luma-tracker callback-url` prints one."""
-    if not tokens.accepts(token):
-        return problem(404, "There is nothing here.")
-    body = await _read(request)
-    if body is None:
-        return problem(413, f"A callback may have {MAX_BODY} bytes at most.")
-    receipt = await tracker.receive(body)
+    grant = tokens.grant(token)
+    if grant is None:
+        return _nothing_here("callback token")
+    body = await read_body(request, MAX_BODY)
+    if isinstance(body, Response):
+        return body
+    try:
+        receipt = await tracker.receive(body, grant)
+    except Forbidden:
+        return _nothing_here("callback token of another generation")
     if receipt.unreadable:
         return of_error(receipt.unreadable)
     return CallbackAnswer(outcome=receipt.outcome)
 
 
-async def _read(request: Request) -> bytes | None:
-    """The body, or None as soon as it turns out to be too large."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
-    return bytes(body)
+def _nothing_here(reason: str) -> Response:
+    REFUSALS.labels(reason).inc()
+    return problem(404, "There is nothing here.")

@@ -3,9 +3,11 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse, Response
 
-from service.web.deps import TheTracker
+from service.web.deps import ThePublicUrl, TheTracker
 from service.web.problems import responses
 
 router = APIRouter(tags=["health"])
@@ -18,9 +20,12 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The database answers, and is migrated."""
+    """The database answers, is migrated, and holds nothing that waits to be folded."""
 
     ready: bool = Field(True, examples=[True])
+    callbacks: bool = Field(
+        description="Whether Luma can call us; if not, TRACKER_PUBLIC_URL is not set and we ask it."
+    )
 
 
 @router.get("/healthz", summary="Is the process alive?", operation_id="isAlive")
@@ -35,7 +40,19 @@ async def healthz() -> Alive:
     operation_id="isReady",
     responses=responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def readyz(tracker: TheTracker) -> Ready:
+async def readyz(tracker: TheTracker, public_url: ThePublicUrl) -> Ready:
     """Asks the database; for deciding whether to send requests here."""
     await tracker.require_ready()
-    return Ready()
+    return Ready(callbacks=public_url is not None)
+
+
+@router.get(
+    "/metrics",
+    summary="Counts and gauges for Prometheus",
+    operation_id="getMetrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "luma_tracker_breaker_open 0.0"}}}},
+)
+async def metrics() -> Response:
+    """What each is a sign of is told in docs/operations.md."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service import errors
+from service.tokens import without_tokens
+from service.web.headers import secure
 
 _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -23,6 +25,23 @@ _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
 }
 
 
+_KINDS = {  # our own, since HTTP's phrases change with Python's versions
+    400: ("bad-request", "Bad request"),
+    401: ("unauthorized", "A token is wanted"),
+    403: ("forbidden", "Not allowed"),
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "Method not allowed"),
+    408: ("too-slow", "The request took too long"),
+    413: ("too-large", "The request is too large"),
+    421: ("misdirected", "Not a name of ours"),
+    422: ("invalid-input", "Invalid input"),
+    429: ("too-many-requests", "Too many requests"),
+    500: ("unforeseen", "An error of ours"),
+    502: ("upstream-failed", "Luma refused us, or answered nonsense"),
+    503: ("unavailable", "Not available just now"),
+}
+
+
 class Problem(BaseModel):
     """RFC 9457: what went wrong, for programs and people."""
 
@@ -31,7 +50,7 @@ class Problem(BaseModel):
             "examples": [
                 {
                     "type": "urn:luma-tracker:not-found",
-                    "title": "Not Found",
+                    "title": "Not found",
                     "status": 404,
                     "detail": "3fa85f64 is unknown to dream_machine.",
                     "hint": "Check the id.",
@@ -48,10 +67,10 @@ class Problem(BaseModel):
     errors: list[dict[str, Any]] | None = Field(None, description="What was wrong, field by field.")
 
 
-def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems that it can answer with."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": status.phrase, "content": content} for status in statuses}
+    return {status: {"description": _KINDS[status][1], "content": content} for status in statuses}
 
 
 def problem(
@@ -64,9 +83,9 @@ def problem(
     fields: list[dict[str, Any]] | None = None,
 ) -> Response:
     """An error answer."""
-    title = HTTPStatus(status).phrase
+    usual, title = _KINDS.get(status, _KINDS[500 if status >= 500 else 400])
     body = Problem(
-        type=f"urn:luma-tracker:{kind or title.lower().replace(' ', '-')}",
+        type=f"urn:luma-tracker:{kind or usual}",
         title=title,
         status=status,
         detail=detail,
@@ -111,16 +130,19 @@ def install(app: FastAPI) -> None:
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         fields = [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]
         told = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
-        return problem(422, told, kind="invalid-input", fields=fields)
+        hint = "Correct what is named; /openapi.json says what is allowed."
+        return problem(422, told, hint=hint, fields=fields)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        detail = f"{request.method} {request.url.path}: {error.detail}."
+        detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
         return problem(error.status_code, detail, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, error: Exception) -> Response:
-        return problem(500, f"Something failed that should not: {type(error).__name__}.")
+        failure = problem(500, f"Something failed that should not: {type(error).__name__}.")
+        secure(failure.headers)  # this is answered outside of all that adds them
+        return failure
 
 
 def _kebab(name: str) -> str:

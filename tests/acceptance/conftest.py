@@ -2,22 +2,35 @@
 
 import os
 import re
+import shlex
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
 
 from service.simulator import Luma, ManualClock, Simulator
 
+KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
+"""Settings of a service that can ask nobody, so that what callbacks say stays as it is."""
+_ANY_PORT = ("--port", "0")
 SECRET = "the-secret-of-the-acceptance-tests"
+
+
+def until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something holds, and fail if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.02)
 
 
 def environment_for(folder: Path, luma: Luma, **given: str) -> dict[str, str]:
@@ -31,7 +44,9 @@ def environment_for(folder: Path, luma: Luma, **given: str) -> dict[str, str]:
         "TRACKER_AGENTS_URL": luma.agents_url,
         "TRACKER_DATABASE_URL": f"sqlite:///{folder / 'tracker.db'}",
         "TRACKER_CALLBACK_SECRET": SECRET,
-        "TRACKER_UPSTREAM_TIMEOUT": "2",
+        "TRACKER_UPSTREAM_TIMEOUT": "10",
+        "TRACKER_DREAM_MACHINE_RATE": "1000/second",
+        "TRACKER_AGENTS_RATE": "1000/second",
         **given,
     }
 
@@ -42,42 +57,63 @@ class Service:
 
     environment: dict[str, str]
     folder: Path
-    process: subprocess.Popen[str] = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False)
     url: str = field(init=False)
-    said: list[str] = field(default_factory=list)
-    _reader: Thread = field(init=False)
 
-    def start(self) -> None:
+    def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
         """Start it, and wait until it says where it listens; that socket takes requests."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", "--port", "0"],
-            env=self.environment,
-            cwd=self.folder,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        listening: Future[str] = Future()
-        self._reader = Thread(target=self._read, args=(listening,), daemon=True)
-        self._reader.start()
-        self.url = listening.result(timeout=30)
+        self._run([sys.executable, "-m", "service", "serve", *(arguments or _ANY_PORT)], pass_fds)
 
-    def _read(self, listening: "Future[str]") -> None:
-        """Take in all that it says, so that it never waits for a reader."""
-        assert self.process.stderr
-        with self.process.stderr as log:
-            for line in log:
-                self.said.append(line)
-                if not listening.done() and (found := re.search(r"listening on (\S+)", line)):
-                    listening.set_result(found[1])
-        if not listening.done():
-            listening.set_exception(AssertionError("".join(self.said)))
+    def start_by_shell(self, prefix: str, pass_fds: tuple[int, ...]) -> None:
+        """Have a shell prepare what a process inherits, and then become the service."""
+        command = f"{prefix} {shlex.quote(sys.executable)} -m service serve"
+        self._run(["/bin/bash", "-c", command], pass_fds)
+
+    def _run(self, command: list[str], pass_fds: tuple[int, ...]) -> None:
+        begin = len(self.said)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=self.folder,
+                stderr=log,
+                pass_fds=pass_fds,
+            )
+        try:
+            until(lambda: "listening url=" in self.said[begin:] or self.process.poll() is not None)
+            found = re.search(r"listening url=(\S+)", self.said[begin:])
+            assert found, self.said
+        except AssertionError:
+            self.kill()  # nobody else knows of it
+            raise
+        self.url = found[1]
 
     def stop(self) -> None:
         """End it as an init system would."""
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(timeout=15)
-        self._reader.join(timeout=15)
+
+    def kill(self) -> None:
+        """End it as a power cut would, as far as a process can tell."""
+        self.process.kill()
+        self.process.wait(timeout=15)
+
+    @property
+    def log(self) -> Path:
+        """Where it logs to, over all its starts."""
+        return self.folder / f"service-{id(self)}.log"
+
+    @property
+    def said(self) -> str:
+        """All that it has logged."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """What a query of its SQLite file answers."""
+        url = self.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///")
+        with closing(sqlite3.connect(url, timeout=10)) as database:
+            return database.execute(query, parameters).fetchall()
 
     @property
     def callback_url(self) -> str:
@@ -169,6 +205,15 @@ def run_service(folder: Path, **given: str) -> Iterator[Running]:
                 yield Running(service, luma, client)
         finally:
             service.stop()
+
+
+@pytest.fixture
+def luma_is_well(shared: "Running") -> Iterator[None]:
+    """Luma answers the shared service, before a test and after it, whatever was done to it."""
+    until(lambda: shared.http.get("/metrics").text.count("breaker_open{") == 2)
+    until(lambda: not re.search(r"breaker_open{.*} 1.0", shared.http.get("/metrics").text))
+    yield
+    shared.luma.clear_faults()
 
 
 @pytest.fixture(scope="session")

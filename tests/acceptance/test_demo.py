@@ -28,7 +28,7 @@ def test_the_demo_shows_that_lookups_cost_luma_nothing(tmp_path: Path) -> None:
 
     assert run.returncode == 0, run.stderr
     assert re.search(r"\b[1-9]\d* lookups, 0 requests to Luma", run.stdout)
-    for state in ("queued", "dreaming", "completed", "failed"):
+    for state in ("dreaming", "completed", "failed"):
         assert re.search(rf"\b{state}\b", run.stdout), state
     assert "Video URL: https://" in run.stdout
     assert "Image URL: https://" in run.stdout

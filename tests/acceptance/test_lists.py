@@ -10,7 +10,7 @@ import httpx
 import pytest
 from lumaai import LumaAI
 
-from service.simulator import Plan
+from service.simulator import Fault, Plan
 from tests.acceptance.conftest import Running, run_service
 from tests.acceptance.talk import (
     body_of,
@@ -83,19 +83,29 @@ def _tell_luma_s_side(running: Running) -> Iterator[str]:
         )
 
 
-def _fill(running: Running) -> Filled:
-    made = list(_tell_luma_s_side(running))
-    made += [running.luma.create("image", upstream="agents", model="uni-1") for _ in range(3)]
-    refused = Plan(outcome="failed", failure_reason="No.", failure_code="content_moderated")
-    made.append(running.luma.create("video", upstream="agents", plan=refused))
-    running.luma.advance(60)
-    unmade = new_id()
-    call_back(running, {"id": unmade, "state": "dreaming"})  # Luma has not told when it began
+def _gone(running: Running) -> str:
+    """One that Luma knew, and knows no longer."""
     gone = running.luma.create()
     read(running, gone)
     with LumaAI(base_url=running.luma.dream_machine_url, auth_token="luma-key") as client:
         client.generations.delete(gone)
     assert read(running, gone, fresh=True)["gone_at"]
+    return gone
+
+
+def _fill(running: Running) -> Filled:
+    made = [running.luma.create("image", upstream="agents", model="uni-1") for _ in range(3)]
+    refused = Plan(outcome="failed", failure_reason="No.", failure_code="content_moderated")
+    made.append(running.luma.create("video", upstream="agents", plan=refused))
+    running.luma.advance(60)
+    for each in made:
+        read(running, each)
+    gone = _gone(running)
+    # From here on Luma wants to be left alone, so that the store stays as it is told.
+    running.luma.fault(Fault(status=503, headers={"Retry-After": "3600"}, times=None))
+    made += _tell_luma_s_side(running)
+    unmade = new_id()
+    call_back(running, {"id": unmade, "state": "dreaming"})  # Luma has not told when it began
     return Filled(running, {each: read(running, each) for each in [*made, unmade]}, gone)
 
 

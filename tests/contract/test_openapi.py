@@ -85,8 +85,12 @@ def test_the_routes_of_the_contract_are_there(document: Document) -> None:
         "GET /v1/generations",
         "GET /v1/generations/{generation_id}",
         "GET /v1/generations/{generation_id}/events",
+        "GET /v1/deliveries",
+        "GET /v1/deliveries/{delivery_id}",
+        "POST /v1/deliveries/{delivery_id}/replay",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
 
 
@@ -109,10 +113,13 @@ def test_every_error_that_is_described_is_a_problem(document: Document) -> None:
 @pytest.mark.parametrize(
     ("operation_id", "statuses"),
     [
-        ("receiveCallback", {200, 404, 413, 422, 503}),
+        ("receiveCallback", {200, 404, 408, 413, 422, 503}),
         ("getGeneration", {200, 304, 404, 422, 502, 503}),
         ("listGenerations", {200, 422, 503}),
         ("listGenerationEvents", {200, 404, 422, 503}),
+        ("listDeliveries", {200, 422, 503}),
+        ("getDelivery", {200, 404, 503}),
+        ("replayDelivery", {200, 404, 503}),
         ("isAlive", {200}),
         ("isReady", {200, 503}),
     ],
@@ -163,6 +170,7 @@ def test_what_is_answered_is_what_is_described(document: Document, shared: Runni
         f"/v1/generations/{generation_id}",
         "/v1/generations",
         f"/v1/generations/{generation_id}/events",
+        "/v1/deliveries",
         "/healthz",
         "/readyz",
     ):

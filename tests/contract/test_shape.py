@@ -9,33 +9,51 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from service.simulator import Plan
+from service.simulator import Fault, Plan
 from tests.acceptance.conftest import Running, run_service
-from tests.acceptance.talk import new_id, read, told
+from tests.acceptance.talk import body_of, call_back, eventually, new_id, read, told
 
 CONTRACT = {
     "id", "upstream", "state", "terminal", "generation_type", "operation", "model", "prompt",
     "created_at", "failure_reason", "failure_code", "assets", "request", "parent_id", "rev",
     "source", "verified", "gone_at", "first_seen_at", "updated_at", "finished_at",
 }  # fmt: skip
+KINDS = [
+    *(("queued",), ("dreaming",), ("completed",), ("failed",)),
+    *(("completed", "image"), ("completed", "upscale_video")),
+]
 TIMES = ("created_at", "first_seen_at", "updated_at", "finished_at", "gone_at")
 
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, list[str]]]:
-    """A service, and the ids of generations of every kind that there is."""
-    with run_service(tmp_path_factory.mktemp("kinds")) as running:
-        made = [told(running, state) for state in ("queued", "dreaming", "completed", "failed")]
-        made += [told(running, "completed", "image"), told(running, "completed", "upscale_video")]
-        made.append(told(running, "queued", created_at=None, model=None, request=None))
+    """A service, and the ids of generations of every kind that there is.
+
+    Luma confirms what was told of them, so that none changes while the tests look; but the
+    first, which it does not know, is gone.
+    """
+    ample = {"TRACKER_DREAM_MACHINE_RATE": "1000/second", "TRACKER_AGENTS_RATE": "1000/second"}
+    with run_service(tmp_path_factory.mktemp("kinds"), **ample) as running:
+        made = [told(running, "queued", created_at=None, model=None, request=None)]
+        eventually(lambda: read(running, made[0], fresh=True)["gone_at"], "it is gone")
+        made += [confirmed(running, *kind) for kind in KINDS]
         refused = Plan(outcome="failed", failure_code="content_moderated")
         made.append(running.luma.create("layering", upstream="agents"))
         made.append(running.luma.create("video", upstream="agents", plan=refused))
         running.luma.advance(60)
         for generation_id in made:
             read(running, generation_id)
-        read(running, made[0], fresh=True)  # Luma does not know it: it is gone
         yield running, made
+
+
+def confirmed(running: Running, state: str, operation: str = "video") -> str:
+    """The id of a generation that was told of by callback, and that Luma says the same of."""
+    body = body_of(new_id(), state, operation)
+    generation_id = str(body["id"])
+    running.luma.fault(Fault(body=json.dumps(body).encode(), path=generation_id, times=None))
+    assert call_back(running, body).status_code == 200
+    eventually(lambda: read(running, generation_id, fresh=True)["verified"], "it is confirmed")
+    return generation_id
 
 
 def by_rest(kinds: tuple[Running, list[str]]) -> dict[str, dict[str, Any]]:

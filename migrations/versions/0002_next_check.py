@@ -1,0 +1,44 @@
+"""When each generation is to be asked about."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To this revision. Rows that are not final and confirmed are due at once."""
+    with op.batch_alter_table("generations") as table:
+        table.add_column(sa.Column("next_check_at", sa.DateTime(timezone=True)))
+        table.add_column(sa.Column("checks", sa.Integer(), nullable=False, server_default="0"))
+    with op.batch_alter_table("generations") as table:
+        table.alter_column("checks", server_default=None)
+    op.execute(
+        "UPDATE generations SET next_check_at = heard_at WHERE gone_at IS NULL AND NOT (verified"
+        " AND (state = 'failed' OR (state = 'completed' AND CAST(assets AS TEXT) <> '{}')))"
+    )
+    op.create_index("ix_generations_due", "generations", ["next_check_at"])
+    unhandled = sa.text("handled_at IS NULL")
+    op.create_index("ix_deliveries_received", "deliveries", ["received_at"])
+    op.create_index(
+        "ix_deliveries_unhandled",
+        "deliveries",
+        ["id"],
+        sqlite_where=unhandled,
+        postgresql_where=unhandled,
+    )
+    op.create_index("ix_events_at", "events", ["at"])
+
+
+def downgrade() -> None:
+    """Back to the one before."""
+    op.drop_index("ix_events_at", "events")
+    op.drop_index("ix_deliveries_unhandled", "deliveries")
+    op.drop_index("ix_deliveries_received", "deliveries")
+    op.drop_index("ix_generations_due", "generations")
+    with op.batch_alter_table("generations") as table:
+        table.drop_column("checks")
+        table.drop_column("next_check_at")

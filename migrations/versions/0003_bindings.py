@@ -1,0 +1,24 @@
+"""Which generation a callback token for one generation belongs to."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To this revision."""
+    op.create_table(
+        "bindings",
+        sa.Column("nonce", sa.String(64), primary_key=True),
+        sa.Column("generation_id", sa.String(128), nullable=False),
+        sa.Column("bound_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Back to the one before."""
+    op.drop_table("bindings")

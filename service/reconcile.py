@@ -1,0 +1,75 @@
+"""Asks Luma about what it did not tell: quiet rows, and claims that nobody confirmed.
+
+    due rows ──claim (compare-and-set on next_check_at)──► ask, inside the budget ──► observe
+       ▲                                                                                 │
+       └────────────── next_check_at: later and later while nothing happens ◄────────────┘
+
+Rows that were due while we were down are due when we start, so starting needs no sweep.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from service import store
+from service.db import Database
+from service.errors import TrackerError
+from service.fetching import Fetcher
+from service.generation import Generation
+from service.logs import log
+from service.luma import Purpose
+from service.schedule import next_check
+
+_AT_ONCE = 8  # questions under way
+_INTERVAL = 0.25  # seconds between looks for due rows
+
+
+class Reconciler:
+    """Runs for the life of the service; of several, each row is asked about by one."""
+
+    def __init__(self, database: Database, fetcher: Fetcher, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._fetcher = fetcher
+        self._clock = clock
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await self._round()
+                await asyncio.sleep(_INTERVAL)
+        finally:
+            for task in self._asking:
+                task.cancel()
+            await asyncio.gather(*self._asking, return_exceptions=True)
+
+    async def _round(self) -> None:
+        for purpose in (Purpose.VERIFY, Purpose.RECONCILE):  # claims go before what is quiet
+            for row in await self._claimed(purpose):
+                task = asyncio.create_task(self._ask(row))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
+
+    async def _claimed(self, purpose: Purpose) -> list[Generation]:
+        """What may be asked about now, as far as the budget goes."""
+        now, rooms = self._clock(), self._fetcher.room(purpose)
+        claimed: list[Generation] = []
+        if not rooms or not await self._database.read(store.any_due, list(rooms), now):
+            return claimed
+        for upstream, room in rooms.items():
+            claimed += await self._database.write(
+                store.claim_due,
+                upstream,
+                claims=purpose is Purpose.VERIFY,
+                now=now,
+                limit=max(0, min(room, _AT_ONCE - len(self._asking) - len(claimed))),
+                reschedule=lambda row: next_check(row, now, row.checks + 1),
+            )
+        return claimed
+
+    async def _ask(self, row: Generation) -> None:
+        try:
+            await self._fetcher.check(row)
+        except TrackerError as error:
+            log.info("not checked", generation_id=row.id, reason=str(error))

@@ -1,0 +1,68 @@
+"""Keeps the store tidy: folds again what could not be folded, and lets go of what is old."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from service import inbox, store
+from service.db import Database
+from service.logs import log
+from service.metrics import INBOX_LAG, PRUNED
+from service.observe import refold
+
+_INTERVAL = 10.0  # seconds between rounds
+_BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
+
+
+class Upkeep:
+    """Runs for the life of the service.
+
+    Args:
+        retention: deliveries and events older than this go; generations stay.
+    """
+
+    def __init__(
+        self, database: Database, retention: timedelta, clock: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._retention = retention
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.fold_again()
+            await self.prune()
+            await asyncio.sleep(_INTERVAL)
+
+    async def fold_again(self) -> None:
+        """Fold what could not be folded when it came: the cause may be gone."""
+        last = ""
+        while ids := await self._database.read(inbox.unfolded, last, _BATCH):
+            for delivery_id in ids:
+                if receipt := await self._database.write(refold, delivery_id, self._clock()):
+                    log.info(
+                        "folded again",
+                        delivery_id=delivery_id,
+                        generation_id=receipt.generation_id,
+                        outcome=receipt.outcome.value,
+                    )
+            last = ids[-1]
+        oldest = await self._database.read(inbox.oldest_unfolded)
+        INBOX_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
+
+    async def prune(self) -> None:
+        """Remove what is older than the retention, in small batches."""
+        before = self._clock() - self._retention
+        await self._prune("deliveries", inbox.prune_deliveries, before)
+        await self._prune("events", store.prune_events, before)
+
+    async def _prune(
+        self, table: str, prune: Callable[[Connection, datetime, int], int], before: datetime
+    ) -> None:
+        removed = _BATCH
+        while removed == _BATCH:
+            removed = await self._database.write(prune, before, _BATCH)
+            PRUNED.labels(table).inc(removed)

@@ -1,0 +1,79 @@
+"""The OpenAPI of a running service, gone through by schemathesis: nothing in it is untrue."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from schemathesis.engine import Status, events, from_schema
+
+from service.simulator import Plan
+from tests.hostile import Target, target
+
+SECONDS = 120
+EXAMPLES = 30
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A service that holds a few finished rows: to wait for one costs no time."""
+    rates = {"TRACKER_DREAM_MACHINE_RATE": "1000/second", "TRACKER_AGENTS_RATE": "1000/second"}
+    with target(tmp_path_factory.mktemp("schema"), **rates) as one:
+        for n in range(3):
+            generation_id = one.luma.create(id=f"row-{n}", plan=Plan(queued=0, dreaming=0))
+            one.luma.advance(60)
+            assert one.http.get(f"/v1/generations/{generation_id}").status_code == 200
+            one.call_back({"id": f"told-{n}", "state": "failed", "failure_reason": "Job failed"})
+        yield one
+
+
+def _is_about_a_cursor(check: str, query: dict[str, object] | None) -> bool:
+    """No schema can say which cursors are ours: one that was made up is a 422, and rightly so."""
+    return check == "positive_data_acceptance" and "cursor" in (query or {})
+
+
+def _is_one_value_for_many(check: str, message: str) -> bool:
+    """`?id=0` where a list is wanted is a list of one: a query cannot say it otherwise."""
+    return check == "negative_data_rejection" and "was array" in message
+
+
+def _failures(scenario: events.ScenarioFinished) -> list[str]:
+    return [
+        f"{case.value.method} {case.value.path}: {check.name}: {check.failure_info.failure.message}"
+        f" ({check.failure_info.code_sample})"
+        for case_id, checks in scenario.recorder.checks.items()
+        if (case := scenario.recorder.cases[case_id])
+        for check in checks
+        if check.failure_info
+        and not _is_about_a_cursor(check.name, case.value.query)
+        and not _is_one_value_for_many(check.name, check.failure_info.failure.message)
+    ]
+
+
+def test_no_request_that_schemathesis_thinks_of_makes_the_description_untrue(
+    running: Target,
+) -> None:
+    """Examples, every edge of every parameter, random requests and sequences of them."""
+    schema = schemathesis.openapi.from_url(f"{running.service.url}/openapi.json")
+    schema.config.generation.update(max_examples=EXAMPLES, deterministic=True)
+    begun = time.monotonic()
+    operations, failures, cases = set[str](), list[str](), 0
+
+    for event in from_schema(schema).execute():
+        assert not isinstance(event, events.FatalError), event.exception
+        assert not isinstance(event, events.NonFatalError), event.info
+        if isinstance(event, events.ScenarioFinished):
+            failures += _failures(event)
+            cases += len(event.recorder.cases)
+            assert time.monotonic() - begun < SECONDS, "it takes too long: ask for fewer examples"
+            if event.label and event.status is not Status.SKIP:
+                operations.add(event.label)
+
+    assert failures == []
+    assert operations >= {
+        f"{method.upper()} {path}"
+        for path, methods in running.http.get("/openapi.json").json()["paths"].items()
+        for method in methods
+    }
+    assert cases > 200
+    assert "Traceback" not in running.service.said

@@ -1,0 +1,169 @@
+"""The inbox: every body once, byte for byte, with what became of it, until it is old."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from service import inbox, migrating
+from service.db import make_engine
+from service.generation import Outcome
+
+NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """A writing transaction on a migrated database."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'tracker.db'}")
+    migrating.upgrade(engine)
+    with engine.connect().execution_options(writes=True) as opened, opened.begin():
+        yield opened
+    engine.dispose()
+
+
+def keep(connection: Connection, body: bytes, seconds: float = 0) -> str:
+    """The delivery that came with that body, so long after noon."""
+    return inbox.keep_delivery(connection, body, NOON + timedelta(seconds=seconds))
+
+
+def find(connection: Connection, delivery_id: str) -> inbox.Delivery:
+    found = inbox.find_delivery(connection, delivery_id)
+    assert found
+    return found
+
+
+def listed(connection: Connection, **given: Any) -> list[str]:
+    """The ids of a page of the inbox."""
+    asked = {"outcomes": (), "generation_ids": (), "before": None, "limit": 100, **given}
+    return [delivery.id for delivery in inbox.deliveries(connection, **asked)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"id": "a"}', b"\x00\xff\xfe", b"\x1f\x8b gzip", "ü".encode("latin-1")]
+)
+def test_a_body_is_kept_byte_for_byte(connection: Connection, body: bytes) -> None:
+    delivery_id = keep(connection, body)
+    assert inbox.body_of(connection, delivery_id) == body
+
+
+def test_what_is_new_is_kept_but_not_handled(connection: Connection) -> None:
+    delivery_id = keep(connection, b"{}")
+    assert find(connection, delivery_id) == inbox.Delivery(
+        delivery_id, NOON, None, Outcome.KEPT, None, 0, None
+    )
+
+
+def test_the_same_bytes_again_are_counted_and_not_kept_twice(connection: Connection) -> None:
+    first = keep(connection, b"{}")
+    assert [keep(connection, b"{}", n) for n in (1, 2, 3)] == [first] * 3
+    assert keep(connection, b"{ }") != first
+    found = find(connection, first)
+    assert (found.duplicates, found.received_at) == (3, NOON)
+    assert len(listed(connection)) == 2
+
+
+def test_the_first_folding_stands(connection: Connection) -> None:
+    delivery_id = keep(connection, b"{}")
+    inbox.settle_delivery(connection, delivery_id, "a", Outcome.APPLIED, NOON)
+    later = NOON + timedelta(seconds=5)
+    inbox.settle_delivery(connection, delivery_id, "a", Outcome.UNCHANGED, later)
+    inbox.fail_delivery(connection, delivery_id, "a", "too late")
+    found = find(connection, delivery_id)
+    assert (found.outcome, found.handled_at, found.error) == (Outcome.APPLIED, NOON, None)
+
+
+def test_what_could_not_be_folded_says_why_and_can_be_folded_later(connection: Connection) -> None:
+    delivery_id = keep(connection, b"{}")
+    inbox.fail_delivery(connection, delivery_id, "a", "KeyError: 'x'")
+    failed = find(connection, delivery_id)
+    assert (failed.outcome, failed.error, failed.handled_at) == (
+        Outcome.KEPT,
+        "KeyError: 'x'",
+        None,
+    )
+    inbox.settle_delivery(connection, delivery_id, "a", Outcome.APPLIED, NOON)
+    folded = find(connection, delivery_id)
+    assert (folded.outcome, folded.error, folded.handled_at) == (Outcome.APPLIED, None, NOON)
+
+
+def test_what_waits_to_be_folded_names_a_generation(connection: Connection) -> None:
+    """What names none is kept for people to look at: trying again would change nothing."""
+    unreadable, failed, folded = (
+        keep(connection, body, n) for n, body in enumerate((b"1", b"2", b"3"))
+    )
+    inbox.fail_delivery(connection, unreadable, None, "no id")
+    inbox.fail_delivery(connection, failed, "a", "a bug")
+    inbox.settle_delivery(connection, folded, "a", Outcome.APPLIED, NOON)
+    assert inbox.unfolded(connection, "", 10) == [failed]
+    assert inbox.kept(connection, 10) == [unreadable, failed]
+    assert inbox.oldest_unfolded(connection) == NOON + timedelta(seconds=1)
+
+
+def test_the_oldest_is_folded_again_first(connection: Connection) -> None:
+    ids = [keep(connection, str(n).encode(), n) for n in range(5)]
+    for delivery_id in ids[::-1]:
+        inbox.fail_delivery(connection, delivery_id, "a", "a bug")
+    assert inbox.unfolded(connection, "", 2) == ids[:2]
+    assert inbox.unfolded(connection, ids[1], 2) == ids[2:4]
+    assert inbox.unfolded(connection, ids[4], 2) == []
+    assert inbox.oldest_unfolded(connection) == NOON
+
+
+def test_an_inbox_without_any_trouble_has_no_oldest(connection: Connection) -> None:
+    inbox.settle_delivery(connection, keep(connection, b"{}"), "a", Outcome.APPLIED, NOON)
+    assert inbox.oldest_unfolded(connection) is None
+
+
+def test_pages_are_newest_first_and_filtered(connection: Connection) -> None:
+    ids = [keep(connection, str(n).encode(), n) for n in range(6)]
+    for n, delivery_id in enumerate(ids[:4]):
+        outcome = Outcome.APPLIED if n % 2 else Outcome.STALE
+        inbox.settle_delivery(connection, delivery_id, f"g{n}", outcome, NOON)
+    assert listed(connection) == ids[::-1]
+    assert listed(connection, limit=2) == [ids[5], ids[4]]
+    assert listed(connection, before=ids[4], limit=2) == [ids[3], ids[2]]
+    assert listed(connection, outcomes=("applied",)) == [ids[3], ids[1]]
+    assert listed(connection, outcomes=("applied", "kept")) == [ids[5], ids[4], ids[3], ids[1]]
+    assert listed(connection, generation_ids=("g0", "g3")) == [ids[3], ids[0]]
+    assert listed(connection, generation_ids=("g0",), outcomes=("applied",)) == []
+
+
+def test_a_single_token_belongs_to_the_first_generation_that_it_speaks_of(
+    connection: Connection,
+) -> None:
+    assert inbox.bind(connection, "nonce", "a", NOON)
+    assert inbox.bind(connection, "nonce", "a", NOON)
+    assert not inbox.bind(connection, "nonce", "b", NOON)
+    assert inbox.bind(connection, "another", "b", NOON)
+
+
+def test_what_is_unknown_is_nothing(connection: Connection) -> None:
+    assert inbox.body_of(connection, "x") is None
+    assert inbox.find_delivery(connection, "x") is None
+
+
+def test_pruning_takes_what_is_older_and_so_many_at_most(connection: Connection) -> None:
+    ids = [keep(connection, str(n).encode(), n) for n in range(10)]
+    edge = NOON + timedelta(seconds=7)
+    assert inbox.prune_deliveries(connection, edge, 4) == 4
+    assert inbox.prune_deliveries(connection, edge, 4) == 3
+    assert inbox.prune_deliveries(connection, edge, 4) == 0
+    assert listed(connection) == ids[:6:-1]
+
+
+def test_looking_for_what_is_old_does_not_read_the_whole_inbox(connection: Connection) -> None:
+    """It is looked for every few seconds, in the writer's transaction: callbacks wait for it."""
+    said = list[tuple[str, Any]]()
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def _note(_c: object, _cursor: object, sql: str, parameters: Any, *_more: object) -> None:
+        said.append((sql, parameters))
+
+    inbox.prune_deliveries(connection, NOON, 200)
+    sql, parameters = said[0]
+    steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
+    assert [step for *_, step in steps if step.startswith("SCAN")] == []
