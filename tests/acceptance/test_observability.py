@@ -149,7 +149,11 @@ def test_requests_to_luma_are_counted_by_purpose_and_result(
 def test_an_upstream_that_says_when_opens_its_breaker_and_spends_its_budget(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with target(tmp_path_factory.mktemp("limited"), LUMA_AGENTS_API_KEY="") as running:
+    with target(
+        tmp_path_factory.mktemp("limited"),
+        LUMA_AGENTS_API_KEY="",
+        TRACKER_DREAM_MACHINE_RATE="5/second",
+    ) as running:
         labels = {"upstream": "dream_machine"}
         assert running.metric("luma_tracker_breaker_open", **labels) == 0
         assert running.metric("luma_tracker_budget_left", **labels) == 5
