@@ -19,9 +19,9 @@ serve: $(READY) ## Run the service (settings: environment or .env)
 	@$(BIN)/luma-tracker serve
 
 test: $(READY) ## Run the tests, with coverage
-	@echo "testing; this takes a minute or two"
+	@echo "testing; this takes some minutes"
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n 4 --dist loadfile --cov --cov-report= tests
+	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.exits import FAILED, WAIT_RAN_OUT, refusals
+from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT, refusals
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -106,7 +106,7 @@ def get(
 ) -> None:
     """Look one generation up. Luma is asked only if it is unknown, or with --fresh.
 
-    Exit code with --wait: 0 completed, 1 failed, 124 the wait ran out.
+    Exit code with --wait: 0 completed, 1 failed, 3 gone, 124 the wait ran out.
     """
     from service.cli.output import show_generation
 
@@ -118,7 +118,7 @@ def get(
     answer = _with_tracker(_settings(), look)
     show_generation(answer, as_json=json)
     if wait is not None and not answer.generation.terminal:
-        raise typer.Exit(WAIT_RAN_OUT)
+        raise typer.Exit(GONE if answer.generation.gone_at else WAIT_RAN_OUT)
     if wait is not None and answer.generation.state == "failed":
         raise typer.Exit(FAILED)
 

@@ -10,6 +10,7 @@ import typer
 from service import errors
 
 FAILED = 1
+GONE = 3  # Luma knows it no longer, as good as not found
 WAIT_RAN_OUT = 124
 
 _CODES: dict[type[errors.TrackerError], int] = {

@@ -165,21 +165,28 @@ def test_a_wait_that_runs_out_is_exit_code_124(shared: Running, wait: list[str])
     assert json.loads(run.stdout) == read(shared, generation_id), "it is shown all the same"
 
 
+@pytest.fixture(scope="module")
+def alone_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service that only callbacks tell anything."""
+    with run_service(tmp_path_factory.mktemp("alone"), **KEYLESS) as running:
+        yield running
+
+
 @pytest.mark.parametrize("wait", [["--wait"], ["--wait", "30"]])
 def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
-    shared: Running, wait: list[str]
+    alone_told: Running, wait: list[str]
 ) -> None:
-    generation_id = told(shared, "dreaming")
+    generation_id = told(alone_told, "dreaming")
     waiting = subprocess.Popen(
         [sys.executable, "-m", "service", "get", generation_id, "--json", *wait],
-        env=shared.service.environment,
-        cwd=shared.service.folder,
+        env=alone_told.service.environment,
+        cwd=alone_told.service.folder,
         stdout=subprocess.PIPE,
         text=True,
     )
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=2)
-    call_back(shared, body_of(generation_id, "completed"))
+    call_back(alone_told, body_of(generation_id, "completed"))
 
     out, _ = waiting.communicate(timeout=15)
 

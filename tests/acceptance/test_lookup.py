@@ -624,19 +624,6 @@ def test_a_stale_row_outlives_an_upstream_that_is_down(impatient: Running) -> No
     assert read(impatient, generation_id)["state"] == "dreaming"
 
 
-def test_without_callbacks_a_wait_asks_luma_itself(impatient: Running) -> None:
-    generation_id = impatient.luma.create()
-    read(impatient, generation_id)
-    impatient.luma.advance(60)
-
-    began = time.monotonic()
-    shown = read(impatient, generation_id, wait=30)
-
-    assert shown["state"] == "completed"
-    assert time.monotonic() - began < 10
-    assert asked(impatient, generation_id) >= 2
-
-
 # The Agents API
 
 

@@ -250,21 +250,6 @@ async def test_a_stored_generation_is_told_whatever_happens_to_luma(shared: Runn
 # Lists
 
 
-@BOTH
-async def test_a_list_carries_the_same_objects_as_rest(shared: Running, mode: str) -> None:
-    for state in ("queued", "dreaming", "completed", "failed"):
-        told(shared, state)
-    async with connect(shared, mode) as client:
-        result = await client.call_tool("list_generations", {})
-
-    page = shared.http.get("/v1/generations", params={"limit": 10}).json()
-    assert result.structured_content == page
-    text = text_of(result)
-    for item in page["items"]:
-        [line] = [line for line in text.splitlines() if line.startswith(item["id"])]
-        assert item["state"] in line
-
-
 async def test_a_page_that_is_not_the_last_says_how_to_go_on(shared: Running) -> None:
     told(shared), told(shared)
     async with connect(shared) as client:
