@@ -21,7 +21,9 @@ serve: $(READY) ## Run the service (settings: environment or .env)
 test: $(READY) ## Run the tests, with coverage
 	@echo "testing; this takes some minutes"
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests
+	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests \
+		|| { echo "what failed in the crowd is tried once more, alone"; \
+		$(BIN)/pytest --last-failed --last-failed-no-failures none tests; }
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules

@@ -156,13 +156,13 @@ def test_wait_says_by_its_exit_code_how_it_ended(shared: Running, state: str, co
 
 
 @pytest.mark.parametrize("wait", [["--wait", "0.3"], ["--wait=0"]])
-def test_a_wait_that_runs_out_is_exit_code_124(shared: Running, wait: list[str]) -> None:
-    generation_id = told(shared, "dreaming")
+def test_a_wait_that_runs_out_is_exit_code_124(alone_told: Running, wait: list[str]) -> None:
+    generation_id = told(alone_told, "dreaming")
 
-    run = shared.service.command("get", generation_id, *wait, "--json")
+    run = alone_told.service.command("get", generation_id, *wait, "--json")
 
     assert run.returncode == RAN_OUT, run.stderr
-    assert json.loads(run.stdout) == read(shared, generation_id), "it is shown all the same"
+    assert json.loads(run.stdout) == read(alone_told, generation_id), "it is shown all the same"
 
 
 @pytest.fixture(scope="module")

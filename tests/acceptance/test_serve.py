@@ -1,6 +1,5 @@
 """The service as a process: how it starts, whom it lets in, how it ends, and what outlives it."""
 
-import json
 import signal
 import socket
 import sqlite3
@@ -220,29 +219,6 @@ def test_those_who_wait_do_not_keep_it_from_ending(start_service: Start, shared:
 
     assert took < 8
     assert service.process.returncode in ENDED
-
-
-def test_what_it_was_told_outlives_a_restart(start_service: Start, shared: Running) -> None:
-    service = start_service()
-    with httpx.Client(base_url=service.url) as http:
-        path = shared.callback_path
-        body = json.dumps(body_of(new_id())).encode()
-        generation_id = json.loads(body)["id"]
-        assert http.post(path, content=body).json() == {"outcome": "applied"}
-        before = http.get(f"/v1/generations/{generation_id}")
-        history = http.get(f"/v1/generations/{generation_id}/events").json()
-    service.stop()
-
-    service.start()
-
-    with httpx.Client(base_url=service.url) as http:
-        after = http.get(f"/v1/generations/{generation_id}")
-        assert after.content == before.content
-        assert after.headers["etag"] == before.headers["etag"]
-        assert http.get(f"/v1/generations/{generation_id}/events").json() == history
-        assert http.post(path, content=body).json() == {"outcome": "unchanged"}
-    service.stop()
-    assert service.said.count("database made") == 1
 
 
 def test_what_was_answered_with_200_outlives_a_kill(start_service: Start, shared: Running) -> None:
