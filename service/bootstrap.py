@@ -47,11 +47,10 @@ async def open_service(
     settings: Settings, clock: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[Tracker]:
     """The same, which also asks Luma about what has gone quiet and keeps the store tidy."""
-    async with (
-        open_parts(settings, clock) as parts,
-        background(parts.reconciler.run, parts.upkeep.run),
-    ):
-        yield parts.tracker
+    async with open_parts(settings, clock) as parts:
+        asking = [parts.reconciler.run] if settings.reconcile else []
+        async with background(parts.upkeep.run, *asking):
+            yield parts.tracker
 
 
 @asynccontextmanager

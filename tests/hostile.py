@@ -18,21 +18,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.simulator import Luma, ManualClock, Simulator
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, environment_for
+from tests.acceptance.conftest import ASKING, Running, run_service
 
 MCP = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 PROBLEM = "application/problem+json"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A service, Luma's stand-in behind it, and a client."""
-
-    service: Service
-    luma: Luma
-    http: httpx.Client
+class Target(Running):
+    """A service to attack."""
 
     @property
     def host(self) -> str:
@@ -42,7 +35,7 @@ class Target:
     @property
     def callback_path(self) -> str:
         """The path of its reusable callback URL."""
-        return f"/callbacks/{CallbackTokens([SECRET]).reusable()}"
+        return self.service.callback_path
 
     def call_back(self, body: object) -> httpx.Response:
         """POST a callback: bytes as they stand, anything else as JSON."""
@@ -71,15 +64,8 @@ class Target:
 @contextmanager
 def target(folder: Path, **given: str) -> Iterator[Target]:
     """A service with settings of the test's own, for as long as it is entered."""
-    with Simulator(clock=ManualClock()).running() as luma:
-        service = Service(environment_for(folder, luma, **given), folder)
-        try:
-            service.start()
-            with httpx.Client(base_url=service.url, timeout=30) as http:
-                assert http.get("/readyz").status_code == 200  # its database is made
-                yield Target(service, luma, http)
-        finally:
-            service.stop()
+    with run_service(folder, **{**ASKING, **given}) as running:
+        yield Target(running.service, running.luma, running.http)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,8 @@ def _introduce(settings: Settings) -> None:
     log.info("listening", url=settings.own_url)
     log.info("database", path=str(settings.database_path))
     log.info("upstreams", with_key=",".join(with_key) or "none")
+    if not settings.reconcile:
+        log.info("not reconciling: TRACKER_RECONCILE is off, so only lookups ask Luma")
     if settings.public_url is None:
         log.info("no callbacks: TRACKER_PUBLIC_URL is not set, so Luma is asked instead")
     elif not settings.api_tokens:

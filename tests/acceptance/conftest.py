@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
 
 from service.simulator import Luma, ManualClock, Simulator
+from service.tokens import CallbackTokens
+from tests.launching import Process, launch, run
 
+UNASKED, ASKING = {"TRACKER_RECONCILE": "false"}, {"TRACKER_RECONCILE": "true"}
+"""Whether a service asks Luma unasked; if not, tests know who asked."""
 KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 """Settings of a service that can ask nobody, so that what callbacks say stays as it is."""
 _ANY_PORT = ("--port", "0")
@@ -57,28 +60,38 @@ class Service:
 
     environment: dict[str, str]
     folder: Path
-    process: subprocess.Popen[bytes] = field(init=False)
+    process: Process | subprocess.Popen[bytes] = field(init=False)
     url: str = field(init=False)
 
     def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
         """Start it, and wait until it says where it listens; that socket takes requests."""
-        self._run([sys.executable, "-m", "service", "serve", *(arguments or _ANY_PORT)], pass_fds)
+        self._await(
+            lambda log: launch(
+                ["serve", *(arguments or _ANY_PORT)],
+                environment=self.environment,
+                folder=self.folder,
+                stderr=log,
+                pass_fds=pass_fds,
+            )
+        )
 
     def start_by_shell(self, prefix: str, pass_fds: tuple[int, ...]) -> None:
         """Have a shell prepare what a process inherits, and then become the service."""
         command = f"{prefix} {shlex.quote(sys.executable)} -m service serve"
-        self._run(["/bin/bash", "-c", command], pass_fds)
-
-    def _run(self, command: list[str], pass_fds: tuple[int, ...]) -> None:
-        begin = len(self.said)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
+        self._await(
+            lambda log: subprocess.Popen(
+                ["/bin/bash", "-c", command],
                 env=self.environment,
                 cwd=self.folder,
                 stderr=log,
                 pass_fds=pass_fds,
             )
+        )
+
+    def _await(self, start: Callable[[IO[bytes]], Process | subprocess.Popen[bytes]]) -> None:
+        begin = len(self.said)
+        with self.log.open("ab") as log:
+            self.process = start(log)
         try:
             until(lambda: "listening url=" in self.said[begin:] or self.process.poll() is not None)
             found = re.search(r"listening url=(\S+)", self.said[begin:])
@@ -117,22 +130,18 @@ class Service:
 
     @property
     def callback_url(self) -> str:
-        """As `luma-tracker callback-url` prints it."""
-        run = self.command("callback-url")
-        assert run.returncode == 0, run.stderr
-        path = run.stdout.strip().partition("/callbacks/")[2]
-        return f"{self.url}/callbacks/{path}"
+        """Where Luma calls it back."""
+        return f"{self.url}{self.callback_path}"
+
+    @property
+    def callback_path(self) -> str:
+        """The path of that, which depends on nothing but the secret."""
+        secrets = self.environment["TRACKER_CALLBACK_SECRET"].split(",")
+        return f"/callbacks/{CallbackTokens(secrets).reusable()}"
 
     def command(self, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
         """Run `luma-tracker` on the same store."""
-        return subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            env={**self.environment, **given},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run(arguments, environment={**self.environment, **given}, folder=self.folder)
 
 
 @pytest.fixture
@@ -144,6 +153,7 @@ def start_service(tmp_path: Path, luma: Luma) -> Iterator[Callable[..., Service]
             service = Service(environment_for(tmp_path, luma, **given), tmp_path)
             service.start()
             started.callback(service.stop)
+            httpx.get(f"{service.url}/healthz", timeout=20)  # waits for the database to be made
             return service
 
         yield start
@@ -162,10 +172,6 @@ def http(service: Service) -> Iterator[httpx.Client]:
         yield client
 
 
-_PATHS: dict[str, str] = {}
-"""Secret -> callback path, since asking for one costs a process."""
-
-
 @dataclass
 class Running:
     """A service, Luma's stand-in behind it, and a client of the service, for tests to share."""
@@ -174,18 +180,10 @@ class Running:
     luma: Luma
     http: httpx.Client
 
-    @cached_property
-    def callback_path(self) -> str:
-        """The path of the callback URL, which depends on nothing but the secret."""
-        secret = self.service.environment["TRACKER_CALLBACK_SECRET"]
-        if secret not in _PATHS:
-            _PATHS[secret] = httpx.URL(self.service.callback_url).path
-        return _PATHS[secret]
-
     @property
     def callback_url(self) -> str:
         """Where Luma calls back."""
-        return f"{self.service.url}{self.callback_path}"
+        return self.service.callback_url
 
     @property
     def database(self) -> Path:
@@ -195,9 +193,9 @@ class Running:
 
 @contextmanager
 def run_service(folder: Path, **given: str) -> Iterator[Running]:
-    """A service with settings of one's own, for as long as it is entered."""
+    """A service that asks nobody unasked, unless told to, for as long as it is entered."""
     with Simulator(clock=ManualClock()).running() as luma:
-        service = Service(environment_for(folder, luma, **given), folder)
+        service = Service(environment_for(folder, luma, **{**UNASKED, **given}), folder)
         service.start()
         try:
             with httpx.Client(base_url=service.url, timeout=70) as client:
@@ -218,6 +216,6 @@ def luma_is_well(shared: "Running") -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service with default settings that all tests share; each uses ids of its own."""
+    """A service that all tests share, and that asks nobody unasked; each uses ids of its own."""
     with run_service(tmp_path_factory.mktemp("shared")) as running:
         yield running

@@ -20,6 +20,7 @@ import pytest
 from service.simulator import Fault, Luma
 from tests.acceptance.conftest import KEYLESS, Running, environment_for, run_service
 from tests.acceptance.talk import body_of, call_back, ids, new_id, read, told
+from tests.launching import run
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """The id that the doctor asks for."""
@@ -46,14 +47,7 @@ class Alone:
         """Run `luma-tracker`, `without` one setting that is usually there."""
         environment = environment_for(self.folder, self.luma, **given)
         environment.pop(without, None)
-        return subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run(arguments, environment=environment, folder=self.folder)
 
 
 @pytest.fixture
@@ -102,9 +96,10 @@ def test_get_asks_luma_for_what_is_unknown_and_for_fresh(shared: Running) -> Non
     generation_id = shared.luma.create()
     first = json.loads(shared.service.command("get", generation_id, "--json").stdout)
     shared.luma.advance(60)
+    stored = json.loads(shared.service.command("get", generation_id, "--json").stdout)
     fresh = json.loads(shared.service.command("get", "--fresh", "--json", generation_id).stdout)
 
-    assert [first["state"], fresh["state"]] == ["queued", "completed"]
+    assert [first["state"], stored["state"], fresh["state"]] == ["queued", "queued", "completed"]
     assert shared.luma.count("GET", f"/dream-machine/v1/generations/{generation_id}") >= 2
     assert read(shared, generation_id) == fresh, "the service shares what was heard"
 

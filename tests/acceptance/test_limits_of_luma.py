@@ -11,16 +11,10 @@ import httpx
 import pytest
 
 from service.simulator import Fault, Luma, Plan
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, until
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import life_of
 
 FINISHED = Plan(0, 0)
-
-
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
 
 
 @pytest.fixture
@@ -83,9 +77,7 @@ def test_while_luma_wants_to_be_left_alone_no_request_goes_out(
         assert 1 <= int(again.headers["retry-after"]) <= 4
         assert look_up(service, stored).status_code == 200
         assert (
-            httpx.post(
-                callback_url(service), content=life_of("claimed", "completed")[0]
-            ).status_code
+            httpx.post(service.callback_url, content=life_of("claimed", "completed")[0]).status_code
             == 200
         )
     assert luma.count() == before + 1
@@ -148,7 +140,7 @@ def test_with_luma_down_500_lookups_at_once_are_answered_and_pile_nothing_up(
     took = time.monotonic() - begun
     meanwhile = [_timed(service, stored) for _ in range(20)]
     calls = [
-        httpx.post(callback_url(service), content=body).status_code
+        httpx.post(service.callback_url, content=body).status_code
         for body in life_of("told-in-the-outage", "dreaming")
     ]
 

@@ -342,6 +342,28 @@ def test_the_link_header_leads_through_all_pages(filled: Filled) -> None:
     assert seen == _in_order(filled, "created_at")
 
 
+def test_what_comes_in_between_two_pages_neither_shifts_nor_repeats_the_rest(
+    shared: Running,
+) -> None:
+    ours = new_id()  # as a model that no other test lists
+
+    def made(after: timedelta) -> str:
+        return told(shared, model=ours, created_at=_z(FIRST + after))
+
+    old = {made(timedelta(minutes=number)) for number in range(6)}
+    seen: list[str] = []
+    cursor = ""
+    for _ in range(3):
+        more: dict[str, str] = {"cursor": cursor} if cursor else {}
+        page = shared.http.get("/v1/generations", params={"model": ours, "limit": 2, **more}).json()
+        seen += ids(page["items"])
+        cursor = page["next_cursor"]
+        made(timedelta(hours=1))  # newer than all
+
+    assert len(seen) == 6
+    assert set(seen) == old
+
+
 # What cannot be answered
 
 

@@ -600,6 +600,52 @@ def test_a_preference_that_is_not_understood_is_ignored(shared: Running, prefer:
 # What has been quiet for too long
 
 
+def test_what_has_been_quiet_is_answered_at_once_and_refreshed_behind(impatient: Running) -> None:
+    generation_id = impatient.luma.create()
+    read(impatient, generation_id)
+    impatient.luma.advance(60)
+
+    answer = eventually(
+        lambda: (
+            (got := get(impatient, generation_id)).headers["cache-status"].endswith("fwd=stale")
+            and got
+        ),
+        "it becomes stale",
+    )
+
+    assert isinstance(answer, httpx.Response)
+    assert answer.json()["state"] == "queued", "answered as it was"
+    new = eventually(
+        lambda: (
+            (got := get(impatient, generation_id)).headers["cache-status"] == "luma-tracker; hit"
+            and got
+        ),
+        "it is refreshed",
+    )
+    assert isinstance(new, httpx.Response)
+    assert new.json()["state"] == "completed"
+    assert asked(impatient, generation_id) == 2
+
+
+def test_readers_of_something_stale_cost_one_request_together(impatient: Running) -> None:
+    generation_id = told(impatient, "dreaming")
+    impatient.luma.create(id=generation_id)
+    impatient.luma.fault(Fault(delay=1.0, path=generation_id, times=None))
+    eventually(
+        lambda: get(impatient, generation_id).headers["cache-status"].endswith("fwd=stale"),
+        "it becomes stale",
+    )
+
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: get(impatient, generation_id), range(12)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert asked(impatient, generation_id) == 1
+    assert impatient.luma.count("GET", f"/agents/v1/generations/{generation_id}") == 0, (
+        "only the upstream whose generation it is"
+    )
+
+
 @pytest.mark.parametrize("state", ["completed", "failed"])
 def test_what_is_final_never_gets_stale(impatient: Running, state: str) -> None:
     generation_id = told(impatient, state)
@@ -622,6 +668,19 @@ def test_a_stale_row_outlives_an_upstream_that_is_down(impatient: Running) -> No
     )
 
     assert read(impatient, generation_id)["state"] == "dreaming"
+
+
+def test_without_callbacks_a_wait_asks_luma_itself(impatient: Running) -> None:
+    generation_id = impatient.luma.create()
+    read(impatient, generation_id)
+    impatient.luma.advance(60)
+
+    began = time.monotonic()
+    shown = read(impatient, generation_id, wait=30)
+
+    assert shown["state"] == "completed"
+    assert time.monotonic() - began < 10
+    assert asked(impatient, generation_id) >= 2
 
 
 # The Agents API
@@ -758,7 +817,7 @@ def test_without_any_key_the_store_is_served_and_the_rest_is_explained(
     service = start_service(LUMAAI_API_KEY="", LUMA_AGENTS_API_KEY="")
     known, unknown = new_id(), new_id()
     with httpx.Client(base_url=service.url) as http:
-        assert http.post(shared.callback_path, json=body_of(known)).status_code == 200
+        assert http.post(shared.service.callback_path, json=body_of(known)).status_code == 200
 
         answer = http.get(f"/v1/generations/{known}?fresh=true")
         problem = problem_in(http.get(f"/v1/generations/{unknown}"), 404)

@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Running
 from tests.acceptance.talk import (
     body_of,
     call_back,
+    ids,
     lines_of,
     new_id,
     problem_in,
@@ -88,6 +89,25 @@ async def test_the_tools_say_how_they_are_called(shared: Running, mode: str) -> 
 
 
 @BOTH
+async def test_a_finished_video_is_told_in_the_usual_lines(shared: Running, mode: str) -> None:
+    generation_id = told(shared)
+    async with connect(shared, mode) as client:
+        result = await client.call_tool("get_generation", {"generation_id": generation_id})
+
+    shown = read(shared, generation_id)
+    lines = lines_of(result)
+    assert text_of(result).splitlines()[:2] == [
+        f"Generation ID: {generation_id}",
+        "State: completed",
+    ]
+    assert lines["Video URL"] == shown["assets"]["video"]
+    assert lines["Image URL"] == shown["assets"]["image"]
+    assert "Reason" not in lines
+    assert result.structured_content == shown
+    assert shared.luma.count("GET", generation_id) == 0
+
+
+@BOTH
 async def test_what_is_still_dreaming_has_no_urls_and_says_to_ask_again(
     shared: Running, mode: str
 ) -> None:
@@ -114,6 +134,30 @@ async def test_the_partial_video_of_what_is_dreaming_is_told(shared: Running) ->
 
     assert "https://v.example/p.mp4" in text_of(result)
     assert "Video URL" not in lines_of(result), "it is not the video"
+
+
+@BOTH
+async def test_a_finished_image_is_told_with_its_url(shared: Running, mode: str) -> None:
+    generation_id = told(shared, "completed", "image")
+    async with connect(shared, mode) as client:
+        result = await client.call_tool("get_generation", {"generation_id": generation_id})
+
+    shown = read(shared, generation_id)
+    assert lines_of(result)["Image URL"] == shown["assets"]["image"]
+    assert "Video URL" not in lines_of(result)
+    assert result.structured_content == shown
+
+
+@BOTH
+async def test_a_failed_generation_is_told_with_its_reason(shared: Running, mode: str) -> None:
+    """It is a fact about the generation, not an error of the tool."""
+    generation_id = told(shared, "failed", failure_reason="Frame moderation failed")
+    async with connect(shared, mode) as client:
+        result = await client.call_tool("get_generation", {"generation_id": generation_id})
+
+    assert lines_of(result)["State"] == "failed"
+    assert lines_of(result)["Reason"] == "Frame moderation failed"
+    assert result.structured_content == read(shared, generation_id)
 
 
 async def test_a_failure_without_a_reason_has_the_line_all_the_same(shared: Running) -> None:
@@ -250,6 +294,45 @@ async def test_a_stored_generation_is_told_whatever_happens_to_luma(shared: Runn
 # Lists
 
 
+@BOTH
+async def test_a_list_carries_the_same_objects_as_rest(shared: Running, mode: str) -> None:
+    for state in ("queued", "dreaming", "completed", "failed"):
+        told(shared, state)
+    async with connect(shared, mode) as client:
+        result = await client.call_tool("list_generations", {})
+
+    page = shared.http.get("/v1/generations", params={"limit": 10}).json()
+    assert result.structured_content == page
+    text = text_of(result)
+    for item in page["items"]:
+        [line] = [line for line in text.splitlines() if line.startswith(item["id"])]
+        assert item["state"] in line
+
+
+async def test_a_list_can_be_narrowed_and_paged(shared: Running) -> None:
+    word = f"w{new_id()[:8]}"
+    mine = [told(shared, state, request={"prompt": f"a {word}"}) for state in ("failed",) * 3]
+    told(shared, "dreaming", request={"prompt": f"a {word}"})
+    async with connect(shared) as client:
+
+        async def listed(**arguments: Any) -> dict[str, Any]:
+            result = await client.call_tool("list_generations", {"q": word, **arguments})
+            assert result.structured_content, text_of(result)
+            return dict(result.structured_content)
+
+        whole = await listed(state=["failed"])
+        first = await listed(state=["failed"], limit=2)
+        second = await listed(state=["failed"], limit=2, cursor=first["next_cursor"])
+        skipped = await listed(state=["failed"], offset=1)
+        either = await listed(state=["failed", "dreaming"])
+
+    assert set(ids(whole["items"])) == set(mine)
+    assert ids(first["items"]) + ids(second["items"]) == ids(whole["items"])
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert ids(skipped["items"]) == ids(whole["items"])[1:]
+    assert len(either["items"]) == 4
+
+
 async def test_a_page_that_is_not_the_last_says_how_to_go_on(shared: Running) -> None:
     told(shared), told(shared)
     async with connect(shared) as client:
@@ -338,6 +421,17 @@ async def test_a_generation_of_the_agents_api_is_told_alike(shared: Running) -> 
     assert lines_of(done)["Image URL"] == read(shared, picture)["assets"]["image"]
     assert done.structured_content == read(shared, picture)
     assert lines_of(not_done)["Reason"] == "No."
+
+
+async def test_two_eras_can_be_spoken_at_the_same_time(shared: Running) -> None:
+    generation_id = told(shared)
+    async with connect(shared, "legacy") as old, connect(shared, "auto") as new:
+        asked = {"generation_id": generation_id}
+        one, other = await asyncio.gather(
+            old.call_tool("get_generation", asked), new.call_tool("get_generation", asked)
+        )
+
+    assert one.structured_content == other.structured_content == read(shared, generation_id)
 
 
 def test_a_request_id_of_the_client_s_choice_is_answered(shared: Running) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Running, environment_for, until
+from tests.acceptance.conftest import Running, environment_for
 from tests.acceptance.talk import (
     body_of,
     call_back,
@@ -61,8 +61,6 @@ async def test_it_answers_as_the_service_does(shared: Running, mode: str) -> Non
     video, picture = told(shared), told(shared, "completed", "image")
     dreaming = told(shared, "dreaming")
     failed = told(shared, "failed", failure_reason="Frame moderation failed")
-    for each in (video, picture, dreaming, failed):  # Luma, once asked, does not know them
-        until(lambda each=each: read(shared, each)["gone_at"])  # type: ignore[misc]
     async with beside(shared, mode) as client:
         async with Client(f"{shared.service.url}/mcp", mode=mode) as over_http:
             tools, others = await client.list_tools(), await over_http.list_tools()

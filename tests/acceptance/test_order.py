@@ -23,8 +23,8 @@ from service.luma.reading import parse_object
 from service.observe import observe, record
 from service.simulator import Luma, Plan
 from service.store import events_of, find
-from service.tokens import CallbackTokens, Grant
-from tests.acceptance.conftest import SECRET, Service, until
+from service.tokens import Grant
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import life_of
 
 ID = "told-in-every-order"
@@ -230,11 +230,6 @@ def test_a_confirmed_end_is_immune_in_every_order(connection: Connection) -> Non
         assert len(events_of(connection, ID, after=0, limit=100)) == 1
 
 
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
-
-
 def history(service: Service, generation_id: str) -> list[tuple[str, str, int]]:
     """State, source and rev of every change."""
     url = f"{service.url}/v1/generations/{generation_id}/events"
@@ -247,12 +242,12 @@ def test_a_forged_end_is_overruled_by_one_question_and_the_true_end_still_comes(
 ) -> None:
     service = start_service(LUMA_AGENTS_API_KEY="")
     generation_id = luma.create(
-        callback_url=callback_url(service), plan=Plan(queued=1, dreaming=1000)
+        callback_url=service.callback_url, plan=Plan(queued=1, dreaming=1000)
     )
     luma.advance(5)
     [forged] = life_of(generation_id, "failed")
 
-    told = httpx.post(callback_url(service), content=forged)
+    told = httpx.post(service.callback_url, content=forged)
     until(lambda: len(history(service, generation_id)) == 3)
     shown = httpx.get(f"{service.url}/v1/generations/{generation_id}").json()
 

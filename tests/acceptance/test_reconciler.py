@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import httpx
 
 from service.simulator import Luma, Plan
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, until
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import Storm, life_of
 
 NO_AGENTS = {"LUMA_AGENTS_API_KEY": ""}
@@ -18,11 +17,6 @@ MANY = 200
 FINISHED, ENDLESS = Plan(0, 0), Plan(0, 10**9)
 _LATE = 0.15
 """Seconds that a request may be late by when we see it, since the processor is shared."""
-
-
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
 
 
 @contextmanager
@@ -50,7 +44,7 @@ def fullest(times: Sequence[float], seconds: float) -> int:
 
 def make_known(service: Service, ids: Sequence[str], state: str = "queued") -> None:
     """The first callbacks came through."""
-    storm = Storm(callback_url(service), connections=8)
+    storm = Storm(service.callback_url, connections=8)
     asyncio.run(storm.blow([body for id_ in ids for body in life_of(id_, state)]))
     assert set(storm.answered.values()) == {200}
 
@@ -72,7 +66,7 @@ def test_with_callbacks_cut_200_generations_end_as_luma_says_within_its_limits(
     """Each is asked about once: it is due once, and then final and confirmed for good."""
     service = start_service(**NO_AGENTS, TRACKER_DREAM_MACHINE_RATE="40/second")
     luma.deliver_callbacks = False
-    url = callback_url(service)
+    url = service.callback_url
     ids = [luma.create(callback_url=url, plan=Plan(0.1, 1)) for _ in range(MANY)]
     make_known(service, ids)
     begun = time.monotonic()

@@ -1,11 +1,10 @@
 """The service as a process: how it starts, whom it lets in, how it ends, and what outlives it."""
 
+import json
 import signal
 import socket
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from tests.acceptance.talk import (
     read,
     told,
 )
+from tests.launching import run
 
 Start = Callable[..., Service]
 
@@ -43,16 +43,10 @@ PAGE = "https://pages.example"
 
 def refused_start(folder: Path, luma: Luma, *arguments: str, **given: str) -> tuple[int, str]:
     """The exit code and the words of a service that must not start."""
-    run = subprocess.run(
-        [sys.executable, "-m", "service", "serve", "--port", "0", *arguments],
-        env=environment_for(folder, luma, **given),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert run.stdout == ""
-    return run.returncode, run.stderr
+    environment = environment_for(folder, luma, **given)
+    ended = run(["serve", "--port", "0", *arguments], environment=environment, folder=folder)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
 
 
 def url_of(service: Service, path: str) -> str:
@@ -88,10 +82,8 @@ def test_two_services_that_start_at_once_on_a_fresh_store_both_come_up(
     assert httpx.get(url_of(one, "/readyz")).status_code == 200
     assert httpx.get(url_of(other, "/readyz")).status_code == 200
     generation_id = new_id()
-    assert (
-        httpx.post(url_of(one, shared.callback_path), json=body_of(generation_id)).status_code
-        == 200
-    )
+    told = httpx.post(one.callback_url, json=body_of(generation_id))
+    assert told.status_code == 200
     assert httpx.get(url_of(other, f"/v1/generations/{generation_id}")).status_code == 200
     for service in (one, other):
         service.stop()
@@ -106,7 +98,7 @@ def test_a_callback_secret_is_made_once_and_kept_to_oneself(tmp_path: Path, luma
     service = Service(environment, tmp_path)
     service.start()
     try:
-        path = httpx.URL(service.callback_url).path
+        path = httpx.URL(service.command("callback-url").stdout.strip()).path
         assert httpx.post(url_of(service, path), json=body_of(new_id())).status_code == 200
     finally:
         service.stop()
@@ -202,7 +194,7 @@ def test_a_signal_ends_it_cleanly_within_seconds(
 def test_those_who_wait_do_not_keep_it_from_ending(start_service: Start, shared: Running) -> None:
     service = start_service()
     generation_id = new_id()
-    httpx.post(url_of(service, shared.callback_path), json=body_of(generation_id, "dreaming"))
+    httpx.post(service.callback_url, json=body_of(generation_id, "dreaming"))
     wait = url_of(service, f"/v1/generations/{generation_id}?wait=50")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(httpx.get, wait, timeout=60)
@@ -221,11 +213,34 @@ def test_those_who_wait_do_not_keep_it_from_ending(start_service: Start, shared:
     assert service.process.returncode in ENDED
 
 
+def test_what_it_was_told_outlives_a_restart(start_service: Start, shared: Running) -> None:
+    service = start_service()
+    with httpx.Client(base_url=service.url) as http:
+        path = shared.service.callback_path
+        body = json.dumps(body_of(new_id())).encode()
+        generation_id = json.loads(body)["id"]
+        assert http.post(path, content=body).json() == {"outcome": "applied"}
+        before = http.get(f"/v1/generations/{generation_id}")
+        history = http.get(f"/v1/generations/{generation_id}/events").json()
+    service.stop()
+
+    service.start()
+
+    with httpx.Client(base_url=service.url) as http:
+        after = http.get(f"/v1/generations/{generation_id}")
+        assert after.content == before.content
+        assert after.headers["etag"] == before.headers["etag"]
+        assert http.get(f"/v1/generations/{generation_id}/events").json() == history
+        assert http.post(path, content=body).json() == {"outcome": "unchanged"}
+    service.stop()
+    assert service.said.count("database made") == 1
+
+
 def test_what_was_answered_with_200_outlives_a_kill(start_service: Start, shared: Running) -> None:
     service = start_service()
     told_of = [new_id() for _ in range(50)]
     with httpx.Client() as http:
-        url = url_of(service, shared.callback_path)
+        url = service.callback_url
         for generation_id in told_of:
             assert http.post(url, json=body_of(generation_id)).status_code == 200
     service.process.kill()
@@ -493,7 +508,7 @@ def test_nothing_that_clients_do_leaves_a_traceback_in_the_log(
 ) -> None:
     service = start_service()
     with httpx.Client(base_url=service.url) as http:
-        path = shared.callback_path
+        path = shared.service.callback_path
         http.get("/v1/generations/%ff")
         http.get("/v1/generations", params={"cursor": "x"})
         http.post(path, content=b"\xff" * 100)

@@ -16,11 +16,10 @@ import pytest
 from mcp import Client
 
 from service.simulator import Luma, Plan
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, until
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import life_of
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "12"))
 WARM_UP = 0.35
 """How much of the time is for caches to fill."""
 PHASES = 4
@@ -29,18 +28,13 @@ PHASES = 4
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 
 
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
-
-
 class Load:
     """What the outside does to a service, all at once."""
 
     def __init__(self, service: Service, luma: Luma) -> None:
         self.done = 0
         self._service = service
-        self._url = callback_url(service)
+        self._url = service.callback_url
         self._luma = luma
         self._serial: Iterator[int] = itertools.count()
         self._known: list[str] = []

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 
 from service.simulator import Luma
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, until
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import Storm, life_of
 
 NO_LUMA = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
@@ -35,11 +34,6 @@ FILL_EVENTS = """
 """
 
 
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
-
-
 def database(service: Service) -> Path:
     return Path(service.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///"))
 
@@ -53,7 +47,7 @@ def change(service: Service, *statements: tuple[str, tuple[Any, ...]]) -> None:
 
 def call_back(service: Service, generation_id: str, state: str = "completed") -> str:
     [body] = life_of(generation_id, state)
-    return str(httpx.post(callback_url(service), content=body).json()["outcome"])
+    return str(httpx.post(service.callback_url, content=body).json()["outcome"])
 
 
 def get(service: Service, path: str) -> Any:
@@ -82,7 +76,7 @@ def test_a_large_clean_up_at_the_start_lets_callbacks_through_and_generations_st
         (FILL_DELIVERIES, (100, RECENT)),
     )
     service.start()
-    url = callback_url(service)
+    url = service.callback_url
 
     answered, slowest = 0, 0.0
     with httpx.Client() as client:
@@ -180,7 +174,7 @@ def test_a_copy_made_while_the_service_runs_is_whole_and_can_be_served(
     start_service: Callable[..., Service], tmp_path: Path, luma: Luma
 ) -> None:
     service = start_service(**NO_LUMA)
-    storm = Storm(callback_url(service))
+    storm = Storm(service.callback_url)
     lives = [life_of(f"g{n}", "dreaming", "completed") for n in range(200)]
     for bodies in zip(*lives, strict=True):  # all begin before any ends
         asyncio.run(storm.blow(bodies))

@@ -9,16 +9,10 @@ from typing import Any
 import httpx
 
 from service.simulator import Luma, Plan
-from service.tokens import CallbackTokens
-from tests.acceptance.conftest import SECRET, Service, until
+from tests.acceptance.conftest import Service, until
 from tests.acceptance.storm import Storm, life_of
 
 FINISHED = Plan(0, 0)
-
-
-def callback_url(service: Service) -> str:
-    """Where Luma calls this service back."""
-    return f"{service.url}/callbacks/{CallbackTokens([SECRET]).reusable()}"
 
 
 def shown(service: Service, generation_id: str) -> dict[str, Any]:
@@ -30,7 +24,7 @@ def shown(service: Service, generation_id: str) -> dict[str, Any]:
 
 def call_back(service: Service, generation_id: str, state: str) -> str:
     [body] = life_of(generation_id, state)
-    return str(httpx.post(callback_url(service), content=body).json()["outcome"])
+    return str(httpx.post(service.callback_url, content=body).json()["outcome"])
 
 
 def asked(luma: Luma, generation_id: str) -> int:
@@ -42,7 +36,7 @@ def test_a_claim_is_confirmed_by_one_request_after_the_answer(
 ) -> None:
     service = start_service(LUMA_AGENTS_API_KEY="")
     generation_id = luma.create(plan=FINISHED)
-    url = callback_url(service)
+    url = service.callback_url
     [body] = life_of(generation_id, "completed")
 
     outcomes = [httpx.post(url, content=body).json()["outcome"]]
@@ -64,7 +58,7 @@ def test_what_is_confirmed_is_immune(start_service: Callable[..., Service], luma
     before = httpx.get(f"{service.url}/v1/generations/{generation_id}")
 
     forged = {**json.loads(life_of(generation_id, "completed")[0]), "assets": {"video": "evil"}}
-    told = httpx.post(callback_url(service), content=json.dumps(forged))
+    told = httpx.post(service.callback_url, content=json.dumps(forged))
     outcomes = [call_back(service, generation_id, s) for s in ("failed", "dreaming", "queued")]
 
     after = httpx.get(f"{service.url}/v1/generations/{generation_id}")
@@ -90,7 +84,7 @@ def test_a_storm_of_forged_callbacks_costs_no_more_than_the_budget_and_changes_n
     begun = time.monotonic()
     forged = [body for n in range(300) for body in life_of(f"forged-{n}", "completed")]
     forged += [body for generation_id in true for body in life_of(generation_id, "failed")]
-    storm = Storm(callback_url(service), connections=32)
+    storm = Storm(service.callback_url, connections=32)
     asyncio.run(storm.blow(forged))
     assert set(storm.answered.values()) == {200}
     asked_by_people = 0
