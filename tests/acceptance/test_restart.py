@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Service, environment_for, until
+from tests.acceptance.conftest import UNASKED, Service, environment_for, until
 
 RESTARTS = 10
 EACH = 12  # generations that finish during each restart
@@ -100,7 +100,7 @@ def test_a_request_that_comes_before_the_service_is_up_waits_for_it(
     start_service: Callable[..., Service],
 ) -> None:
     """The first line is logged before the database is made; what it names can be asked at once."""
-    service = start_service()
+    service = start_service(**UNASKED)
     assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
 
 

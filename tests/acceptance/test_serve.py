@@ -18,7 +18,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Running, Service, environment_for, run_service
+from tests.acceptance.conftest import UNASKED, Running, Service, environment_for, run_service
 from tests.acceptance.talk import (
     body_of,
     call_back,
@@ -59,7 +59,7 @@ def url_of(service: Service, path: str) -> str:
 def test_it_starts_from_nothing_and_says_what_it_did(tmp_path: Path, start_service: Start) -> None:
     database = tmp_path / "deep" / "down" / "tracker.db"
 
-    service = start_service(TRACKER_DATABASE_URL=f"sqlite:///{database}")
+    service = start_service(**UNASKED, TRACKER_DATABASE_URL=f"sqlite:///{database}")
     ready = httpx.get(url_of(service, "/readyz"))
     service.stop()
 
@@ -77,7 +77,7 @@ def test_two_services_that_start_at_once_on_a_fresh_store_both_come_up(
     start_service: Start, shared: Running
 ) -> None:
     with ThreadPoolExecutor(2) as threads:
-        one, other = threads.map(lambda _: start_service(), range(2))
+        one, other = threads.map(lambda _: start_service(**UNASKED), range(2))
 
     assert httpx.get(url_of(one, "/readyz")).status_code == 200
     assert httpx.get(url_of(other, "/readyz")).status_code == 200
@@ -114,17 +114,17 @@ def test_a_callback_secret_is_made_once_and_kept_to_oneself(tmp_path: Path, luma
 
 
 def test_the_callback_secret_can_be_rotated(start_service: Start) -> None:
-    old = start_service(TRACKER_CALLBACK_SECRET="the-old-one")
+    old = start_service(**UNASKED, TRACKER_CALLBACK_SECRET="the-old-one")
     old_path = httpx.URL(old.callback_url).path
     old.stop()
-    both = start_service(TRACKER_CALLBACK_SECRET="the-new-one, the-old-one")
+    both = start_service(**UNASKED, TRACKER_CALLBACK_SECRET="the-new-one, the-old-one")
     new_path = httpx.URL(both.callback_url).path
 
     assert new_path != old_path
     for path in (old_path, new_path):
         assert httpx.post(url_of(both, path), json=body_of(new_id())).status_code == 200
     both.stop()
-    new = start_service(TRACKER_CALLBACK_SECRET="the-new-one")
+    new = start_service(**UNASKED, TRACKER_CALLBACK_SECRET="the-new-one")
     assert httpx.post(url_of(new, new_path), json=body_of(new_id())).status_code == 200
     problem_in(httpx.post(url_of(new, old_path), json=body_of(new_id())), 404)
 
@@ -177,7 +177,7 @@ def test_a_database_that_cannot_be_used_stops_the_start_with_a_clear_word(
 def test_a_signal_ends_it_cleanly_within_seconds(
     start_service: Start, sign: signal.Signals
 ) -> None:
-    service = start_service()
+    service = start_service(**UNASKED)
     with httpx.Client(base_url=service.url) as http:
         assert http.get("/healthz").status_code == 200  # and the connection is kept
         began = time.monotonic()
@@ -192,7 +192,7 @@ def test_a_signal_ends_it_cleanly_within_seconds(
 
 
 def test_those_who_wait_do_not_keep_it_from_ending(start_service: Start, shared: Running) -> None:
-    service = start_service()
+    service = start_service(**UNASKED)
     generation_id = new_id()
     httpx.post(service.callback_url, json=body_of(generation_id, "dreaming"))
     wait = url_of(service, f"/v1/generations/{generation_id}?wait=50")
@@ -214,7 +214,7 @@ def test_those_who_wait_do_not_keep_it_from_ending(start_service: Start, shared:
 
 
 def test_what_it_was_told_outlives_a_restart(start_service: Start, shared: Running) -> None:
-    service = start_service()
+    service = start_service(**UNASKED)
     with httpx.Client(base_url=service.url) as http:
         path = shared.service.callback_path
         body = json.dumps(body_of(new_id())).encode()
@@ -237,7 +237,7 @@ def test_what_it_was_told_outlives_a_restart(start_service: Start, shared: Runni
 
 
 def test_what_was_answered_with_200_outlives_a_kill(start_service: Start, shared: Running) -> None:
-    service = start_service()
+    service = start_service(**UNASKED)
     told_of = [new_id() for _ in range(50)]
     with httpx.Client() as http:
         url = service.callback_url
@@ -428,7 +428,7 @@ def test_luma_calls_back_under_whatever_name_it_knows(shared: Running) -> None:
 
 
 def test_under_the_public_name_only_callbacks_and_health_pass(start_service: Start) -> None:
-    service = start_service(TRACKER_PUBLIC_URL="https://tracker.example/")
+    service = start_service(**UNASKED, TRACKER_PUBLIC_URL="https://tracker.example/")
     url = url_of(service, "/v1/generations")
 
     problem_in(httpx.get(url, headers={"Host": "tracker.example"}), 421)
@@ -506,7 +506,7 @@ def test_a_write_by_a_page_of_another_origin_is_403_even_with_a_token(guarded: R
 def test_nothing_that_clients_do_leaves_a_traceback_in_the_log(
     start_service: Start, shared: Running
 ) -> None:
-    service = start_service()
+    service = start_service(**UNASKED)
     with httpx.Client(base_url=service.url) as http:
         path = shared.service.callback_path
         http.get("/v1/generations/%ff")

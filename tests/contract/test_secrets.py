@@ -157,6 +157,7 @@ def test_no_command_but_the_one_that_is_for_it_prints_one(
     generation_id = _made(closed)
     for arguments in (
         ("get", generation_id),
+        ("get", generation_id, "--json"),
         ("get", new_id()),
         ("list", "--json"),
         ("doctor",),
@@ -166,10 +167,13 @@ def test_no_command_but_the_one_that_is_for_it_prints_one(
         keeps_quiet(run.stdout + run.stderr)
 
 
-def test_a_complaint_about_a_setting_does_not_quote_the_others(
-    closed: Running, keeps_quiet: Callable[[str], None]
+@pytest.mark.parametrize(
+    "name", ["TRACKER_API_TOKENS", "TRACKER_CALLBACK_SECRET", "LUMAAI_API_KEY"]
+)
+def test_a_complaint_about_a_setting_does_not_quote_secrets(
+    closed: Running, keeps_quiet: Callable[[str], None], name: str
 ) -> None:
-    run = closed.service.command("db", "current", TRACKER_PORT="x")
+    run = closed.service.command("db", "current", TRACKER_PORT="x", **{name: TOKENS[0]})
 
     assert run.returncode == 2
     keeps_quiet(run.stderr)
