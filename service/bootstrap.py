@@ -1,15 +1,18 @@
 """Builds everything, and takes it down again."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from service import migrating
 from service.changes import Changes
 from service.config import Settings
-from service.db import Database, make_engine
+from service.db import open_database
 from service.errors import StoreUnavailable
 from service.fetching import Fetcher
 from service.logs import log
@@ -18,6 +21,8 @@ from service.reconcile import Reconciler
 from service.tracker import Tracker, utc_now
 from service.upkeep import Upkeep
 from service.worker import background
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,10 @@ async def open_parts(
     """Everything, built in order and taken down in reverse."""
     await migrate(settings)
     async with (
-        Database(settings.database_url) as database,
+        open_database(settings.database_url, settings.database_direct_url) as database,
         LumaClient(settings.upstream_timeout) as client,
     ):
-        changes = Changes(database.version)
+        changes = Changes(database)
         fetcher = Fetcher(database, make_upstreams(settings, client, clock), changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
         try:
@@ -78,11 +83,13 @@ async def open_parts(
 
 
 def make_room(settings: Settings) -> None:
-    """Make the folder that the database is to be in.
+    """Make the folder that the file is to be in.
 
     Raises:
         StoreUnavailable: it cannot be made.
     """
+    if settings.on_server:
+        return
     folder = settings.database_path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,22 +100,35 @@ def make_room(settings: Settings) -> None:
         ) from error
 
 
-async def migrate(settings: Settings) -> None:
+async def migrate(settings: Settings) -> migrating.Migrated:
     """Bring the database to this version's schema, and make it where there is none.
 
     Raises:
         StoreUnavailable: it cannot be opened or migrated.
     """
     make_room(settings)
-    engine = make_engine(settings.database_url)
-    try:
-        migrated = await asyncio.to_thread(migrating.upgrade, engine)
-    finally:
-        engine.dispose()
+    migrated = await at_database(settings, migrating.upgrade)
     if migrated.before is None:
         log.info("database made", revision=migrated.after)
     elif migrated.before != migrated.after:
         log.info("database migrated", before=migrated.before, after=migrated.after)
+    return migrated
+
+
+async def at_database(settings: Settings, fn: Callable[[Connection], T]) -> T:
+    """Run `fn` in a transaction while nobody else does so, in whatever process.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    database = open_database(settings.database_direct_url or settings.database_url)
+    try:
+        return await database.exclusively(fn)
+    except (DBAPIError, OSError) as error:
+        reason = str(getattr(error, "orig", error)) or type(error).__name__
+        raise StoreUnavailable(f"{settings.database_name} cannot be opened: {reason}.") from error
+    finally:
+        await database.close()
 
 
 def make_upstreams(

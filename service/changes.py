@@ -1,36 +1,38 @@
 """Wakes whoever waits for a generation to change.
 
-Changes made by this process are told by name. Those of another process on the same database
-(a stdio server, the command line) show in the database's version, which is looked at only
-while somebody waits; they wake everyone, and everyone looks again.
+Changes made by this process are told by name, at once. Those of other processes on the same
+database (another instance, a stdio server, the command line) are found in the history, which
+is followed only while somebody waits.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service import store
+from service.db import Database
 from service.errors import StoreUnavailable
 
-_INTERVAL = 0.05  # seconds between looks at the version
+_PAUSE = 0.05  # seconds between looks at a database that has failed
+_AT_ONCE = 1000  # events read at once
 
 
 class Changes:
-    """Who waits for which generation.
+    """Who waits for which generation; `ANY` stands for all of them."""
 
-    Args:
-        version: a number that changes whenever anybody has committed.
-    """
+    ANY = ""
 
-    def __init__(self, version: Callable[[], Awaitable[int]]) -> None:
-        self._version = version
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._watch: asyncio.Task[None] | None = None
 
     def tell(self, generation_id: str) -> None:
         """This generation has changed."""
-        for event in self._waiting.get(generation_id, ()):
-            event.set()
+        for name in (generation_id, self.ANY):
+            for event in self._waiting.get(name, ()):
+                event.set()
 
     @contextmanager
     def expect(self, generation_id: str) -> Iterator[asyncio.Event]:
@@ -38,7 +40,7 @@ class Changes:
         event = asyncio.Event()
         self._waiting[generation_id].add(event)
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._watch_version(), name="watch-changes")
+            self._watch = asyncio.create_task(self._follow(), name="watch-changes")
         try:
             yield event
         finally:
@@ -52,17 +54,26 @@ class Changes:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
 
-    async def _watch_version(self) -> None:
-        seen = None
+    async def _follow(self) -> None:
+        last: int | None = None
         while self._waiting:
             try:
-                version = await self._version()
+                last = await self._tell_news(last)
+                await self._database.changed()
             except StoreUnavailable:
-                version = None  # whoever waits finds out when it reads
-            if version != seen:
-                seen = version
-                self.wake_all()
-            await asyncio.sleep(_INTERVAL)
+                self.wake_all()  # whoever waits finds out when it reads
+                await asyncio.sleep(_PAUSE)
+
+    async def _tell_news(self, last: int | None) -> int:
+        """Tell what the history has behind `last`; at first nobody knows what was missed."""
+        if last is None:
+            last = await self._database.read(store.last_event)
+            self.wake_all()
+        while news := await self._database.read(store.events_after, last, _AT_ONCE):
+            for event in news:
+                self.tell(event.generation_id)
+            last = news[-1].seq
+        return last
 
     def wake_all(self) -> None:
         """Any of them may have changed."""

@@ -30,6 +30,8 @@ _SECRETS = {
     "LUMA_AGENTS_API_KEY": "luma_agents_api_key",
     "TRACKER_CALLBACK_SECRET": "callback_secret",
     "TRACKER_API_TOKENS": "api_tokens",
+    "TRACKER_DATABASE_URL": "database_url",
+    "TRACKER_DATABASE_DIRECT_URL": "database_direct_url",
 }
 
 Listed = Annotated[tuple[str, ...], NoDecode]
@@ -73,7 +75,8 @@ class Settings(BaseSettings):
     luma_agents_api_key: SecretStr | None = Field(None, validation_alias="LUMA_AGENTS_API_KEY")
     dream_machine_url: str = "https://api.lumalabs.ai/dream-machine/v1"
     agents_url: str = "https://agents.lumalabs.ai/v1"
-    database_url: str = ""
+    database_url: str = Field("", repr=False)
+    database_direct_url: str = Field("", repr=False)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     public_url: str | None = None
@@ -126,12 +129,17 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_sqlite_file(cls, value: str) -> str:
+    def _is_file_or_server(cls, value: str) -> str:
         if not value:
             return f"sqlite:///{user_data_path('luma-tracker') / 'tracker.db'}"
-        if not value.startswith("sqlite:///") or value.endswith((":memory:", "///")):
-            raise ValueError("must be sqlite:/// and the path of a file")
-        return value
+        if value.startswith("sqlite:///") and not value.endswith((":memory:", "///")):
+            return value
+        return _server(value, "must be sqlite:/// and the path of a file, or postgresql://…")
+
+    @field_validator("database_direct_url")
+    @classmethod
+    def _is_server(cls, value: str) -> str:
+        return value and _server(value, "must be postgresql://…")
 
     @classmethod
     def settings_customise_sources(
@@ -151,13 +159,26 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, files
 
     @property
+    def on_server(self) -> bool:
+        """Whether the database is PostgreSQL."""
+        return not self.database_url.startswith("sqlite")
+
+    @property
     def database_path(self) -> Path:
-        """The SQLite file."""
+        """The file, unless it is on a server."""
         return Path(self.database_url.removeprefix("sqlite:///"))
 
     @property
+    def database_name(self) -> str:
+        """The database as people may see it: without user, password and options."""
+        if not self.on_server:
+            return str(self.database_path)
+        parts = urlsplit(self.database_url)
+        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
     def secret_path(self) -> Path:
-        """Where a callback secret that we made is kept."""
+        """Where a callback secret that we made is kept, unless it must be set."""
         return self.database_path.with_name("callback.secret")
 
     @property
@@ -221,6 +242,10 @@ def callback_secrets(settings: Settings) -> list[str]:
     if settings.callback_secret:
         return [secret.get_secret_value() for secret in settings.callback_secret]
     path = settings.secret_path
+    if settings.on_server:
+        raise SettingsError(
+            "TRACKER_CALLBACK_SECRET: must be set with PostgreSQL, the same on every instance."
+        )
     try:
         _create_secret(path)
         kept = path.read_text().strip()
@@ -257,6 +282,14 @@ def _read_secret(name: str, path: str) -> str:
         raise SettingsError(f"{name}_FILE: {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}_FILE: {path} is no text.") from error
+
+
+def _server(url: str, complaint: str) -> str:
+    """As libpq spells it, whichever driver was named."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not rest:
+        raise ValueError(complaint)
+    return f"postgresql{separator}{rest}"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

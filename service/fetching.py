@@ -14,7 +14,7 @@ from service.generation import Generation, Observation, Source
 from service.logs import log
 from service.luma import Purpose, Upstream, ask_all
 from service.metrics import OVERRULED, REPAIRS
-from service.observe import observe
+from service.observe import Heard, observe
 
 _SOURCES = {
     Purpose.READ: Source.FETCH,
@@ -121,6 +121,6 @@ class Fetcher:
         return after
 
     async def _observe(self, seen: Observation) -> Generation:
-        generation, _ = await self._database.write(observe, seen, self._clock())
+        generation, _ = await self._database.write_all(observe, Heard(seen, self._clock()))
         self._changes.tell(seen.id)
         return generation

@@ -1,40 +1,39 @@
 """The inbox in SQL: every authenticated callback, byte for byte, and what became of it."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
     bindparam,
+    case,
     delete,
     func,
-    insert,
     select,
     update,
 )
 from uuid_utils import uuid7
 
+from service import bulk
 from service.generation import Outcome
 from service.tables import BindingRow, DeliveryRow
 
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]
 
-# What every callback runs is built once: building a statement costs more than running it.
-_COUNT_AGAIN = (
-    update(DELIVERIES)
-    .where(DELIVERIES.c.digest == bindparam("known"))
-    .values(duplicates=DELIVERIES.c.duplicates + 1)
-    .returning(DELIVERIES.c.id)
+_KNOWN = select(DELIVERIES.c.digest, DELIVERIES.c.id).where(
+    DELIVERIES.c.digest.in_(bindparam("digests", expanding=True))
 )
-_KEEP = insert(DELIVERIES)
 _SETTLE = update(DELIVERIES).where(
     DELIVERIES.c.id == bindparam("kept_id"), DELIVERIES.c.handled_at.is_(None)
 )
 _SHOWN = [column for column in DELIVERIES.c if column.name not in ("body", "digest")]
+_VERDICT = ("generation_id", "outcome", "error", "handled_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +49,68 @@ class Delivery:
     handled_at: datetime | None
 
 
-def keep_delivery(connection: Connection, body: bytes, at: datetime) -> str:
-    """Put a callback's body into the inbox, once however often it comes; answers its id."""
-    digest = hashlib.sha256(body).hexdigest()
-    known = connection.execute(_COUNT_AGAIN, {"known": digest}).scalar()
-    if known is not None:
-        return str(known)
-    delivery = {
-        "id": str(uuid7()),
-        "digest": digest,
-        "body": body,
-        "received_at": at,
-        "outcome": Outcome.KEPT,
-        "duplicates": 0,
-    }
-    connection.execute(_KEEP, delivery)
-    return str(delivery["id"])
+@dataclass(slots=True)
+class Arrival:
+    """A callback that has just come, and what became of it."""
+
+    digest: str
+    body: bytes
+    at: datetime
+    id: str
+    generation_id: str | None = None
+    outcome: Outcome = Outcome.KEPT
+    error: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """For the table."""
+        return {
+            "id": self.id,
+            "digest": self.digest,
+            "body": self.body,
+            "received_at": self.at,
+            "generation_id": self.generation_id,
+            "outcome": self.outcome,
+            "error": self.error,
+            "duplicates": 0,
+            "handled_at": None if self.outcome is Outcome.KEPT else self.at,
+        }
+
+
+def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
+    """Callbacks as they come in; the same bytes have the same id, also those that came before."""
+    digests = [hashlib.sha256(body).hexdigest() for body, _ in came]
+    known = connection.execute(_KNOWN, {"digests": [*{*digests}]})
+    ids = {row.digest: row.id for row in known}
+    for digest in digests:
+        if digest not in ids:
+            ids[digest] = str(uuid7())
+    return [
+        Arrival(digest, body, at, ids[digest])
+        for digest, (body, at) in zip(digests, came, strict=True)
+    ]
+
+
+def keep(connection: Connection, came: Sequence[Arrival]) -> None:
+    """Put callbacks into the inbox, each body once however often it comes.
+
+    What the first folding of a body did stands; until it is folded, the last error does.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for arrival in sorted(came, key=lambda a: a.digest):  # instances must not deadlock
+        if known := rows.get(arrival.digest):
+            known["duplicates"] += 1
+        else:
+            rows[arrival.digest] = arrival.row()
+    bulk.insert(connection, DELIVERIES, list(rows.values()), _count_again)
+
+
+def _count_again(statement: Any) -> Any:
+    new, unhandled = statement.excluded, DELIVERIES.c.handled_at.is_(None)
+    verdict = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _VERDICT}
+    duplicates = DELIVERIES.c.duplicates + new.duplicates + 1
+    return statement.on_conflict_do_update(
+        index_elements=["digest"], set_={"duplicates": duplicates, **verdict}
+    )
 
 
 def settle_delivery(
@@ -84,16 +129,19 @@ def fail_delivery(
     connection.execute(_SETTLE, failed | {"kept_id": delivery_id})
 
 
-def bind(connection: Connection, nonce: str, generation_id: str, at: datetime) -> bool:
-    """Whether a single token may speak of that generation; the first one it speaks of is its."""
-    bound = connection.execute(
-        select(BINDINGS.c.generation_id).where(BINDINGS.c.nonce == nonce)
-    ).scalar()
-    if bound is None:
-        connection.execute(
-            insert(BINDINGS).values(nonce=nonce, generation_id=generation_id, bound_at=at)
-        )
-    return bound in (None, generation_id)
+def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime) -> dict[str, str]:
+    """Whose each single token is: of the first generation that it speaks of.
+
+    Args:
+        wanted: tokens' nonces, and the generations that they speak of.
+    """
+    if not wanted:
+        return {}
+    rows = [{"nonce": nonce, "generation_id": id_, "bound_at": at} for nonce, id_ in wanted]
+    bulk.insert(connection, BINDINGS, sorted(rows, key=lambda row: row["nonce"]), bulk.skip)
+    owners = select(BINDINGS.c.nonce, BINDINGS.c.generation_id)
+    found = connection.execute(owners.where(BINDINGS.c.nonce.in_({n for n, _ in wanted})))
+    return {row.nonce: row.generation_id for row in found}
 
 
 def body_of(connection: Connection, delivery_id: str) -> bytes | None:
@@ -159,6 +207,7 @@ def oldest_unfolded(connection: Connection) -> datetime | None:
 def prune_deliveries(connection: Connection, before: datetime, limit: int) -> int:
     """Remove up to `limit` deliveries older than that; how many were."""
     old = select(DELIVERIES.c.id).where(DELIVERIES.c.received_at < before).limit(limit)
+    old = old.with_for_update(skip_locked=True)
     return connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old))).rowcount
 
 

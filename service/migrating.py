@@ -8,8 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
 
 from service.errors import StoreUnavailable
 
@@ -26,26 +25,23 @@ class Migrated:
     after: str | None
 
 
-def upgrade(engine: Engine) -> Migrated:
-    """Bring the database to the newest revision. Of several that start at once, one does it.
+def upgrade(connection: Connection) -> Migrated:
+    """Bring the database to the newest revision. Nobody else must do so meanwhile.
 
     Raises:
         StoreUnavailable: it was made by a newer version of the code.
     """
+    before = revision(connection)
+    config = _config()
+    config.attributes["connection"] = connection
     try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            before = revision(connection)
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            return Migrated(before, revision(connection))
+        command.upgrade(config, "head")
     except CommandError as error:
         raise StoreUnavailable(
-            f"{engine.url.database} cannot be migrated: {error}.",
+            f"The database cannot be migrated: {error}.",
             "It was probably made by a newer luma-tracker; update this one.",
         ) from error
-    except DBAPIError as error:
-        raise StoreUnavailable(f"{engine.url.database} cannot be opened: {error.orig}.") from error
+    return Migrated(before, revision(connection))
 
 
 def revision(connection: Connection) -> str | None:

@@ -1,16 +1,20 @@
-"""The one door: everything that Luma tells us comes in here, in the writer's transaction.
+"""The one door: everything that Luma tells us comes in here, many at a time, in one transaction.
 
-callback ─► record ─► inbox ─┐
-fetch, submit, list ─────────┴─► observe ─► merge ─► compare-and-set ─► event
+callbacks ─► receive ─► single tokens bound ─┐                    ┌─► inbox
+fetch, submit, list ─────────────────────────┴─► observe ─► merge ┴─► rows ─► events
+
+Every transaction takes its locks in this order - tokens, rows by id, deliveries by digest, the
+numbering of events - so instances never wait for each other in a circle.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from service import inbox, store
+from service.db import is_trouble
 from service.errors import Forbidden, Unreadable
 from service.generation import Generation, Observation, Outcome, Source
 from service.logs import log
@@ -19,6 +23,24 @@ from service.luma.reading import parse_object
 from service.merge import merge
 from service.schedule import next_check
 from service.tokens import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One observation, when it reached us, and the delivery that brought it, if one did."""
+
+    seen: Observation
+    at: datetime
+    delivery_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One POST to a callback URL whose token is good."""
+
+    body: bytes
+    grant: Grant
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,52 +53,132 @@ class Receipt:
     unreadable: Unreadable | None = None
 
 
-def observe(
-    connection: Connection, seen: Observation, at: datetime, delivery_id: str | None = None
-) -> tuple[Generation, Outcome]:
-    """Fold one observation into the store; answers the row as it is now."""
-    while True:
-        before = store.find(connection, seen.id)
-        after, outcome = merge(before, seen, at)
-        if outcome is Outcome.APPLIED or seen.authenticated:
-            after = _scheduled(before, after, seen, at)
-        if store.save(connection, before, after):
-            break
-    if before is None or after.rev > before.rev:
-        store.add_event(connection, before, after, delivery_id)
-    return after, outcome
-
-
-def _scheduled(
-    before: Generation | None, after: Generation, seen: Observation, at: datetime
-) -> Generation:
-    """With the time of the next question. News begin anew; an answer goes on where it was."""
-    checks = max(before.checks, 1) if before and seen.authenticated else 0
-    return replace(after, checks=checks, next_check_at=next_check(after, at, checks))
-
-
-def record(connection: Connection, body: bytes, grant: Grant, at: datetime) -> Receipt:
-    """Keep a callback's body, then fold it. What cannot be folded is kept all the same.
-
-    Duplicates are folded again: after a claim was overruled, the same bytes may be news.
+def observe(connection: Connection, heard: Sequence[Heard]) -> list[tuple[Generation, Outcome]]:
+    """Fold observations into the store, in their order; answers each row as it then was.
 
     Raises:
-        Forbidden: the token belongs to another generation; nothing is kept.
+        Conflict: another instance has just written one of these rows; begin again.
     """
-    seen = _readable(body, at)
-    if isinstance(seen, Observation) and not _speaks_of(connection, grant, seen.id, at):
-        raise Forbidden("This token belongs to another generation.")
-    return _fold(connection, inbox.keep_delivery(connection, body, at), seen, at)
+    before = store.lock(connection, {each.seen.id for each in heard})
+    now, events = dict(before), list[store.Change]()
+    answers = []
+    for each in heard:
+        row = now.get(each.seen.id)
+        after, outcome = _folded(row, each)
+        if row is None or after.rev > row.rev:
+            events.append(store.Change(row, after, each.delivery_id))
+        now[each.seen.id] = after
+        answers.append((after, outcome))
+    changes = [store.Change(before.get(id_), after) for id_, after in now.items()]
+    store.save(connection, [c for c in changes if c.after is not c.before])
+    store.add_events(connection, events)
+    return answers
+
+
+def _folded(row: Generation | None, heard: Heard) -> tuple[Generation, Outcome]:
+    """The row, with the time of the next question. News begin anew; an answer goes on."""
+    after, outcome = merge(row, heard.seen, heard.at)
+    asked = heard.seen.authenticated
+    if outcome is not Outcome.APPLIED and not asked:
+        return after, outcome
+    checks = max(row.checks, 1) if row and asked else 0
+    return replace(after, checks=checks, next_check_at=next_check(after, heard.at, checks)), outcome
+
+
+def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
+    """Keep callbacks and fold them. What cannot be folded is kept all the same.
+
+    Duplicates are folded again: after a claim was overruled, the same bytes may be news.
+    A token that belongs to another generation is Forbidden, and nothing of its callback is kept.
+    """
+    try:
+        with connection.begin_nested():
+            return _receive(connection, callbacks)
+    except Exception as error:
+        if len(callbacks) > 1 or is_trouble(error):
+            raise  # they are tried one by one, or all of them again
+        return [_only_kept(connection, callbacks[0], error)]
 
 
 def refold(connection: Connection, delivery_id: str, at: datetime) -> Receipt | None:
     """Fold a delivery that is in the inbox again; None if it is not."""
     body = inbox.body_of(connection, delivery_id)
-    return None if body is None else _fold(connection, delivery_id, _readable(body, at), at)
+    if body is None:
+        return None
+    seen = _readable(body, at)
+    try:
+        with connection.begin_nested():
+            outcome = _fold_again(connection, delivery_id, seen, at)
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        outcome = Outcome.KEPT
+        generation_id = None if isinstance(seen, Unreadable) else seen.id
+        inbox.fail_delivery(
+            connection, delivery_id, generation_id, _why(error, delivery_id, generation_id)
+        )
+    return _receipt(delivery_id, outcome, seen)
 
 
-def _speaks_of(connection: Connection, grant: Grant, generation_id: str, at: datetime) -> bool:
-    return grant.nonce is None or inbox.bind(connection, grant.nonce, generation_id, at)
+def _receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
+    told = [(callback, _readable(callback.body, callback.at)) for callback in callbacks]
+    owners = _owners(connection, told)
+    receipts = iter(_keep_and_fold(connection, [each for each in told if _may(*each, owners)]))
+    return [next(receipts) if _may(*each, owners) else _forbidden() for each in told]
+
+
+def _owners(
+    connection: Connection, told: Sequence[tuple[Callback, Observation | Unreadable]]
+) -> dict[str, str]:
+    single = [
+        (callback.grant.nonce, seen.id)
+        for callback, seen in told
+        if callback.grant.nonce and isinstance(seen, Observation)
+    ]
+    return inbox.bind(connection, single, told[0][0].at)
+
+
+def _may(callback: Callback, seen: Observation | Unreadable, owners: Mapping[str, str]) -> bool:
+    """Whether the token may speak of that generation; of none, each may."""
+    nonce = callback.grant.nonce
+    return nonce is None or isinstance(seen, Unreadable) or owners[nonce] == seen.id
+
+
+def _keep_and_fold(
+    connection: Connection, told: Sequence[tuple[Callback, Observation | Unreadable]]
+) -> list[Receipt]:
+    arrivals = inbox.arrivals(connection, [(callback.body, callback.at) for callback, _ in told])
+    both = [(arrival, seen) for arrival, (_, seen) in zip(arrivals, told, strict=True)]
+    heard = [Heard(seen, a.at, a.id) for a, seen in both if isinstance(seen, Observation)]
+    answers = iter(observe(connection, heard))
+    for arrival, seen in both:
+        if isinstance(seen, Unreadable):
+            arrival.error = str(seen)
+        else:
+            arrival.generation_id, (_, arrival.outcome) = seen.id, next(answers)
+    inbox.keep(connection, arrivals)
+    return [_receipt(arrival.id, arrival.outcome, seen) for arrival, seen in both]
+
+
+def _only_kept(connection: Connection, callback: Callback, error: Exception) -> Receipt:
+    """A bug of ours must not lose what Luma said."""
+    seen = _readable(callback.body, callback.at)
+    [arrival] = inbox.arrivals(connection, [(callback.body, callback.at)])
+    arrival.generation_id = None if isinstance(seen, Unreadable) else seen.id
+    arrival.error = _why(error, arrival.id, arrival.generation_id)
+    inbox.keep(connection, [arrival])
+    return _receipt(arrival.id, Outcome.KEPT, seen)
+
+
+def _fold_again(
+    connection: Connection, delivery_id: str, seen: Observation | Unreadable, at: datetime
+) -> Outcome:
+    if isinstance(seen, Unreadable):
+        inbox.fail_delivery(connection, delivery_id, None, str(seen))
+        return Outcome.KEPT
+    [(_, outcome)] = observe(connection, [Heard(seen, at, delivery_id)])
+    inbox.settle_delivery(connection, delivery_id, seen.id, outcome, at)
+    return outcome
 
 
 def _readable(body: bytes, at: datetime) -> Observation | Unreadable:
@@ -86,20 +188,16 @@ def _readable(body: bytes, at: datetime) -> Observation | Unreadable:
         return error
 
 
-def _fold(
-    connection: Connection, delivery_id: str, seen: Observation | Unreadable, at: datetime
-) -> Receipt:
+def _receipt(delivery_id: str, outcome: Outcome, seen: Observation | Unreadable) -> Receipt:
     if isinstance(seen, Unreadable):
-        inbox.fail_delivery(connection, delivery_id, None, str(seen))
-        return Receipt(delivery_id, Outcome.KEPT, unreadable=seen)
-    try:
-        with connection.begin_nested():
-            _, outcome = observe(connection, seen, at, delivery_id)
-    except OperationalError:
-        raise  # the database's trouble, not the body's: nothing is kept, Luma tries again
-    except Exception as error:  # noqa: BLE001 - a bug of ours must not lose what Luma said
-        log.exception("not folded", delivery_id=delivery_id, generation_id=seen.id)
-        inbox.fail_delivery(connection, delivery_id, seen.id, f"{type(error).__name__}: {error}")
-        return Receipt(delivery_id, Outcome.KEPT, seen.id)
-    inbox.settle_delivery(connection, delivery_id, seen.id, outcome, at)
+        return Receipt(delivery_id, outcome, unreadable=seen)
     return Receipt(delivery_id, outcome, seen.id)
+
+
+def _why(error: Exception, delivery_id: str, generation_id: str | None) -> str:
+    log.error("not folded", delivery_id=delivery_id, generation_id=generation_id, exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _forbidden() -> Forbidden:
+    return Forbidden("This token belongs to another generation.")

@@ -3,24 +3,29 @@
 Functions of a connection, run by `service.db` in its transactions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Connection,
     RowMapping,
+    String,
     Table,
     bindparam,
     case,
     delete,
     exists,
-    insert,
+    func,
     select,
+    text,
     update,
 )
 
+from service import bulk
+from service.db import Conflict
 from service.generation import TERMINAL_STATES, Generation, Source
 from service.tables import EventRow, GenerationRow
 
@@ -29,13 +34,15 @@ EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = tuple(field.name for field in fields(Generation))
 
-# What every callback runs is built once: building a statement costs more than running it.
+# What every callback or lookup runs is built once: building costs more than running.
 _FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
-_INSERT = insert(GENERATIONS)
-_UPDATE = update(GENERATIONS).where(
-    GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.rev == bindparam("before_rev")
+_FIND_ALL = select(GENERATIONS).where(GENERATIONS.c.id.in_(bindparam("wanted", expanding=True)))
+_LOCK_ALL = (
+    select(GENERATIONS)
+    .where(GENERATIONS.c.id == func.any(bindparam("wanted", type_=ARRAY(String))))
+    .order_by(GENERATIONS.c.id)
+    .with_for_update()
 )
-_ADD_EVENT = insert(EVENTS)
 _ANY_DUE = select(
     exists().where(
         GENERATIONS.c.next_check_at <= bindparam("now"),
@@ -45,6 +52,7 @@ _ANY_DUE = select(
 _PUT_OFF = update(GENERATIONS).where(
     GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.next_check_at == bindparam("seen_at")
 )
+_NUMBERING = text("SELECT pg_advisory_xact_lock(0x65766E74)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +69,82 @@ class Event:
     delivery_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row, what it is to become, and the delivery that told it, if one did."""
+
+    before: Generation | None
+    after: Generation
+    delivery_id: str | None = None
+
+
 def find(connection: Connection, generation_id: str) -> Generation | None:
     """The row of that id."""
     row = connection.execute(_FIND, {"wanted": generation_id}).mappings().first()
     return as_generation(row) if row else None
 
 
-def save(connection: Connection, before: Generation | None, after: Generation) -> bool:
-    """Put `after` in the place of `before`; False if somebody else was faster."""
-    values = _columns(after)
-    if before is None:
-        connection.execute(_INSERT, values)
-        return True
-    place = {"before_id": before.id, "before_rev": before.rev}
-    return connection.execute(_UPDATE, values | place).rowcount == 1
+def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
+    """The rows of those ids that there are, kept from other writers until we commit.
+
+    They are locked in the order of their ids, so that no two writers wait for each other.
+    """
+    statement = _LOCK_ALL if bulk.is_postgres(connection) else _FIND_ALL
+    rows = connection.execute(statement, {"wanted": sorted(ids)}).mappings()
+    return {row["id"]: as_generation(row) for row in rows}
 
 
-def add_event(
-    connection: Connection, before: Generation | None, after: Generation, delivery_id: str | None
-) -> None:
-    """Note a change in the history."""
-    event = {
-        "generation_id": after.id,
-        "from_state": before.state if before else None,
-        "to_state": after.state,
-        "rev": after.rev,
-        "source": after.source,
-        "at": after.updated_at,
-        "delivery_id": delivery_id,
+def save(connection: Connection, changes: Sequence[Change]) -> None:
+    """Put each `after` in the place of its `before`.
+
+    Raises:
+        Conflict: somebody else has written one of them since; begin again.
+    """
+    new = [_columns(c.after) for c in changes if c.before is None]
+    new.sort(key=lambda row: row["id"])  # instances that add the same rows must not deadlock
+    changed = [
+        {**_columns(c.after), "before_rev": c.before.rev} for c in changes if c.before is not None
+    ]
+    written = bulk.insert(connection, GENERATIONS, new, bulk.skip)
+    written += bulk.replace(connection, GENERATIONS, changed, "rev")
+    if written < len(changes):
+        raise Conflict
+
+
+def add_events(connection: Connection, changes: Sequence[Change]) -> None:
+    """Note changes in the history.
+
+    Instances number their events one after another, so that numbers become visible in order:
+    whoever has seen an event will never see one with a smaller number appear.
+    """
+    if changes and bulk.is_postgres(connection):
+        connection.execute(_NUMBERING)
+    bulk.insert(connection, EVENTS, [_event(change) for change in changes])
+
+
+def _event(change: Change) -> dict[str, Any]:
+    return {
+        "generation_id": change.after.id,
+        "from_state": change.before.state if change.before else None,
+        "to_state": change.after.state,
+        "rev": change.after.rev,
+        "source": change.after.source,
+        "at": change.after.updated_at,
+        "delivery_id": change.delivery_id,
     }
-    connection.execute(_ADD_EVENT, event)
+
+
+def last_event(connection: Connection) -> int:
+    """The number of the newest event; 0 if there is none."""
+    return connection.execute(select(func.max(EVENTS.c.seq))).scalar() or 0
+
+
+def events_after(connection: Connection, after: int, limit: int) -> list[Event]:
+    """Events of all generations, in their order, from behind `after`."""
+    rows = connection.execute(
+        select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
+    )
+    return [Event(**row) for row in rows.mappings()]
 
 
 def events_of(connection: Connection, generation_id: str, *, after: int, limit: int) -> list[Event]:
@@ -107,6 +161,7 @@ def events_of(connection: Connection, generation_id: str, *, after: int, limit: 
 def prune_events(connection: Connection, before: datetime, limit: int) -> int:
     """Remove up to `limit` events older than that; how many were."""
     old = select(EVENTS.c.seq).where(EVENTS.c.at < before).limit(limit)
+    old = old.with_for_update(skip_locked=True)
     return connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(old))).rowcount
 
 
@@ -133,6 +188,7 @@ def claim_due(
         )
         .order_by(GENERATIONS.c.next_check_at)
         .limit(limit)
+        .with_for_update(skip_locked=True)  # another instance claims those
     ).mappings()
     found = [as_generation(row) for row in rows.all()]
     return [row for row in found if _put_off(connection, row, reschedule(row))]

@@ -16,7 +16,8 @@ from service.generation import Generation, Outcome, has_dead_assets, is_stale, i
 from service.logs import log
 from service.luma.reading import shown
 from service.metrics import CALLBACKS, LOOKUPS
-from service.observe import Receipt, record, refold
+from service.observe import Callback, Receipt, refold
+from service.observe import receive as take_callbacks
 from service.tokens import Grant
 
 PATIENCE = timedelta(seconds=5)
@@ -89,7 +90,9 @@ class Tracker:
             StoreUnavailable: it is not; Luma should try again.
         """
         try:
-            receipt = await self._database.write(record, body, grant, self._clock())
+            receipt = await self._database.write_all(
+                take_callbacks, Callback(body, grant, self._clock())
+            )
         except StoreUnavailable:
             CALLBACKS.labels("unavailable").inc()
             raise

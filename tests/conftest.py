@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, Engine
 
 from service.bootstrap import open_tracker
 from service.config import Settings
+from service.db.sqlite import make_engine
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracker import Tracker
+from tests.single import upgrade
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "luma.json").read_text()
@@ -57,6 +60,23 @@ def luma() -> Iterator[Luma]:
     """Luma's stand-in; its generations move when the test says `luma.advance(seconds)`."""
     with Simulator(clock=ManualClock()).running() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A migrated database, for tests of statements."""
+    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
+    upgrade(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction on it, of which nothing is left."""
+    with engine.connect().execution_options(writes=True) as opened, opened.begin() as all_:
+        yield opened
+        all_.rollback()
 
 
 @pytest.fixture

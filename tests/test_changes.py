@@ -1,126 +1,145 @@
-"""Waking those who wait: by name in this process, by the database's version for the others."""
+"""Waking those who wait: by name in this process, by the history for what others have written."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 
+from service import migrating
 from service.changes import Changes
-from service.errors import StoreUnavailable
+from service.config import Settings
+from service.db import Database, open_database
+from service.generation import Observation, Source
+from service.observe import Heard, observe
+from tests.conftest import Clock
 
 
-class Version:
-    """A database's version, as far as those who wait can see."""
+class Others:
+    """Another process on the same database."""
 
-    def __init__(self) -> None:
-        self.now = 1
-        self.looks = 0
-        self.fails = False
-        self.looked = asyncio.Event()
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
 
-    async def __call__(self) -> int:
-        self.looks += 1
-        self.looked.set()
-        if self.fails:
-            raise StoreUnavailable("locked")
-        return self.now
+    async def hear(self, generation_id: str, state: str = "queued") -> None:
+        seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, state=state)
+        await self._database.write_all(observe, Heard(seen, self._clock()))
 
-    async def look(self) -> None:
-        """Until it has been looked at, and what was seen has been told."""
-        self.looked.clear()
-        async with asyncio.timeout(5):
-            await self.looked.wait()
-        await asyncio.sleep(0)
+    async def rename(self, before: str, after: str) -> None:
+        await self._database.write(
+            lambda c: c.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+        )
 
 
-async def test_a_change_wakes_those_who_wait_for_it_and_nobody_else() -> None:
-    version = Version()
-    changes = Changes(version)
+@pytest.fixture
+async def changes(settings: Settings) -> AsyncIterator[Changes]:
+    """What is tested, on a connection of its own."""
+    async with open_database(settings.database_url) as database:
+        await database.exclusively(migrating.upgrade)
+        made = Changes(database)
+        yield made
+        await made.close()
+
+
+@pytest.fixture
+async def others(changes: Changes, settings: Settings, clock: Clock) -> AsyncIterator[Others]:
+    async with open_database(settings.database_url) as database:
+        yield Others(database, clock)
+
+
+async def told(event: asyncio.Event) -> None:
+    """Until it is told, once."""
+    async with asyncio.timeout(5):
+        await event.wait()
+    event.clear()
+
+
+async def test_a_change_wakes_those_who_wait_for_it_and_nobody_else(changes: Changes) -> None:
     with changes.expect("a") as one, changes.expect("a") as two, changes.expect("b") as other:
-        await version.look()  # the first look wakes all, for nobody knows what it was before
         for event in (one, two, other):
-            event.clear()
+            await told(event)  # at first all are woken, for nobody knows what was missed
         changes.tell("a")
         assert (one.is_set(), two.is_set(), other.is_set()) == (True, True, False)
-    await changes.close()
 
 
-async def test_a_change_that_nobody_waits_for_is_forgotten() -> None:
-    changes = Changes(Version())
+async def test_who_waits_for_any_is_woken_by_all(changes: Changes) -> None:
+    with changes.expect(Changes.ANY) as any_:
+        await told(any_)
+        changes.tell("a")
+        await told(any_)
+        changes.tell("b")
+        await told(any_)
+
+
+async def test_a_change_that_nobody_waits_for_is_forgotten(changes: Changes) -> None:
     changes.tell("a")
     with changes.expect("a") as event:
         assert not event.is_set()
-    await changes.close()
 
 
-async def test_a_new_version_wakes_everyone_and_the_same_one_nobody() -> None:
-    version = Version()
-    changes = Changes(version)
+async def test_what_another_process_has_heard_wakes_those_who_wait_for_it(
+    changes: Changes, others: Others
+) -> None:
     with changes.expect("a") as one, changes.expect("b") as other:
-        await version.look()
-        one.clear()
-        other.clear()
-        await version.look()
-        await version.look()
-        assert not one.is_set()
-        version.now += 1
-        await version.look()
-        assert one.is_set()
-        assert other.is_set()
-    await changes.close()
+        await told(one)
+        await told(other)
+        await others.hear("a")
+        await told(one)
+        await others.hear("a")
+        await others.hear("b")
+        await told(other)
+        assert not one.is_set(), "nothing new was heard of it, or of it alone"
 
 
-async def test_the_version_is_looked_at_only_while_somebody_waits() -> None:
-    version = Version()
-    changes = Changes(version)
-    await asyncio.sleep(0)
-    assert version.looks == 0
-    with changes.expect("a"):
-        await version.look()
-    watching = [task for task in asyncio.all_tasks() if task.get_name() == "watch-changes"]
-    await asyncio.wait(watching, timeout=5)
-    seen = version.looks
-    assert all(task.done() for task in watching)
-    with changes.expect("a"):
-        await version.look()
-        assert version.looks > seen, "and again when somebody comes back"
-    await changes.close()
+async def test_many_changes_at_once_all_arrive(changes: Changes, others: Others) -> None:
+    with changes.expect("last") as last:
+        await told(last)
+        async with asyncio.TaskGroup() as group:
+            for n in range(1500):
+                group.create_task(others.hear(f"g{n}"))
+        await others.hear("last")
+        await told(last)
 
 
-async def test_one_watch_serves_all_who_wait() -> None:
-    version = Version()
-    changes = Changes(version)
-    with changes.expect("a"), changes.expect("b"):
-        await version.look()
-        watching = [task for task in asyncio.all_tasks() if task.get_name() == "watch-changes"]
-        assert len(watching) == 1
-    await changes.close()
+async def test_the_history_is_followed_only_while_somebody_waits(
+    changes: Changes, others: Others
+) -> None:
+    def following() -> list[asyncio.Task[object]]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "watch-changes"]
+
+    assert following() == []
+    with changes.expect("a") as one, changes.expect("b"):
+        await told(one)
+        assert len(following()) == 1, "one for all"
+        [task] = following()
+    await others.hear("c")
+    await asyncio.wait([task], timeout=5)
+    assert task.done()
+    with changes.expect("a") as one:
+        await told(one)
+        await others.hear("a")
+        await told(one)
 
 
-async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watch() -> None:
-    version = Version()
-    changes = Changes(version)
+async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watch(
+    changes: Changes, others: Others
+) -> None:
     with changes.expect("a") as event:
-        await version.look()
-        event.clear()
-        version.fails = True
-        await version.look()
-        assert event.is_set(), "whoever waits finds out when it reads"
-        event.clear()
-        version.fails = False
-        await version.look()
-        assert event.is_set()
-    await changes.close()
+        await told(event)
+        await others.rename("events", "away")
+        await told(event)
+        await others.rename("away", "events")
+        while event.is_set() or not await _quiet(event):
+            event.clear()
+        await others.hear("a")
+        await told(event)
 
 
-async def test_closing_ends_the_watch() -> None:
-    version = Version()
-    changes = Changes(version)
-    await changes.close()
-    with changes.expect("a"):
-        await version.look()
-        await changes.close()
-        seen = version.looks
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.15):
-                await version.look()
-    assert version.looks == seen
+async def _quiet(event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(0.3):
+            await event.wait()
+    except TimeoutError:
+        return True
+    return False

@@ -11,17 +11,17 @@ import pytest
 from service.bootstrap import open_tracker
 from service.changes import Changes
 from service.config import Settings
-from service.db import Database
+from service.db import Database, open_database
 from service.errors import NotFound, UpstreamUnavailable
 from service.fetching import Fetcher
 from service.generation import Generation, Outcome, Source
 from service.luma import LumaClient, Purpose, Rate, Upstream, dream_machine_upstream
-from service.observe import record
 from service.simulator import Fault, Luma, Plan
 from service.store import find
 from service.tokens import Grant
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
+from tests.single import record
 
 LONG = Plan(queued=1, dreaming=10_000)
 
@@ -65,9 +65,9 @@ def rate() -> Rate:
 async def asking(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> AsyncIterator[Asking]:
     async with open_tracker(settings):
         pass  # makes the database
-    async with Database(settings.database_url) as database, LumaClient(timeout=2) as client:
+    async with open_database(settings.database_url) as database, LumaClient(timeout=2) as client:
         upstream = dream_machine_upstream(luma.dream_machine_url, "luma-key", client, rate, clock)
-        changes = Changes(database.version)
+        changes = Changes(database)
         fetcher = Fetcher(database, [upstream], changes, clock)
         yield Asking(fetcher, upstream, database, luma, clock)
         await fetcher.close()

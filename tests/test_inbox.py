@@ -1,33 +1,22 @@
 """The inbox: every body once, byte for byte, with what became of it, until it is old."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
 
-from service import inbox, migrating
-from service.db import make_engine
+from service import inbox
 from service.generation import Outcome
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """A writing transaction on a migrated database."""
-    engine = make_engine(f"sqlite:///{tmp_path / 'tracker.db'}")
-    migrating.upgrade(engine)
-    with engine.connect().execution_options(writes=True) as opened, opened.begin():
-        yield opened
-    engine.dispose()
-
-
 def keep(connection: Connection, body: bytes, seconds: float = 0) -> str:
     """The delivery that came with that body, so long after noon."""
-    return inbox.keep_delivery(connection, body, NOON + timedelta(seconds=seconds))
+    came = inbox.arrivals(connection, [(body, NOON + timedelta(seconds=seconds))])
+    inbox.keep(connection, came)
+    return came[0].id
 
 
 def find(connection: Connection, delivery_id: str) -> inbox.Delivery:
@@ -135,10 +124,11 @@ def test_pages_are_newest_first_and_filtered(connection: Connection) -> None:
 def test_a_single_token_belongs_to_the_first_generation_that_it_speaks_of(
     connection: Connection,
 ) -> None:
-    assert inbox.bind(connection, "nonce", "a", NOON)
-    assert inbox.bind(connection, "nonce", "a", NOON)
-    assert not inbox.bind(connection, "nonce", "b", NOON)
-    assert inbox.bind(connection, "another", "b", NOON)
+    both = [("nonce", "a"), ("another", "b")]
+    assert inbox.bind(connection, [("nonce", "a"), ("nonce", "b")], NOON) == {"nonce": "a"}
+    assert inbox.bind(connection, [("nonce", "b")], NOON) == {"nonce": "a"}
+    assert inbox.bind(connection, both, NOON) == {"nonce": "a", "another": "b"}
+    assert inbox.bind(connection, [], NOON) == {}
 
 
 def test_what_is_unknown_is_nothing(connection: Connection) -> None:

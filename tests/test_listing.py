@@ -1,38 +1,18 @@
 """Pages of generations: filters, orders, and cursors that neither skip nor repeat."""
 
 import base64
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
-from service import migrating
-from service.db import make_engine
 from service.errors import InvalidInput
 from service.generation import Observation, Source
 from service.listing import Query, Sort, page
-from service.observe import observe
+from tests.single import observe
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A migrated database."""
-    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
-    migrating.upgrade(made)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A writing transaction on it, of which nothing is left."""
-    with engine.connect().execution_options(writes=True) as opened, opened.begin() as all_:
-        yield opened
-        all_.rollback()
 
 
 def put(connection: Connection, id_: str, minute: float = 0, **given: Any) -> None:

@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from service import migrating, store
-from service.db import make_engine
+from service import store
+from service.db.sqlite import make_engine
 from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
 from service.luma import agents, dream_machine
 from service.luma.reading import instant, mapping, parse_object, text, usable_id
-from service.observe import observe, record
 from service.schemas import body_of
 from service.tokens import REDACTED, Grant
 from tests.conftest import PAYLOADS
+from tests.single import observe, record, upgrade
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ READERS: list[Reader] = [dream_machine.read, agents.read]
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A migrated database."""
     made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('reading') / 'tracker.db'}")
-    migrating.upgrade(made)
+    upgrade(made)
     yield made
     made.dispose()
 

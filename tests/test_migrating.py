@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from service import migrating
-from service.db import make_engine
+from service.db.sqlite import make_engine
 from service.errors import StoreUnavailable
+from tests.single import upgrade
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def engine(url: str) -> Iterator[Engine]:
 def test_an_empty_database_gets_every_table_and_then_stays(engine: Engine) -> None:
     head = migrating.head()
     assert head is not None
-    assert migrating.upgrade(engine) == migrating.Migrated(None, head)
-    assert migrating.upgrade(engine) == migrating.Migrated(head, head)
+    assert upgrade(engine) == migrating.Migrated(None, head)
+    assert upgrade(engine) == migrating.Migrated(head, head)
     with engine.begin() as connection:
         assert migrating.revision(connection) == head
         names = {row[0] for row in connection.execute(text("SELECT name FROM sqlite_master"))}
@@ -47,27 +48,14 @@ def test_a_database_without_tables_has_no_revision(engine: Engine) -> None:
 
 
 def test_a_database_of_a_newer_version_is_left_alone(engine: Engine, tmp_path: Path) -> None:
-    migrating.upgrade(engine)
+    upgrade(engine)
     with closing(sqlite3.connect(tmp_path / "100%.db")) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreUnavailable, match="cannot be migrated") as error:
-        migrating.upgrade(engine)
+        upgrade(engine)
     assert "newer" in error.value.hint
     with engine.begin() as connection:
         assert migrating.revision(connection) == "9999"
-
-
-@pytest.mark.parametrize("content", [b"this is no database" * 100, None])
-def test_what_is_no_database_cannot_be_migrated(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "odd"
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
-    engine = make_engine(f"sqlite:///{path}")
-    with pytest.raises(StoreUnavailable):
-        migrating.upgrade(engine)
-    engine.dispose()
 
 
 def test_a_process_that_is_just_making_the_database_is_waited_for(
@@ -77,7 +65,7 @@ def test_a_process_that_is_just_making_the_database_is_waited_for(
         other.execute("CREATE TABLE something (n INTEGER)")
         other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(migrating.upgrade, engine)
+            waiting = pool.submit(upgrade, engine)
             wait([waiting], timeout=0.3)
             other.execute("ROLLBACK")
             assert waiting.result(10).after == migrating.head()
@@ -88,7 +76,7 @@ def migrate_together(url: str, barrier: threading.Barrier) -> str | None:
     engine = make_engine(url)
     barrier.wait(30)
     try:
-        migrating.upgrade(engine)
+        upgrade(engine)
     except Exception as error:  # noqa: BLE001 - the test shows it
         return repr(error)
     finally:

@@ -1,43 +1,26 @@
 """The one door: what Luma says is kept byte for byte, folded once, and never lost to a bug."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from service import inbox, migrating, store
-from service.db import Database, make_engine
+from service.db import open_database
 from service.errors import StoreUnavailable, Unreadable
 from service.generation import Generation, Observation, Outcome, Source
-from service.observe import Receipt, observe, record
+from service.observe import Callback, Receipt, receive
 from service.tokens import Grant
 from tests.conftest import PAYLOADS
+from tests.single import observe, record
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=1)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A migrated database."""
-    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
-    migrating.upgrade(made)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A writing transaction on it, of which nothing is left."""
-    with engine.connect().execution_options(writes=True) as opened, opened.begin() as all_:
-        yield opened
-        all_.rollback()
 
 
 def body_of(name: str, **changed: Any) -> bytes:
@@ -186,14 +169,15 @@ def test_an_error_of_the_database_itself_is_not_taken_for_the_bodys(
 async def test_when_the_database_fails_nothing_is_kept_and_luma_may_try_again(
     tmp_path: Path,
 ) -> None:
-    async with Database(f"sqlite:///{tmp_path / 'tracker.db'}") as database:
-        migrating.upgrade(database.engine)
+    async with open_database(f"sqlite:///{tmp_path / 'tracker.db'}") as database:
+        await database.exclusively(migrating.upgrade)
         await database.write(lambda c: c.execute(text("ALTER TABLE events RENAME TO away")))
         with pytest.raises(StoreUnavailable):
-            await database.write(record, COMPLETED, Grant(), NOON)
+            await database.write_all(receive, Callback(COMPLETED, Grant(), NOON))
         assert await database.read(deliveries) == []
         await database.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO events")))
-        assert (await database.write(record, COMPLETED, Grant(), NOON)).outcome is Outcome.APPLIED
+        receipt = await database.write_all(receive, Callback(COMPLETED, Grant(), NOON))
+        assert receipt.outcome is Outcome.APPLIED
         (kept,) = await database.read(deliveries)
         assert kept["duplicates"] == 0
 

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, event, select
 
 from service.bootstrap import Parts, open_parts, open_service
 from service.config import Settings
-from service.db import Database, make_engine
+from service.db import Database, open_database
+from service.db.sqlite import make_engine
 from service.generation import Generation
 from service.simulator import Fault, Luma, Plan
 from service.store import GENERATIONS, find
@@ -89,7 +90,7 @@ async def reconciling(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
 
 @pytest.fixture
 async def watch(settings: Settings, clock: Clock) -> AsyncIterator[Watch]:
-    async with open_parts(settings, clock), Database(settings.database_url) as database:
+    async with open_parts(settings, clock), open_database(settings.database_url) as database:
         yield Watch(database)
 
 

@@ -1,36 +1,18 @@
 """The statements: rows come back as they went in, and nobody overwrites what they have not read."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
-from service import migrating, store
-from service.db import make_engine
+from service import store
 from service.generation import Generation, Source
+from tests.single import add_event, save
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 LATER = NOON + timedelta(microseconds=1)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A migrated database."""
-    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
-    migrating.upgrade(made)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A writing transaction on it, of which nothing is left."""
-    with engine.connect().execution_options(writes=True) as opened, opened.begin() as all_:
-        yield opened
-        all_.rollback()
 
 
 def generation(**given: Any) -> Generation:
@@ -87,7 +69,7 @@ EMPTY: dict[str, Any] = {
 
 @pytest.mark.parametrize("row", [generation(), generation(**EMPTY)], ids=["full", "empty"])
 def test_a_row_comes_back_as_it_went_in(connection: Connection, row: Generation) -> None:
-    assert store.save(connection, None, row)
+    assert save(connection, None, row)
     found = store.find(connection, "a")
     assert found == row
     assert found is not None
@@ -95,40 +77,40 @@ def test_a_row_comes_back_as_it_went_in(connection: Connection, row: Generation)
 
 
 def test_what_is_not_there_is_none(connection: Connection) -> None:
-    store.save(connection, None, generation())
+    save(connection, None, generation())
     assert store.find(connection, "A") is None, "ids are told apart by case"
 
 
 def test_a_row_takes_the_place_of_the_one_that_was_read(connection: Connection) -> None:
     before = generation()
-    store.save(connection, None, before)
+    save(connection, None, before)
     after = replace(before, rev=2, state="failed", assets={})
-    assert store.save(connection, before, after)
+    assert save(connection, before, after)
     assert store.find(connection, "a") == after
 
 
 def test_whoever_has_read_an_older_row_loses_and_changes_nothing(connection: Connection) -> None:
     first = generation()
-    store.save(connection, None, first)
+    save(connection, None, first)
     second = replace(first, rev=2)
-    store.save(connection, first, second)
-    assert not store.save(connection, first, replace(first, rev=2, state="failed"))
+    save(connection, first, second)
+    assert not save(connection, first, replace(first, rev=2, state="failed"))
     assert store.find(connection, "a") == second
 
 
 def test_other_rows_are_left_alone(connection: Connection) -> None:
     one, other = generation(), generation(id="b")
-    store.save(connection, None, one)
-    store.save(connection, None, other)
-    store.save(connection, one, replace(one, rev=2))
+    save(connection, None, one)
+    save(connection, None, other)
+    save(connection, one, replace(one, rev=2))
     assert store.find(connection, "b") == other
 
 
 def test_a_row_is_in_order_by_creation_or_else_by_when_it_was_first_seen(
     connection: Connection,
 ) -> None:
-    store.save(connection, None, generation(id="told"))
-    store.save(connection, None, generation(id="untold", created_at=None))
+    save(connection, None, generation(id="told"))
+    save(connection, None, generation(id="untold", created_at=None))
     order = select(store.GENERATIONS.c.id, store.GENERATIONS.c.ordered_at)
     assert {row.id: row.ordered_at for row in connection.execute(order)} == {
         "told": NOON - timedelta(days=1),
@@ -138,10 +120,10 @@ def test_a_row_is_in_order_by_creation_or_else_by_when_it_was_first_seen(
 
 def test_history_is_told_oldest_first_and_in_pages(connection: Connection) -> None:
     one = generation(state="queued", source=Source.CALLBACK)
-    store.add_event(connection, None, one, "d1")
-    store.add_event(connection, None, generation(id="b"), None)
+    add_event(connection, None, one, "d1")
+    add_event(connection, None, generation(id="b"), None)
     two = replace(one, state="completed", rev=2, source=Source.FETCH, updated_at=LATER)
-    store.add_event(connection, one, two, None)
+    add_event(connection, one, two, None)
     first, second = store.events_of(connection, "a", after=0, limit=10)
     assert first == store.Event(first.seq, "a", None, "queued", 1, "callback", NOON, "d1")
     assert second == store.Event(second.seq, "a", "queued", "completed", 2, "fetch", LATER, None)

@@ -14,7 +14,7 @@ import pytest
 
 from service.bootstrap import open_tracker
 from service.config import Settings
-from service.db import Database
+from service.db import open_database
 from service.errors import (
     InvalidInput,
     NotFound,
@@ -25,11 +25,11 @@ from service.errors import (
 )
 from service.generation import Observation, Outcome, Source
 from service.listing import Query
-from service.observe import observe
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.tokens import Grant
 from service.tracker import Served, Tracker
 from tests.conftest import Clock
+from tests.single import observe
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -62,7 +62,7 @@ def submitted(settings: Settings, clock: Clock) -> Submitter:
 
     async def submit(**given: Any) -> None:
         seen = Observation(source=Source.SUBMIT, **given)
-        async with Database(settings.database_url) as database:
+        async with open_database(settings.database_url) as database:
             await database.write(observe, seen, clock())
 
     return submit

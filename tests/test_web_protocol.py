@@ -11,8 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from service.web.protocol import MAX_HEAD, MAX_TIME, CarefulProtocol
-from tests.acceptance.conftest import until
 from tests.hostile import PROBLEM, Raw, answer_on, connect
+from tests.waiting import until
 
 SMALL = b"GET /small HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 

@@ -204,7 +204,7 @@ def upgrade() -> None:
     """Bring the database to this version's schema."""
     from service.cli.schema import upgraded
 
-    typer.echo(upgraded(_settings()))
+    typer.echo(asyncio.run(upgraded(_settings())))
 
 
 @db.command()
@@ -213,7 +213,7 @@ def current(json: Json = False) -> None:
     from service.cli.output import show_fact
     from service.cli.schema import revisions
 
-    show_fact("revision", revisions(_settings()).current, as_json=json)
+    show_fact("revision", asyncio.run(revisions(_settings())).current, as_json=json)
 
 
 @db.command()
@@ -221,7 +221,7 @@ def check() -> None:
     """Whether the database is at this version's schema: 0 yes, 1 no."""
     from service.cli.schema import revisions
 
-    found = revisions(_settings())
+    found = asyncio.run(revisions(_settings()))
     typer.echo(f"database: {found.current or 'none'}, this version: {found.head}")
     if found.current != found.head:
         typer.echo("Run `luma-tracker db upgrade`.", err=True)

@@ -36,7 +36,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Finding]:
-    yield _database(settings)
+    yield await _database(settings)
     yield _secret(settings)
     upstreams = make_upstreams(settings, client, utc_now)
     if not upstreams:
@@ -47,10 +47,10 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
     yield _access(settings)
 
 
-def _database(settings: Settings) -> Finding:
-    about = f"database {settings.database_path}"
+async def _database(settings: Settings) -> Finding:
+    about = f"database {settings.database_name}"
     try:
-        found = revisions(settings)
+        found = await revisions(settings)
     except TrackerError as error:
         return Finding(about, str(error), wrong=True)
     if found.current is None:
@@ -64,6 +64,8 @@ def _database(settings: Settings) -> Finding:
 def _secret(settings: Settings) -> Finding:
     if settings.callback_secret:
         return Finding("callback secret", "from TRACKER_CALLBACK_SECRET")
+    if settings.on_server:
+        return Finding("callback secret", "TRACKER_CALLBACK_SECRET is not set", wrong=True)
     path = settings.secret_path
     if not path.exists():
         return Finding("callback secret", "not there yet; made when it is needed")

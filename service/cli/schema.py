@@ -2,13 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError
-
 from service import migrating
-from service.bootstrap import make_room
+from service.bootstrap import at_database, migrate
 from service.config import Settings
-from service.db import make_engine
-from service.errors import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,30 +15,18 @@ class Revisions:
     head: str | None
 
 
-def upgraded(settings: Settings) -> str:
+async def upgraded(settings: Settings) -> str:
     """Migrate; answers what was done."""
-    make_room(settings)
-    engine = make_engine(settings.database_url)
-    try:
-        migrated = migrating.upgrade(engine)
-    finally:
-        engine.dispose()
+    migrated = await migrate(settings)
     return f"database: {migrated.before or 'none'} -> {migrated.after}"
 
 
-def revisions(settings: Settings) -> Revisions:
+async def revisions(settings: Settings) -> Revisions:
     """Both revisions; makes no database where there is none.
 
     Raises:
-        StoreUnavailable: the file is not a database.
+        StoreUnavailable: it cannot be opened, or the file is not a database.
     """
-    if not settings.database_path.exists():
+    if not settings.on_server and not settings.database_path.exists():
         return Revisions(None, migrating.head())
-    engine = make_engine(settings.database_url)
-    try:
-        with engine.begin() as connection:
-            return Revisions(migrating.revision(connection), migrating.head())
-    except DBAPIError as error:
-        raise StoreUnavailable(f"{settings.database_path}: {error.orig}.") from error
-    finally:
-        engine.dispose()
+    return Revisions(await at_database(settings, migrating.revision), migrating.head())

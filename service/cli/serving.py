@@ -120,7 +120,7 @@ def _introduce(settings: Settings) -> None:
     }
     with_key = [name for name, key in upstreams.items() if key]
     log.info("listening", url=settings.own_url)
-    log.info("database", path=str(settings.database_path))
+    log.info("database", name=settings.database_name)
     log.info("upstreams", with_key=",".join(with_key) or "none")
     if not settings.reconcile:
         log.info("not reconciling: TRACKER_RECONCILE is off, so only lookups ask Luma")

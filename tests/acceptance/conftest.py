@@ -6,7 +6,6 @@ import shlex
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import pytest
 from service.simulator import Luma, ManualClock, Simulator
 from service.tokens import CallbackTokens
 from tests.launching import Process, launch, run
+from tests.waiting import until
 
 UNASKED, ASKING = {"TRACKER_RECONCILE": "false"}, {"TRACKER_RECONCILE": "true"}
 """Whether a service asks Luma unasked; if not, tests know who asked."""
@@ -26,14 +26,6 @@ KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 """Settings of a service that can ask nobody, so that what callbacks say stays as it is."""
 _ANY_PORT = ("--port", "0")
 SECRET = "the-secret-of-the-acceptance-tests"
-
-
-def until(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something holds, and fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.02)
 
 
 def environment_for(folder: Path, luma: Luma, **given: str) -> dict[str, str]:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Service, environment_for, until
+from tests.acceptance.conftest import Service, environment_for
 from tests.hostile import PROBLEM, Raw, Target, answer_on, ask, connect, target
+from tests.waiting import until
 
 ALL = "all-powerful-token"
 READS = "only-reads-token"

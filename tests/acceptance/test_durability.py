@@ -13,8 +13,9 @@ from contextlib import closing
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
+from tests.waiting import until
 
 ROUNDS = 5
 LIVES = 500  # generations a round, two callbacks each: 5,000 callbacks in all

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from service.simulator import Fault, Luma, Plan
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
+from tests.waiting import until
 
 FINISHED = Plan(0, 0)
 

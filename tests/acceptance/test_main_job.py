@@ -4,7 +4,8 @@ import httpx
 from lumaai import LumaAI
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
+from tests.waiting import until
 
 
 def test_a_generation_created_with_our_callback_url_is_known_without_asking_luma(

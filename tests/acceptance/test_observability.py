@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.simulator import Fault
-from tests.acceptance.conftest import until
 from tests.hostile import PROBLEM, Target, target
 from tests.test_logs import fields
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

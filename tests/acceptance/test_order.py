@@ -15,17 +15,17 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from service import migrating
-from service.db import make_engine
+from service.db.sqlite import make_engine
 from service.generation import Generation, Observation, Source, is_terminal, rank
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
-from service.observe import observe, record
 from service.simulator import Luma, Plan
 from service.store import events_of, find
 from service.tokens import Grant
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
+from tests.single import observe, record, upgrade
+from tests.waiting import until
 
 ID = "told-in-every-order"
 NOON = datetime(2026, 5, 30, 13, tzinfo=UTC)
@@ -129,7 +129,7 @@ EVERYTHING = [
 def connection(tmp_path: Path) -> Iterator[Connection]:
     """A writing transaction on a migrated database."""
     engine = make_engine(f"sqlite:///{tmp_path / 'tracker.db'}")
-    migrating.upgrade(engine)
+    upgrade(engine)
     with engine.connect().execution_options(writes=True) as opened, opened.begin():
         yield opened
     engine.dispose()

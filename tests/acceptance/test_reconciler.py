@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import httpx
 
 from service.simulator import Luma, Plan
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
+from tests.waiting import until
 
 NO_AGENTS = {"LUMA_AGENTS_API_KEY": ""}
 MANY = 200

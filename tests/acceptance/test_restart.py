@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from tests.acceptance.conftest import UNASKED, Service, environment_for, until
+from tests.acceptance.conftest import UNASKED, Service, environment_for
+from tests.waiting import until
 
 RESTARTS = 10
 EACH = 12  # generations that finish during each restart

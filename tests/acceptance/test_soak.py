@@ -16,8 +16,9 @@ import pytest
 from mcp import Client
 
 from service.simulator import Luma, Plan
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
+from tests.waiting import until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "12"))
 WARM_UP = 0.35

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 
 from service.simulator import Luma
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
+from tests.waiting import until
 
 NO_LUMA = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 OLD, RECENT = "2020-01-01 00:00:00.000000", "2100-01-01 00:00:00.000000"

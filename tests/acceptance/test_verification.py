@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from service.simulator import Luma, Plan
-from tests.acceptance.conftest import Service, until
+from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
+from tests.waiting import until
 
 FINISHED = Plan(0, 0)
 

@@ -23,7 +23,8 @@ from sqlmodel import SQLModel
 
 import service.tables
 from service import migrating
-from service.db import make_engine
+from service.db.sqlite import make_engine
+from tests.single import upgrade
 
 ROOT = Path(__file__).parents[2]
 LINE = ScriptDirectory(str(ROOT / "migrations"))
@@ -105,7 +106,7 @@ def test_there_is_one_line_of_migrations_with_one_head() -> None:
 
 def test_the_migrated_schema_is_that_of_the_tables(engine: Engine) -> None:
     assert service.tables.GenerationRow.__tablename__ in SQLModel.metadata.tables
-    migrated = migrating.upgrade(engine)
+    migrated = upgrade(engine)
 
     assert (migrated.before, migrated.after) == (None, migrating.head())
     assert difference(engine) == []
@@ -115,7 +116,7 @@ def test_indexes_and_constraints_are_those_of_the_tables_too(
     engine: Engine, tmp_path: Path
 ) -> None:
     """compare_metadata does not look at everything, so both are written out."""
-    migrating.upgrade(engine)
+    upgrade(engine)
     made = make_engine(f"sqlite:///{tmp_path / 'made.db'}")
     with made.begin() as connection:
         SQLModel.metadata.create_all(connection)
@@ -139,11 +140,11 @@ def test_indexes_and_constraints_are_those_of_the_tables_too(
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
-    migrating.upgrade(engine)
+    upgrade(engine)
     with engine.begin() as connection:
         fill(connection, 1)
 
-    again = migrating.upgrade(engine)
+    again = upgrade(engine)
 
     assert again.before == again.after == migrating.head()
     assert difference(engine) == []
@@ -171,7 +172,7 @@ def test_every_step_goes_up_and_down_and_up_again_with_data_in_it(engine: Engine
 
 def test_a_seq_is_never_given_twice(engine: Engine) -> None:
     """Else who resumes a stream after the newest events were pruned would miss some."""
-    migrating.upgrade(engine)
+    upgrade(engine)
     with engine.begin() as connection:
         add = (
             "INSERT INTO events (generation_id, to_state, rev, source, at) "
@@ -216,7 +217,7 @@ def test_developers_can_use_alembic_itself(database: Path) -> None:
 def test_a_database_of_a_newer_version_is_told_in_one_clear_line(
     engine: Engine, database: Path, arguments: tuple[str, ...]
 ) -> None:
-    migrating.upgrade(engine)
+    upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
@@ -234,7 +235,7 @@ def test_a_database_of_a_newer_version_is_told_in_one_clear_line(
 
 
 def test_looking_at_a_database_of_a_newer_version_says_so(engine: Engine, database: Path) -> None:
-    migrating.upgrade(engine)
+    upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 

@@ -11,7 +11,7 @@ from lumaai import AsyncLumaAI
 
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from tests.simulator.receiver import HANG, Receiver
-from tests.simulator.until import until
+from tests.waiting import until
 
 
 def test_it_stops_at_once_and_leaves_no_thread_and_no_socket() -> None:

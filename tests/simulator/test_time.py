@@ -6,7 +6,7 @@ import pytest
 
 from service.simulator import Luma, ManualClock, Plan, RealClock, Simulator
 from service.simulator.world import World
-from tests.simulator.until import until
+from tests.waiting import until
 
 
 def test_nothing_moves_before_its_time(luma: Luma) -> None:

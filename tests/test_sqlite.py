@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
-from service.db import Database, make_engine
+from service.db.sqlite import Sqlite, make_engine
 from service.errors import StoreUnavailable
 
 
@@ -23,9 +23,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
+async def database(path: Path) -> AsyncIterator[Sqlite]:
     """With one table of numbers."""
-    async with Database(f"sqlite:///{path}") as opened:
+    async with Sqlite(f"sqlite:///{path}") as opened:
         await opened.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER PRIMARY KEY)")))
         yield opened
 
@@ -81,18 +81,18 @@ def locked(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-async def test_a_write_answers_what_its_function_returned(database: Database) -> None:
+async def test_a_write_answers_what_its_function_returned(database: Sqlite) -> None:
     assert await database.write(put, 7) == 7
     assert await database.read(numbers) == [7]
 
 
-async def test_what_was_answered_is_on_disk(database: Database, path: Path) -> None:
+async def test_what_was_answered_is_on_disk(database: Sqlite, path: Path) -> None:
     await database.write(put, 1)
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT n FROM n").fetchall() == [(1,)]
 
 
-async def test_everything_that_is_queued_shares_one_commit(database: Database) -> None:
+async def test_everything_that_is_queued_shares_one_commit(database: Sqlite) -> None:
     gate = Gate()
     with counting(database.engine) as commits:
         first = asyncio.create_task(database.write(gate.hold))
@@ -105,7 +105,7 @@ async def test_everything_that_is_queued_shares_one_commit(database: Database) -
     assert await database.read(numbers) == list(range(200))
 
 
-async def test_a_commit_is_shared_by_512_at_most(database: Database) -> None:
+async def test_a_commit_is_shared_by_512_at_most(database: Sqlite) -> None:
     gate = Gate()
     with counting(database.engine) as commits:
         first = asyncio.create_task(database.write(gate.hold))
@@ -117,7 +117,7 @@ async def test_a_commit_is_shared_by_512_at_most(database: Database) -> None:
     assert len(commits) == 3
 
 
-async def test_writes_are_made_in_the_order_in_which_they_came(database: Database) -> None:
+async def test_writes_are_made_in_the_order_in_which_they_came(database: Sqlite) -> None:
     seen: list[int] = []
 
     def note(_connection: Connection, number: int) -> None:
@@ -127,7 +127,7 @@ async def test_writes_are_made_in_the_order_in_which_they_came(database: Databas
     assert seen == list(range(100))
 
 
-async def test_a_write_that_raises_undoes_only_itself(database: Database) -> None:
+async def test_a_write_that_raises_undoes_only_itself(database: Sqlite) -> None:
     def half(connection: Connection) -> None:
         put(connection, 100)
         raise LookupError("no more")
@@ -151,7 +151,7 @@ async def test_a_write_that_raises_undoes_only_itself(database: Database) -> Non
     assert await database.read(numbers) == [1, 2]
 
 
-async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Database) -> None:
+async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Sqlite) -> None:
     await database.write(
         lambda c: c.execute(
             text("CREATE TABLE child (n INTEGER REFERENCES n DEFERRABLE INITIALLY DEFERRED)")
@@ -178,7 +178,7 @@ async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Databas
 
 
 async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recovers(
-    database: Database, path: Path
+    database: Sqlite, path: Path
 ) -> None:
     loop = asyncio.get_running_loop()
     with capture_logs() as said, locked(path):
@@ -198,7 +198,7 @@ async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recover
     assert await database.read(numbers) == [4]
 
 
-async def test_a_lock_that_ends_in_time_is_only_a_delay(database: Database, path: Path) -> None:
+async def test_a_lock_that_ends_in_time_is_only_a_delay(database: Sqlite, path: Path) -> None:
     with locked(path):
         write = asyncio.create_task(database.write(put, 1))
         await asyncio.wait([write], timeout=0.2)
@@ -206,7 +206,7 @@ async def test_a_lock_that_ends_in_time_is_only_a_delay(database: Database, path
     assert await write == 1
 
 
-async def test_what_the_database_cannot_do_is_unavailable(database: Database) -> None:
+async def test_what_the_database_cannot_do_is_unavailable(database: Sqlite) -> None:
     def lost(connection: Connection) -> None:
         connection.execute(text("SELECT * FROM not_there"))
 
@@ -216,7 +216,7 @@ async def test_what_the_database_cannot_do_is_unavailable(database: Database) ->
     assert await database.write(put, 1) == 1
 
 
-async def test_a_full_queue_is_said_at_once_and_drains(database: Database) -> None:
+async def test_a_full_queue_is_said_at_once_and_drains(database: Sqlite) -> None:
     gate = Gate()
     first = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
@@ -230,7 +230,7 @@ async def test_a_full_queue_is_said_at_once_and_drains(database: Database) -> No
     assert await database.read(numbers) == [2]
 
 
-async def test_a_caller_who_leaves_does_not_take_the_others_along(database: Database) -> None:
+async def test_a_caller_who_leaves_does_not_take_the_others_along(database: Sqlite) -> None:
     gate = Gate()
     first = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
@@ -245,7 +245,7 @@ async def test_a_caller_who_leaves_does_not_take_the_others_along(database: Data
         await leaver
 
 
-async def test_a_read_sees_one_moment(database: Database, path: Path) -> None:
+async def test_a_read_sees_one_moment(database: Sqlite, path: Path) -> None:
     def twice(connection: Connection) -> tuple[list[int], list[int]]:
         before = numbers(connection)
         with closing(sqlite3.connect(path)) as other, other:
@@ -256,7 +256,7 @@ async def test_a_read_sees_one_moment(database: Database, path: Path) -> None:
     assert await database.read(numbers) == [1]
 
 
-async def test_reads_run_beside_one_another_and_beside_a_write(database: Database) -> None:
+async def test_reads_run_beside_one_another_and_beside_a_write(database: Sqlite) -> None:
     gate = Gate()
     write = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
@@ -267,7 +267,7 @@ async def test_reads_run_beside_one_another_and_beside_a_write(database: Databas
     await write
 
 
-async def test_what_a_read_raises_comes_out(database: Database) -> None:
+async def test_what_a_read_raises_comes_out(database: Sqlite) -> None:
     def broken(_connection: Connection) -> None:
         raise LookupError("nothing there")
 
@@ -275,18 +275,16 @@ async def test_what_a_read_raises_comes_out(database: Database) -> None:
         await database.read(broken)
 
 
-async def test_the_version_changes_with_every_commit_of_anybody(
-    database: Database, path: Path
-) -> None:
-    seen = [await database.version()]
-    assert await database.version() == seen[0]
+async def test_it_says_when_anybody_has_committed(database: Sqlite, path: Path) -> None:
+    await database.changed()  # since nobody has looked before
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(database.changed(), 0.2)
     await database.write(put, 1)
-    seen.append(await database.version())
+    await asyncio.wait_for(database.changed(), 5)
+    waiting = asyncio.create_task(database.changed())
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("INSERT INTO n VALUES (2)")
-    seen.append(await database.version())
-    assert len(set(seen)) == 3
-    assert await database.version() == seen[2]
+    await asyncio.wait_for(waiting, 5)
 
 
 async def test_every_connection_is_durable_and_patient(path: Path) -> None:
@@ -302,7 +300,7 @@ async def test_every_connection_is_durable_and_patient(path: Path) -> None:
 
 
 async def test_closing_waits_for_what_was_asked(path: Path) -> None:
-    async with Database(f"sqlite:///{path}") as database:
+    async with Sqlite(f"sqlite:///{path}") as database:
         await database.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER)")))
         writes = [asyncio.create_task(database.write(put, n)) for n in range(20)]
         await asyncio.sleep(0)
@@ -320,7 +318,7 @@ async def test_a_file_that_is_no_database_is_unavailable(
         path.mkdir()
     else:
         path.write_bytes(content)
-    async with Database(f"sqlite:///{path}") as database:
-        for attempt in (database.read(numbers), database.write(put, 1), database.version()):
+    async with Sqlite(f"sqlite:///{path}") as database:
+        for attempt in (database.read(numbers), database.write(put, 1), database.changed()):
             with pytest.raises(StoreUnavailable):
                 await attempt

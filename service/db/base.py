@@ -1,0 +1,155 @@
+"""What every database can do, and the writer's queue."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import Connection
+
+from service.db.trouble import is_trouble
+from service.errors import StoreUnavailable
+from service.metrics import COMMIT_WRITES
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+_BATCH = 512  # writes that share a commit, at most
+_QUEUE = 10_000  # writes that may wait; past that the store says so instead of growing
+
+Together = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Write:
+    """One caller's part of a commit."""
+
+    together: Together
+    item: Any
+    done: asyncio.Future[Any]
+    result: Any = None
+    """What its caller gets; an exception is raised there."""
+
+
+class Database(ABC):
+    """Runs functions of a connection. Use as an async context manager."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Write] = asyncio.Queue(_QUEUE)
+        self._drain: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._drain = asyncio.create_task(self._commit_for_ever(), name="db-writer")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._queue.join()
+        if self._drain:
+            self._drain.cancel()
+            await asyncio.gather(self._drain, return_exceptions=True)
+        await self.close()
+
+    @abstractmethod
+    async def read(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn`, which only reads.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+
+    @abstractmethod
+    async def exclusively(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction while nobody else runs anything so, in whatever process.
+
+        Raises:
+            DBAPIError: the database's own; nothing was written.
+        """
+
+    @abstractmethod
+    async def changed(self) -> None:
+        """Return as soon as anybody may have committed something since the last call."""
+
+    async def write(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn`; when this returns, what it wrote is on disk.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            Exception: whatever `fn` raised; nothing of it was written.
+        """
+        result: T = await self.write_all(lambda c, _: [fn(c, *args, **kwargs)], None)
+        return result
+
+    async def write_all(
+        self, fn: Callable[[Connection, Sequence[Item]], Sequence[T | Exception]], item: Item
+    ) -> T:
+        """Run `fn` once for all the items that wait for it; answers what it has for ours.
+
+        Where `fn` raises for several items, it is run again for each of them alone.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            Exception: what `fn` answered or raised for this item; nothing of it was written.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(Write(fn, item, done))
+        except asyncio.QueueFull as error:
+            raise StoreUnavailable(f"{_QUEUE} writes are waiting for the database.") from error
+        return await done
+
+    @abstractmethod
+    async def _commit(self, batch: list[Write]) -> None:
+        """Run a batch, and note each result; does not raise."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of every connection; all that one that was never entered needs."""
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            COMMIT_WRITES.observe(len(batch))
+            await self._commit(batch)
+            for write in batch:
+                _answer(write)
+                self._queue.task_done()
+
+
+def groups(batch: list[Write]) -> list[list[Write]]:
+    """Neighbours that one call can run, in their order."""
+    return [list(writes) for _, writes in groupby(batch, key=lambda write: write.together)]
+
+
+def run_together(connection: Connection, writes: list[Write]) -> None:
+    """One call for all of them; only a failure of the database itself ends the transaction."""
+    try:
+        with connection.begin_nested():
+            items = [write.item for write in writes]
+            for write, result in zip(writes, writes[0].together(connection, items), strict=True):
+                write.result = result
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        if len(writes) == 1:
+            writes[0].result = error  # it is its caller's
+            return
+        for write in writes:
+            run_together(connection, [write])
+
+
+def _answer(write: Write) -> None:
+    if write.done.done():  # its caller has gone
+        return
+    if isinstance(write.result, Exception):
+        write.done.set_exception(write.result)
+    else:
+        write.done.set_result(write.result)

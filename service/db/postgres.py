@@ -1,0 +1,155 @@
+"""PostgreSQL: as many instances as wanted, each with one writer that commits for all its callers.
+
+Whatever fails by the database's own trouble - a deadlock, a restart, a failover - is begun
+again for a few seconds, so callers wait rather than fail. That is safe: a transaction that
+was cut off either left nothing, or what it left makes the second one a duplicate.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from service.db.base import Database, Write, groups, run_together
+from service.db.notices import Notices
+from service.db.trouble import is_trouble, unavailable
+from service.metrics import COMMIT_SECONDS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONNECTIONS = 10
+_CONNECT_SECONDS = 3.0
+_PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
+_LONGEST_READ = 10.0  # seconds
+_MIGRATION_LOCK = 0x6C756D61  # any number that is ours alone
+_LOCK_WAIT = "30s"  # for others that migrate, and for each lock that a migration takes
+
+
+class Postgres(Database):
+    """A server, or several of which one takes writes.
+
+    Args:
+        url: `postgresql://user:password@host/name`; several hosts and `target_session_attrs`
+            as libpq has them.
+        direct_url: the same past a pooler; where they differ, nothing is prepared on `url`,
+            since the next statement may meet another server process.
+    """
+
+    def __init__(self, url: str, direct_url: str) -> None:
+        super().__init__()
+        self._engine = _make_engine(url, pooled=url != direct_url)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._notices = Notices(partial(_connect, direct_url))
+
+    async def read(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn`; each of its statements sees all that is committed."""
+
+        async def run() -> T:
+            async with asyncio.timeout(_LONGEST_READ), self._reading.connect() as connection:
+                return await connection.run_sync(fn, *args, **kwargs)
+
+        try:
+            return await _patiently(run)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise unavailable(error) from error
+
+    async def write(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn` in a transaction of its own: locks of many functions together may deadlock."""
+
+        async def run() -> T:
+            async with asyncio.timeout(_PATIENCE), self._engine.begin() as connection:
+                return await connection.run_sync(fn, *args, **kwargs)
+
+        try:
+            return await _patiently(run)
+        except Exception as error:
+            raise (unavailable(error) if is_trouble(error) else error) from error
+
+    async def exclusively(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` while nobody else runs anything so, on whatever instance."""
+        async with self._engine.begin() as connection:
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            return await connection.run_sync(fn)
+
+    async def changed(self) -> None:
+        """Wait for a notice, or for a second: notices are only a hint."""
+        await self._notices.wait()
+
+    async def _commit(self, batch: list[Write]) -> None:
+        for writes in groups(batch):
+            try:
+                with COMMIT_SECONDS.time():
+                    await _patiently(partial(self._commit_once, writes))
+            except Exception as error:  # noqa: BLE001 - whatever it was, callers must not rely on it
+                failure = unavailable(error)
+                for write in writes:
+                    write.result = failure
+            else:
+                self._notices.announce()
+
+    async def _commit_once(self, writes: list[Write]) -> None:
+        async with asyncio.timeout(_PATIENCE), self._engine.begin() as connection:
+            await connection.run_sync(run_together, writes)
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._notices.close()
+        await self._engine.dispose()
+
+
+def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
+    unprepared = {
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"__{uuid4()}__",
+    }
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args={
+            "async_creator_fn": partial(_connect, url, statement_cache_size=0 if pooled else 100),
+            **(unprepared if pooled else {}),
+        },
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_PATIENCE,
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+
+
+async def _connect(url: str, **given: Any) -> asyncpg.Connection:
+    settings = {"application_name": "luma-tracker"}
+    try:
+        return await asyncpg.connect(
+            url, timeout=_CONNECT_SECONDS, server_settings=settings, **given
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise ConnectionError(str(error)) from error  # trouble of the same kind as no server
+
+
+async def _patiently(run: Callable[[], Awaitable[T]]) -> T:
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(is_trouble),
+        stop=stop_after_delay(_PATIENCE),
+        wait=wait_random_exponential(multiplier=0.02, max=0.5),
+        reraise=True,
+    )
+    return await retrying(run)

@@ -1,0 +1,152 @@
+"""SQLite: one file in WAL mode, readers in threads, and one writer that commits for all."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.db.base import Database, Write, groups, run_together
+from service.db.trouble import unavailable
+from service.metrics import COMMIT_SECONDS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_READERS = 4
+_BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for our answer
+_LOOK_EVERY = 0.05  # seconds between looks for what another process has committed
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    f"PRAGMA busy_timeout={_BUSY_MS}",
+    "PRAGMA foreign_keys=ON",
+)
+
+
+def make_engine(url: str) -> Engine:
+    """An engine whose every connection is set up as the module's head says."""
+    engine = create_engine(
+        url, pool_size=_READERS + 2, max_overflow=0, pool_timeout=5, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        for pragma in _PRAGMAS:
+            _execute_patiently(connection, pragma)
+        # SQLite's own knows ASCII only, and people search in their own languages.
+        connection.create_function("lower", 1, _lower, deterministic=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _execute_patiently(connection: sqlite3.Connection, pragma: str) -> None:
+    """SQLite does not wait for a lock while it changes the journal's mode, so we do."""
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _lower(value: str | None) -> str | None:
+    return value and value.lower()
+
+
+class Sqlite(Database):
+    """A file.
+
+    Args:
+        url: `sqlite:///path`.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.engine = make_engine(url)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
+        self._watching: Connection | None = None  # the version is counted per connection
+        self._version = 0
+
+    async def read(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn` in a transaction that sees one moment of the database."""
+
+        def run() -> T:
+            with self.engine.begin() as connection:
+                return fn(connection, *args, **kwargs)
+
+        return await self._in_thread(run)
+
+    async def exclusively(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` as the only writer."""
+
+        def run() -> T:
+            connecting = self.engine.connect().execution_options(writes=True)
+            with connecting as connection, connection.begin():
+                return fn(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
+
+    async def changed(self) -> None:
+        """Look again and again whether any process has committed something."""
+        while (version := await self._in_thread(self._look)) == self._version:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
+        self._version = version
+
+    async def _in_thread(self, run: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        except (DBAPIError, PoolTimeout) as error:
+            raise unavailable(error) from error
+
+    def _look(self) -> int:
+        if self._watching is None:
+            self._watching = self.engine.connect()
+        with self._watching.begin():
+            return int(self._watching.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    async def _commit(self, batch: list[Write]) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, _commit, self.engine, batch)
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        self._readers.shutdown()
+        if self._watching:
+            self._watching.close()
+        self._writer.shutdown()
+        self.engine.dispose()
+
+
+def _commit(engine: Engine, batch: list[Write]) -> None:
+    try:
+        with (
+            COMMIT_SECONDS.time(),
+            engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            for writes in groups(batch):
+                run_together(connection, writes)
+    except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
+        failure = unavailable(error)
+        for write in batch:
+            write.result = failure

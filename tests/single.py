@@ -1,0 +1,49 @@
+"""Telling the database one thing at a time, where a test is not about many."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from service import migrating, store
+from service.db import Conflict
+from service.errors import Forbidden
+from service.generation import Generation, Observation, Outcome
+from service.observe import Callback, Heard, Receipt, receive
+from service.observe import observe as observe_all
+from service.tokens import Grant
+
+
+def upgrade(engine: Engine) -> migrating.Migrated:
+    """Migrate what an engine stands for."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        return migrating.upgrade(connection)
+
+
+def observe(connection: Connection, seen: Observation, at: datetime) -> tuple[Generation, Outcome]:
+    """Fold one observation."""
+    [answer] = observe_all(connection, [Heard(seen, at)])
+    return answer
+
+
+def record(connection: Connection, body: bytes, grant: Grant, at: datetime) -> Receipt:
+    """Take in one callback."""
+    [receipt] = receive(connection, [Callback(body, grant, at)])
+    if isinstance(receipt, Forbidden):
+        raise receipt
+    return receipt
+
+
+def save(connection: Connection, before: Generation | None, after: Generation) -> bool:
+    """Write one row; False if somebody else was faster."""
+    try:
+        store.save(connection, [store.Change(before, after)])
+    except Conflict:
+        return False
+    return True
+
+
+def add_event(
+    connection: Connection, before: Generation | None, after: Generation, delivery_id: str | None
+) -> None:
+    """Note one change."""
+    store.add_events(connection, [store.Change(before, after, delivery_id)])
