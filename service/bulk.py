@@ -49,10 +49,12 @@ def insert(
     if not rows:
         return 0
     names = tuple(rows[0])
+    counted = {"preserve_rowcount": True}
     if not is_postgres(connection):
-        return connection.execute(_insert_each(table, on_conflict), list(rows)).rowcount
-    statement = _insert_unnested(table, names, on_conflict)
-    return connection.execute(statement, _arrays(table, names, rows)).rowcount
+        each = _insert_each(table, on_conflict)
+        return connection.execute(each, list(rows), execution_options=counted).rowcount
+    statement, values = _insert_unnested(table, names, on_conflict), _arrays(table, names, rows)
+    return connection.execute(statement, values, execution_options=counted).rowcount
 
 
 def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int:

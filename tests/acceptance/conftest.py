@@ -3,11 +3,10 @@
 import os
 import re
 import shlex
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ import pytest
 
 from service.simulator import Luma, ManualClock, Simulator
 from service.tokens import CallbackTokens
+from tests.databases import execute, url_in
 from tests.launching import Process, launch, run
 from tests.waiting import until
 
@@ -37,7 +37,7 @@ def environment_for(folder: Path, luma: Luma, **given: str) -> dict[str, str]:
         "LUMA_AGENTS_API_KEY": "luma-api-key",
         "TRACKER_DREAM_MACHINE_URL": luma.dream_machine_url,
         "TRACKER_AGENTS_URL": luma.agents_url,
-        "TRACKER_DATABASE_URL": f"sqlite:///{folder / 'tracker.db'}",
+        "TRACKER_DATABASE_URL": url_in(folder),
         "TRACKER_CALLBACK_SECRET": SECRET,
         "TRACKER_UPSTREAM_TIMEOUT": "10",
         "TRACKER_DREAM_MACHINE_RATE": "1000/second",
@@ -115,10 +115,8 @@ class Service:
         return self.log.read_text() if self.log.exists() else ""
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """What a query of its SQLite file answers."""
-        url = self.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///")
-        with closing(sqlite3.connect(url, timeout=10)) as database:
-            return database.execute(query, parameters).fetchall()
+        """What a query of its database answers, asked past our own code."""
+        return [*execute(self.environment["TRACKER_DATABASE_URL"], query, *parameters)]
 
     @property
     def callback_url(self) -> str:
