@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from service.db.sqlite import make_engine
 from tests.postgres import Server, serving
@@ -64,3 +64,48 @@ def execute(url: str, statement: str, *values: object) -> Sequence[tuple[Any, ..
     with psycopg.connect(url) as connection:
         done = connection.execute(statement.replace("?", "%s").encode(), values)
         return done.fetchall() if done.description else []
+
+
+def one(url: str, statement: str, *values: object) -> Any:
+    """The first value that a statement answers."""
+    return execute(url, statement, *values)[0][0]
+
+
+def curse(
+    connection: Connection, table: str = "generations", *, on: str = "INSERT", when: str = "1 = 1"
+) -> None:
+    """From now on the table refuses rows, as a bug of ours might make it."""
+    for statement in _CURSES[connection.dialect.name]:
+        filled = statement.format(table=table, on=on, when=when, name=f"cursed_{table}")
+        connection.execute(text(filled))
+
+
+def lift(connection: Connection, table: str = "generations") -> None:
+    """It takes them again."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"DROP FUNCTION cursed_{table} CASCADE"))
+    else:
+        connection.execute(text(f"DROP TRIGGER cursed_{table}"))
+
+
+_CURSES = {
+    "sqlite": (
+        "CREATE TRIGGER {name} BEFORE {on} ON {table} WHEN {when} "
+        "BEGIN SELECT RAISE(ABORT, 'cursed'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF {when} THEN RAISE EXCEPTION 'cursed'; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER {name} BEFORE {on} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
+    ),
+}
+
+
+def destroy(url: str) -> None:
+    """The database is no longer one."""
+    if url.startswith("sqlite"):
+        path = Path(url.removeprefix("sqlite:///"))
+        for file in path.parent.glob(f"{path.name}*"):
+            file.write_bytes(b"no longer a database" * 1000)
+    else:
+        server().execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")

@@ -15,6 +15,7 @@ from service.config import Settings, callback_secrets
 from service.simulator import Luma
 from service.tokens import CallbackTokens
 from tests.conftest import PAYLOADS
+from tests.databases import destroy
 
 Starter = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -49,8 +50,7 @@ async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
     start: Starter, settings: Settings
 ) -> None:
     http = await start()
-    for path in settings.database_path.parent.glob("tracker.db*"):
-        path.write_bytes(b"no longer a database" * 1000)
+    destroy(settings.database_url)
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert (await http.get("/healthz")).status_code == 200

@@ -1,7 +1,5 @@
 """Building everything, and taking it down again."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from service.errors import StoreUnavailable
 from service.listing import Query
 from service.luma import LumaClient
 from tests.conftest import Clock
+from tests.databases import execute
 
 
 async def test_a_tracker_makes_its_folder_and_its_database(
@@ -38,6 +37,7 @@ async def test_a_second_start_has_nothing_to_do(settings: Settings, clock: Clock
     assert said == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("content", [b"this is no database" * 100, "a folder"])
 async def test_what_is_no_database_is_unavailable(
     settings: Settings, clock: Clock, content: bytes | str
@@ -67,8 +67,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(
 ) -> None:
     async with open_tracker(settings, clock):
         pass
-    with closing(sqlite3.connect(settings.database_path)) as other, other:
-        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    execute(settings.database_url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreUnavailable, match="cannot be migrated"):
         async with open_tracker(settings, clock):
             pass
@@ -78,13 +77,13 @@ async def test_a_database_that_is_changed_under_us_is_not_ready(
     settings: Settings, clock: Clock
 ) -> None:
     async with open_tracker(settings, clock) as tracker:
-        with closing(sqlite3.connect(settings.database_path)) as other, other:
-            other.execute("UPDATE alembic_version SET version_num = '0000'")
+        execute(settings.database_url, "UPDATE alembic_version SET version_num = '0000'")
         with pytest.raises(StoreUnavailable, match="revision 0000") as error:
             await tracker.require_ready()
         assert "luma-tracker db upgrade" in error.value.hint
 
 
+@pytest.mark.sqlite
 async def test_the_log_is_empty_when_all_is_closed(settings: Settings, clock: Clock) -> None:
     async with open_tracker(settings, clock):
         pass

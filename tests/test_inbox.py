@@ -145,6 +145,7 @@ def test_pruning_takes_what_is_older_and_so_many_at_most(connection: Connection)
     assert listed(connection) == ids[:6:-1]
 
 
+@pytest.mark.sqlite  # whose plans tell
 def test_looking_for_what_is_old_does_not_read_the_whole_inbox(connection: Connection) -> None:
     """It is looked for every few seconds, in the writer's transaction: callbacks wait for it."""
     said = list[tuple[str, Any]]()

@@ -166,7 +166,13 @@ def test_all_words_must_be_in_prompt_id_or_failure(
     assert set(ids(connection, q=q)) == found
 
 
-@pytest.mark.parametrize("q", ["Ärger", "ärger", "ÄRGER", "ÉTÉ", "Москва", "москва", "湖", "İ"])
+@pytest.mark.parametrize(
+    "q",
+    [
+        *("Ärger", "ärger", "ÄRGER", "ÉTÉ", "Москва", "москва", "湖"),
+        pytest.param("İ", marks=pytest.mark.sqlite),  # how it is lowered is the locale's affair
+    ],
+)
 def test_words_are_found_whatever_their_letters(connection: Connection, q: str) -> None:
     put(connection, "a", prompt="Ärger im Été, Москва, 湖, İstanbul")
     assert ids(connection, q=q) == ["a"]

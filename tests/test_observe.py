@@ -2,21 +2,22 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from service import inbox, migrating, store
+from service.config import Settings
 from service.db import open_database
 from service.errors import StoreUnavailable, Unreadable
 from service.generation import Generation, Observation, Outcome, Source
 from service.observe import Callback, Receipt, receive
 from service.tokens import Grant
 from tests.conftest import PAYLOADS
+from tests.databases import curse, lift
 from tests.single import observe, record
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -31,10 +32,6 @@ def body_of(name: str, **changed: Any) -> bytes:
 DREAMING = body_of("CONSTRUCTED_video_dreaming")
 COMPLETED = body_of("CONSTRUCTED_video_completed")
 ID = PAYLOADS["CONSTRUCTED_video_completed"]["id"]
-BREAK_FOLDING = (
-    "CREATE TRIGGER broken BEFORE INSERT ON generations "
-    "BEGIN SELECT RAISE(ABORT, 'a bug of ours'); END"
-)
 
 
 def deliveries(connection: Connection) -> list[dict[str, Any]]:
@@ -126,14 +123,14 @@ def test_what_cannot_be_read_is_kept_with_the_reason(connection: Connection, bod
 
 
 def test_a_fold_that_raises_keeps_the_delivery_with_its_error(connection: Connection) -> None:
-    connection.execute(text(BREAK_FOLDING))
+    curse(connection)
     with capture_logs() as said:
         receipt = record(connection, COMPLETED, Grant(), NOON)
     (kept,) = deliveries(connection)
     assert receipt == Receipt(kept["id"], Outcome.KEPT, ID)
     assert (kept["body"], kept["outcome"], kept["handled_at"]) == (COMPLETED, "kept", None)
     assert kept["generation_id"] == ID
-    assert "a bug of ours" in kept["error"]
+    assert "cursed" in kept["error"]
     assert store.find(connection, ID) is None
     assert history(connection) == []
     (line,) = said
@@ -142,15 +139,15 @@ def test_a_fold_that_raises_keeps_the_delivery_with_its_error(connection: Connec
 
 
 def test_half_a_fold_is_undone_whole(connection: Connection) -> None:
-    connection.execute(text(BREAK_FOLDING.replace("ON generations", "ON events")))
+    curse(connection, "events")
     assert record(connection, COMPLETED, Grant(), NOON).outcome is Outcome.KEPT
     assert store.find(connection, ID) is None, "no row without its event"
 
 
 def test_a_delivery_that_was_kept_is_folded_when_it_comes_again(connection: Connection) -> None:
-    connection.execute(text(BREAK_FOLDING))
+    curse(connection)
     record(connection, COMPLETED, Grant(), NOON)
-    connection.execute(text("DROP TRIGGER broken"))
+    lift(connection)
     assert record(connection, COMPLETED, Grant(), LATER).outcome is Outcome.APPLIED
     (kept,) = deliveries(connection)
     assert (kept["outcome"], kept["error"], kept["duplicates"]) == ("applied", None, 1)
@@ -162,14 +159,14 @@ def test_an_error_of_the_database_itself_is_not_taken_for_the_bodys(
     connection: Connection,
 ) -> None:
     connection.execute(text("DROP TABLE events"))
-    with pytest.raises(OperationalError):
+    with pytest.raises(DBAPIError):
         record(connection, COMPLETED, Grant(), NOON)
 
 
 async def test_when_the_database_fails_nothing_is_kept_and_luma_may_try_again(
-    tmp_path: Path,
+    settings: Settings,
 ) -> None:
-    async with open_database(f"sqlite:///{tmp_path / 'tracker.db'}") as database:
+    async with open_database(settings.database_url) as database:
         await database.exclusively(migrating.upgrade)
         await database.write(lambda c: c.execute(text("ALTER TABLE events RENAME TO away")))
         with pytest.raises(StoreUnavailable):

@@ -290,6 +290,7 @@ async def test_it_stops_at_once_even_while_luma_does_not_answer(
     luma.clear_faults()
 
 
+@pytest.mark.sqlite  # whose plans tell
 async def test_looking_for_what_is_due_does_not_read_all_that_is_finished(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:

@@ -1,12 +1,11 @@
 """Upkeep: what could not be folded is tried again, and what is old goes, in small steps."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from time import monotonic
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,6 +18,7 @@ from service.tokens import Grant
 from service.tracker import Tracker
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
+from tests.databases import curse, engine_for, execute, lift, one
 
 DAYS = 86_400
 
@@ -30,11 +30,30 @@ async def parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         yield opened
 
 
+class Outside:
+    """The same database, past our own code."""
+
+    def __init__(self, url: str) -> None:
+        self.execute = partial(execute, url)
+        self.one = partial(one, url)
+        self._engine = engine_for(url)
+
+    def curse(self, when: str = "1 = 1", on: str = "INSERT") -> None:
+        with self._engine.begin() as connection:
+            curse(connection, on=on, when=when)
+
+    def lift(self) -> None:
+        with self._engine.begin() as connection:
+            lift(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
 @pytest.fixture
-def sql(settings: Settings, parts: Parts) -> Iterator[sqlite3.Connection]:
-    """The same database, from outside."""
-    with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as connection:
-        yield connection
+def sql(settings: Settings, parts: Parts) -> Iterator[Outside]:
+    with closing(Outside(settings.database_url)) as outside:
+        yield outside
 
 
 @pytest.fixture(autouse=True)
@@ -44,103 +63,83 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def curse(sql: sqlite3.Connection, generation_id: str) -> None:
-    """From now on no row of that id (a LIKE pattern) can be made."""
-    sql.execute(
-        "CREATE TRIGGER cursed BEFORE INSERT ON generations "
-        f"WHEN NEW.id LIKE '{generation_id}' BEGIN SELECT RAISE(ABORT, 'cursed'); END"
-    )
-
-
-def one(sql: sqlite3.Connection, query: str) -> Any:
-    """The one value that the query answers."""
-    return sql.execute(query).fetchone()[0]
-
-
 async def tell(tracker: Tracker, generation_id: str, *states: str) -> list[Outcome]:
     receipts = [await tracker.receive(body, Grant()) for body in life_of(generation_id, *states)]
     return [receipt.outcome for receipt in receipts]
 
 
 async def test_what_could_not_be_folded_is_folded_when_the_cause_is_gone(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    curse(sql, "cursed")
+    sql.curse("NEW.id = 'cursed'")
     assert await tell(parts.tracker, "cursed", "dreaming", "completed") == [Outcome.KEPT] * 2
     await parts.upkeep.fold_again()
-    assert one(sql, "SELECT count(*) FROM generations") == 0
-    assert "cursed" in one(sql, "SELECT error FROM deliveries")
+    assert sql.one("SELECT count(*) FROM generations") == 0
+    assert "cursed" in sql.one("SELECT error FROM deliveries")
 
-    sql.execute("DROP TRIGGER cursed")
+    sql.lift()
     clock.turn(1)
     await parts.upkeep.fold_again()
 
-    states = sql.execute("SELECT to_state, rev FROM events ORDER BY seq").fetchall()
+    states = sql.execute("SELECT to_state, rev FROM events ORDER BY seq")
     assert states == [("dreaming", 1), ("completed", 2)]  # in the order in which they came
-    settled = sql.execute("SELECT outcome, error, handled_at IS NULL FROM deliveries").fetchall()
-    assert settled == [("applied", None, 0)] * 2
+    settled = sql.execute("SELECT outcome, error, handled_at IS NULL FROM deliveries")
+    assert settled == [("applied", None, False)] * 2
     answer = await parts.tracker.lookup("cursed")
     assert answer.generation.state == "completed"
 
 
 async def test_folding_again_what_is_folded_changes_nothing(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
     await tell(parts.tracker, "a", "dreaming", "completed")
-    before = list(sql.iterdump())
+    everything = [f"SELECT * FROM {t} ORDER BY 1" for t in ("generations", "deliveries", "events")]  # noqa: S608
+    before = [sql.execute(query) for query in everything]
     clock.turn(100)
     await parts.upkeep.fold_again()
-    assert list(sql.iterdump()) == before
+    assert [sql.execute(query) for query in everything] == before
 
 
-async def test_whoever_waits_hears_of_what_is_folded_later(
-    parts: Parts, sql: sqlite3.Connection
-) -> None:
+async def test_whoever_waits_hears_of_what_is_folded_later(parts: Parts, sql: Outside) -> None:
     await tell(parts.tracker, "a", "dreaming")
-    sql.execute(
-        "CREATE TRIGGER cursed BEFORE UPDATE ON generations "
-        "BEGIN SELECT RAISE(ABORT, 'cursed'); END"
-    )
+    sql.curse(on="UPDATE")
     assert await tell(parts.tracker, "a", "completed") == [Outcome.KEPT]
     waiting = asyncio.create_task(parts.tracker.wait("a", 10))
     await asyncio.sleep(0.1)
-    sql.execute("DROP TRIGGER cursed")
+    sql.lift()
     await parts.upkeep.fold_again()
     async with asyncio.timeout(5):
         assert (await waiting).generation.state == "completed"
 
 
 async def test_what_can_never_be_folded_does_not_stand_in_the_way_of_what_can(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
     """However many there are, and however much older."""
-    curse(sql, "cursed-%")
+    sql.curse("NEW.id LIKE 'cursed-%' OR NEW.id = 'healed'")
     bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]
     await asyncio.gather(*(parts.tracker.receive(body, Grant()) for body in bodies))
     clock.turn(1)
-    sql.execute(
-        "CREATE TRIGGER passing BEFORE INSERT ON generations "
-        "WHEN NEW.id = 'healed' BEGIN SELECT RAISE(ABORT, 'for a while'); END"
-    )
     assert await tell(parts.tracker, "healed", "completed") == [Outcome.KEPT]
-    sql.execute("DROP TRIGGER passing")
+    sql.lift()
+    sql.curse("NEW.id LIKE 'cursed-%'")
     for _ in range(3):
         clock.turn(10)
         await parts.upkeep.fold_again()
-    assert one(sql, "SELECT count(*) FROM generations") == 1
+    assert sql.one("SELECT count(*) FROM generations") == 1
 
 
 async def test_the_service_is_not_ready_while_a_delivery_waits_too_long(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    curse(sql, "cursed")
+    sql.curse("NEW.id = 'cursed'")
     await tell(parts.tracker, "cursed", "completed")
     clock.turn(60)
     await parts.tracker.require_ready()
     clock.turn(1)
     with pytest.raises(StoreUnavailable, match="could not be folded"):
         await parts.tracker.require_ready()
-    sql.execute("DROP TRIGGER cursed")
+    sql.lift()
     await parts.upkeep.fold_again()
     await parts.tracker.require_ready()
 
@@ -156,34 +155,34 @@ async def test_what_names_no_generation_does_not_make_the_service_unready(
 
 
 async def test_old_deliveries_and_events_go_and_generations_stay(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
     await tell(parts.tracker, "old", "dreaming", "completed")
     clock.turn(10 * DAYS - 1)
     await tell(parts.tracker, "new", "dreaming")
     await parts.upkeep.prune()
-    assert one(sql, "SELECT count(*) FROM deliveries") == 3
-    assert one(sql, "SELECT count(*) FROM events") == 3
+    assert sql.one("SELECT count(*) FROM deliveries") == 3
+    assert sql.one("SELECT count(*) FROM events") == 3
 
     clock.turn(2)
     await parts.upkeep.prune()
 
-    assert sql.execute("SELECT generation_id FROM deliveries").fetchall() == [("new",)]
-    assert sql.execute("SELECT generation_id FROM events").fetchall() == [("new",)]
-    assert one(sql, "SELECT count(*) FROM generations") == 2
+    assert sql.execute("SELECT generation_id FROM deliveries") == [("new",)]
+    assert sql.execute("SELECT generation_id FROM events") == [("new",)]
+    assert sql.one("SELECT count(*) FROM generations") == 2
     assert (await parts.tracker.lookup("old")).generation.state == "completed"
 
 
 async def test_a_number_in_the_history_is_never_given_twice(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
     """Whoever follows the history by number must not miss what comes after a clean-up."""
     await tell(parts.tracker, "old", "dreaming", "completed")
-    last = one(sql, "SELECT max(seq) FROM events")
+    last = sql.one("SELECT max(seq) FROM events")
     clock.turn(11 * DAYS)
     await parts.upkeep.prune()
     await tell(parts.tracker, "new", "dreaming")
-    assert one(sql, "SELECT min(seq) FROM events") > last
+    assert sql.one("SELECT min(seq) FROM events") > last
 
 
 FILL = """
@@ -193,19 +192,17 @@ FILL = """
 OLD = "'2020-01-01 00:00:00.000000'"
 
 
-def fill(sql: sqlite3.Connection) -> None:
+def fill(sql: Outside) -> None:
     """Ten thousand old deliveries, and as many events."""
-    delivery = f"'d' || i, 'x' || i, zeroblob(800), {OLD}, 'g' || i, 'applied', NULL, 0, {OLD}"
+    delivery = f"'d' || i, 'x' || i, ?, {OLD}, 'g' || i, 'applied', NULL, 0, {OLD}"
     columns = "id, digest, body, received_at, generation_id, outcome, error, duplicates, handled_at"
-    sql.execute("BEGIN")
-    sql.execute(FILL.format(f"deliveries ({columns})", delivery))
+    sql.execute(FILL.format(f"deliveries ({columns})", delivery), bytes(800))
     columns = "generation_id, to_state, rev, source, at"
     sql.execute(FILL.format(f"events ({columns})", f"'g' || i, 'dreaming', 1, 'callback', {OLD}"))
-    sql.execute("COMMIT")
 
 
 async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_answered(
-    parts: Parts, sql: sqlite3.Connection
+    parts: Parts, sql: Outside
 ) -> None:
     fill(sql)
     cleaning = asyncio.create_task(parts.upkeep.prune())
@@ -218,8 +215,8 @@ async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_ans
     await cleaning
     assert answered >= 20  # there were moments between the steps
     assert slowest < 2
-    assert one(sql, "SELECT count(*) FROM deliveries") == answered
-    assert one(sql, "SELECT count(*) FROM events") == answered
+    assert sql.one("SELECT count(*) FROM deliveries") == answered
+    assert sql.one("SELECT count(*) FROM events") == answered
 
 
 async def test_clean_up_with_nothing_to_do_does_not_go_on_for_ever(parts: Parts) -> None:
@@ -229,7 +226,7 @@ async def test_clean_up_with_nothing_to_do_does_not_go_on_for_ever(parts: Parts)
 
 
 async def test_the_retention_is_counted_from_now_each_time(
-    parts: Parts, sql: sqlite3.Connection, clock: Clock
+    parts: Parts, sql: Outside, clock: Clock
 ) -> None:
     for n in range(4):
         await tell(parts.tracker, f"day-{n}", "dreaming")
@@ -238,6 +235,6 @@ async def test_the_retention_is_counted_from_now_each_time(
     kept = []
     for _ in range(3):
         await parts.upkeep.prune()
-        kept.append(one(sql, "SELECT count(*) FROM deliveries"))
+        kept.append(sql.one("SELECT count(*) FROM deliveries"))
         clock.turn(DAYS)
     assert kept == [2, 1, 0]

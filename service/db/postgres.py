@@ -25,7 +25,7 @@ from tenacity import (
 
 from service.db.base import Database, Write, groups, run_together
 from service.db.notices import Notices
-from service.db.trouble import is_trouble, unavailable
+from service.db.trouble import is_trouble, may_pass, unavailable
 from service.metrics import COMMIT_SECONDS
 
 P = ParamSpec("P")
@@ -147,7 +147,7 @@ async def _connect(url: str, **given: Any) -> asyncpg.Connection:
 
 async def _patiently(run: Callable[[], Awaitable[T]]) -> T:
     retrying = AsyncRetrying(
-        retry=retry_if_exception(is_trouble),
+        retry=retry_if_exception(may_pass),
         stop=stop_after_delay(_PATIENCE),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,

@@ -10,7 +10,8 @@ from service.logs import log
 
 # PostgreSQL's classes of errors: connection, transaction state, conflict with another transaction,
 # resources, lock not available, operator's intervention (a restart among them), system, internal.
-_TROUBLE = ("08", "25", "40", "53", "55", "57", "58", "XX")
+_PASSING = ("08", "25", "40", "53", "55", "57", "58", "XX")
+_LASTING = ("42",)  # a table or a right that is not there
 
 
 class Conflict(Exception):
@@ -18,14 +19,22 @@ class Conflict(Exception):
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether the database could not, rather than would not; another try may succeed."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        if isinstance(error.orig, sqlite3.Error):
-            return isinstance(error.orig, sqlite3.OperationalError)
-        return (getattr(error.orig, "sqlstate", None) or "08").startswith(_TROUBLE)
-    return isinstance(error, Conflict | PoolTimeout | OSError)  # TimeoutError is an OSError
+    """Whether the database could not, rather than would not."""
+    return _is_of(error, _PASSING + _LASTING)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another try, in a moment, may succeed."""
+    return _is_of(error, _PASSING)
+
+
+def _is_of(error: BaseException, classes: tuple[str, ...]) -> bool:
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, Conflict | PoolTimeout | OSError)  # TimeoutError is an OSError
+    if isinstance(error.orig, sqlite3.Error):
+        return isinstance(error.orig, sqlite3.OperationalError)
+    lost = error.connection_invalidated or not getattr(error.orig, "sqlstate", None)
+    return lost or str(getattr(error.orig, "sqlstate", "")).startswith(classes)
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:
