@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from service.errors import InvalidInput
 from service.generation import Generation
+from service.luma.reading import clean_text
 from service.store import GENERATIONS, as_generation
 
 MAX_LIMIT = 200
@@ -88,7 +89,9 @@ def page(connection: Connection, query: Query) -> Page:
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
     names = ("id", "state", "upstream", "generation_type", "operation", "model")
     conditions: list[ColumnElement[bool]] = [
-        GENERATIONS.c[name].in_(values) for name in names if (values := getattr(query, name))
+        GENERATIONS.c[name].in_([clean_text(value) for value in values])
+        for name in names
+        if (values := getattr(query, name))
     ]
     if not query.gone:
         conditions.append(GENERATIONS.c.gone_at.is_(None))
@@ -96,7 +99,7 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
         conditions.append(GENERATIONS.c.ordered_at > query.created_after)
     if query.created_before:
         conditions.append(GENERATIONS.c.ordered_at < query.created_before)
-    conditions.extend(_has_word(word) for word in (query.q or "").split())
+    conditions.extend(_has_word(word) for word in clean_text(query.q or "").split())
     return conditions
 
 
@@ -118,7 +121,7 @@ def _encode(sort: Sort, at: datetime, generation_id: str) -> str:
 def _decode(cursor: str, sort: Sort) -> tuple[datetime, str]:
     try:
         place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        order, at, generation_id = place.decode().split("|", 2)
+        order, at, generation_id = clean_text(place.decode()).split("|", 2)
         if Sort(order) is sort:
             return datetime.fromisoformat(at).astimezone(UTC), generation_id
     except (ValueError, OverflowError):  # binascii's and Unicode's errors among them

@@ -8,8 +8,8 @@ import atexit
 import hashlib
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,13 @@ def execute(url: str, statement: str, *values: object) -> Sequence[tuple[Any, ..
         with closing(sqlite3.connect(path, timeout=10)) as file, file:
             return file.execute(statement, values).fetchall()
     with psycopg.connect(url) as connection:
-        done = connection.execute(statement.replace("?", "%s").encode(), values)
-        return done.fetchall() if done.description else []
+        numbered = connection.execute(_numbered(statement), values or None)
+        return numbered.fetchall() if numbered.description else []
+
+
+def _numbered(statement: str) -> bytes:
+    """With psycopg's marks."""
+    return statement.replace("%", "%%" if "?" in statement else "%").replace("?", "%s").encode()
 
 
 def one(url: str, statement: str, *values: object) -> Any:
@@ -109,3 +114,28 @@ def destroy(url: str) -> None:
             file.write_bytes(b"no longer a database" * 1000)
     else:
         server().execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+@contextmanager
+def at(url: str) -> Iterator[Connection]:
+    """A transaction past our own code."""
+    engine = engine_for(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Somebody has begun to write, and does not end; reading goes on."""
+    if url.startswith("sqlite"):
+        path = url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+    else:
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE generations, deliveries, events IN EXCLUSIVE MODE")
+            yield
+            connection.rollback()

@@ -247,9 +247,8 @@ def shown(row: Generation) -> dict[str, Any]:
     for name in ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at"):
         del seen[name]
     if seen.pop("assets_expire_at"):
-        seen["assets"] = sorted(row.assets)
-        seen["outputs"] = [{**output, "url": None} for output in row.outputs]
-        seen["presigned"] = True
+        seen["assets"] = dict.fromkeys(row.assets, "")
+        seen["outputs"] = tuple({**output, "url": ""} for output in row.outputs)
     return seen
 
 

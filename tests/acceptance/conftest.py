@@ -116,7 +116,12 @@ class Service:
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What a query of its database answers, asked past our own code."""
-        return [*execute(self.environment["TRACKER_DATABASE_URL"], query, *parameters)]
+        return [*execute(self.database, query, *parameters)]
+
+    @property
+    def database(self) -> str:
+        """Where its database is."""
+        return self.environment["TRACKER_DATABASE_URL"]
 
     @property
     def callback_url(self) -> str:
@@ -176,9 +181,9 @@ class Running:
         return self.service.callback_url
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.service.folder / "tracker.db"
+    def database(self) -> str:
+        """Where its database is."""
+        return self.service.database
 
 
 @contextmanager

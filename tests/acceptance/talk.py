@@ -1,11 +1,8 @@
 """What tests say to the service, what Luma would say, and how answers are checked."""
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -15,6 +12,7 @@ from mcp_types import CallToolResult, TextContent
 
 from tests.acceptance.conftest import Running
 from tests.conftest import PAYLOADS
+from tests.databases import execute
 
 T = TypeVar("T")
 
@@ -79,10 +77,9 @@ def problem_in(answer: httpx.Response, status: int) -> dict[str, Any]:
     return problem
 
 
-def rows(database: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """What the file itself holds, read past our own code."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(statement, values).fetchall()
+def rows(database: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the database itself holds, read past our own code."""
+    return [*execute(database, statement, *values)]
 
 
 def eventually(look: Callable[[], T], what: str, within: float = PATIENCE) -> T:

@@ -1,14 +1,13 @@
 """It says when something is wrong: in the log, in /metrics, and in /readyz."""
 
 from collections.abc import Iterator
-from contextlib import closing
-from sqlite3 import connect
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.simulator import Fault
+from tests.databases import execute, locked
 from tests.hostile import PROBLEM, Target, target
 from tests.test_logs import fields
 from tests.waiting import until
@@ -38,9 +37,7 @@ def _events(running: Target, event: str) -> list[dict[str, str]]:
 
 def _change(running: Target, statement: str) -> None:
     """Change the database past the service."""
-    path = running.service.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///")
-    with closing(connect(path, timeout=10)) as database, database:
-        database.execute(statement)
+    execute(running.database, statement)
 
 
 class Since:
@@ -272,12 +269,9 @@ def test_a_database_that_fails_is_logged_and_a_callback_that_was_lost_to_it_coun
     alone: Target,
 ) -> None:
     """Each such callback is one that Luma gives up after four attempts: it must show."""
-    path = alone.service.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///")
     before = _counted(alone)
-    with closing(connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(alone.database):
         refused = alone.call_back({"id": "locked-out", "state": "dreaming"})
-        other.execute("ROLLBACK")
     assert refused.status_code == 503
     assert _events(alone, "the database failed")[0]["level"] == "error"
     assert _counted(alone) == before + 1

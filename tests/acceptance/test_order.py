@@ -15,7 +15,6 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from service.db.sqlite import make_engine
 from service.generation import Generation, Observation, Source, is_terminal, rank
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
@@ -24,6 +23,7 @@ from service.store import events_of, find
 from service.tokens import Grant
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
+from tests.databases import engine_for, url_in
 from tests.single import observe, record, upgrade
 from tests.waiting import until
 
@@ -128,7 +128,7 @@ EVERYTHING = [
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
     """A writing transaction on a migrated database."""
-    engine = make_engine(f"sqlite:///{tmp_path / 'tracker.db'}")
+    engine = engine_for(url_in(tmp_path))
     upgrade(engine)
     with engine.connect().execution_options(writes=True) as opened, opened.begin():
         yield opened

@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,8 @@ from tests.acceptance.talk import (
     read,
     told,
 )
+from tests.databases import execute, locked
+from tests.databases import one as one_value
 from tests.launching import run
 
 Start = Callable[..., Service]
@@ -56,6 +57,7 @@ def url_of(service: Service, path: str) -> str:
 # Starting
 
 
+@pytest.mark.sqlite
 def test_it_starts_from_nothing_and_says_what_it_did(tmp_path: Path, start_service: Start) -> None:
     database = tmp_path / "deep" / "down" / "tracker.db"
 
@@ -92,6 +94,7 @@ def test_two_services_that_start_at_once_on_a_fresh_store_both_come_up(
     assert "Traceback" not in "".join(one.said + other.said)
 
 
+@pytest.mark.sqlite
 def test_a_callback_secret_is_made_once_and_kept_to_oneself(tmp_path: Path, luma: Luma) -> None:
     environment = environment_for(tmp_path, luma)
     del environment["TRACKER_CALLBACK_SECRET"]
@@ -153,6 +156,7 @@ def test_without_tokens_it_refuses_to_be_reached_from_elsewhere(
     assert "TRACKER_API_TOKENS" in line
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("broken", ["a folder", "not a database"])
 def test_a_database_that_cannot_be_used_stops_the_start_with_a_clear_word(
     tmp_path: Path, luma: Luma, broken: str
@@ -267,16 +271,13 @@ def test_it_says_whether_it_is_alive_and_whether_it_is_ready(shared: Running) ->
 def test_it_is_alive_but_not_ready_while_its_database_is_of_another_version(
     shared: Running,
 ) -> None:
-    with closing(sqlite3.connect(shared.database)) as connection:
-        [(revision,)] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        connection.execute("UPDATE alembic_version SET version_num = 'other'")
-        connection.commit()
-        try:
-            problem = problem_in(shared.http.get("/readyz"), 503)
-            alive = shared.http.get("/healthz")
-        finally:
-            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-            connection.commit()
+    revision = one_value(shared.database, "SELECT version_num FROM alembic_version")
+    execute(shared.database, "UPDATE alembic_version SET version_num = 'other'")
+    try:
+        problem = problem_in(shared.http.get("/readyz"), 503)
+        alive = shared.http.get("/healthz")
+    finally:
+        execute(shared.database, "UPDATE alembic_version SET version_num = ?", revision)
 
     assert "other" in problem["detail"]
     assert "upgrade" in problem["hint"]
@@ -289,13 +290,11 @@ def test_a_database_that_is_locked_for_long_is_told_apart_from_a_lost_callback(
 ) -> None:
     """Nothing was kept, so it must not be 200: Luma tries again, within its five seconds."""
     generation_id = told(shared, "queued")
-    with closing(sqlite3.connect(shared.database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(shared.database):
         began = time.monotonic()
         answer = call_back(shared, body_of(generation_id))
         took = time.monotonic() - began
         known = shared.http.get("/v1/generations", params={"limit": 1})
-        other.execute("ROLLBACK")
 
     problem_in(answer, 503)
     assert int(answer.headers["retry-after"]) >= 1

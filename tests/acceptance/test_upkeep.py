@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from service.simulator import Luma
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
+from tests.databases import at, curse, execute, lift
 from tests.waiting import until
 
 NO_LUMA = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 OLD, RECENT = "2020-01-01 00:00:00.000000", "2100-01-01 00:00:00.000000"
-CURSE = """
-    CREATE TRIGGER cursed BEFORE INSERT ON generations WHEN NEW.id LIKE 'cursed%'
-    BEGIN SELECT RAISE(ABORT, 'cursed'); END
-"""
 FILL_DELIVERIES = """
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
     INSERT INTO deliveries (id, digest, body, received_at, generation_id, outcome, error,
         duplicates, handled_at)
-    SELECT ?2 || i, ?2 || i, zeroblob(900), ?2, 'g' || i, 'applied', NULL, 0, ?2 FROM n
+    SELECT '{0}' || i, '{0}' || i, ?, '{0}', 'g' || i, 'applied', NULL, 0, '{0}' FROM n
 """
 FILL_EVENTS = """
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
     INSERT INTO events (generation_id, to_state, rev, source, at)
-    SELECT 'g' || i, 'dreaming', 1, 'callback', ?2 FROM n
+    SELECT 'g' || i, 'dreaming', 1, 'callback', '{0}' FROM n
 """
 
 
@@ -39,11 +37,15 @@ def database(service: Service) -> Path:
     return Path(service.environment["TRACKER_DATABASE_URL"].removeprefix("sqlite:///"))
 
 
-def change(service: Service, *statements: tuple[str, tuple[Any, ...]]) -> None:
-    """Change the database behind the service's back, in one transaction."""
-    with closing(sqlite3.connect(database(service), timeout=10)) as connection, connection:
-        for sql, parameters in statements:
-            connection.execute(sql, parameters)
+def curse_ids(service: Service) -> None:
+    """Ids that begin so cannot be stored."""
+    with at(service.database) as connection:
+        curse(connection, when="NEW.id LIKE 'cursed%'")
+
+
+def lift_it(service: Service) -> None:
+    with at(service.database) as connection:
+        lift(connection)
 
 
 def call_back(service: Service, generation_id: str, state: str = "completed") -> str:
@@ -68,14 +70,11 @@ def test_a_large_clean_up_at_the_start_lets_callbacks_through_and_generations_st
     service = start_service(**NO_LUMA, TRACKER_RETENTION_DAYS="1")
     assert call_back(service, "stays") == "applied"
     service.stop()
-    change(
-        service,
-        ("UPDATE deliveries SET received_at = ?", (OLD,)),
-        ("UPDATE events SET at = ?", (OLD,)),
-        (FILL_DELIVERIES, (8_000, OLD)),
-        (FILL_EVENTS, (8_000, OLD)),
-        (FILL_DELIVERIES, (100, RECENT)),
-    )
+    execute(service.database, "UPDATE deliveries SET received_at = ?", OLD)
+    execute(service.database, "UPDATE events SET at = ?", OLD)
+    execute(service.database, FILL_DELIVERIES.format(OLD), 8_000, bytes(900))
+    execute(service.database, FILL_EVENTS.format(OLD), 8_000)
+    execute(service.database, FILL_DELIVERIES.format(RECENT), 100, bytes(900))
     service.start()
     url = service.callback_url
 
@@ -101,7 +100,7 @@ def test_what_was_kept_says_why_and_is_folded_by_itself_when_the_cause_is_gone(
 ) -> None:
     service = start_service(**NO_LUMA)
     httpx.get(f"{service.url}/readyz", timeout=20)
-    change(service, (CURSE, ()))
+    curse_ids(service)
     assert call_back(service, "cursed-1", "dreaming") == "kept"
     assert call_back(service, "cursed-1", "completed") == "kept"
     assert call_back(service, "blessed") == "applied"  # the others are not held up
@@ -110,7 +109,7 @@ def test_what_was_kept_says_why_and_is_folded_by_itself_when_the_cause_is_gone(
     assert all("cursed" in item["error"] for item in kept(service))
     assert httpx.get(f"{service.url}/v1/generations/cursed-1").status_code == 404
 
-    change(service, ("DROP TRIGGER cursed", ()))
+    lift_it(service)
     until(lambda: kept(service) == [], seconds=25)
     assert get(service, "/v1/generations/cursed-1")["state"] == "completed"
 
@@ -120,7 +119,7 @@ def test_what_was_kept_can_be_replayed_by_rest_and_by_command(
 ) -> None:
     service = start_service(**NO_LUMA)
     httpx.get(f"{service.url}/readyz", timeout=20)
-    change(service, (CURSE, ()))
+    curse_ids(service)
     assert [call_back(service, f"cursed-{n}") for n in range(3)] == ["kept"] * 3
     ids = {item["generation_id"]: item["id"] for item in kept(service)}
 
@@ -132,7 +131,7 @@ def test_what_was_kept_can_be_replayed_by_rest_and_by_command(
         return body
 
     assert replay(0)["outcome"] == "kept"
-    change(service, ("DROP TRIGGER cursed", ()))
+    lift_it(service)
     assert replay(0)["outcome"] == "applied"
     assert replay(1)["outcome"] == "applied"
     all_others = service.command("replay", "--json")
@@ -151,12 +150,12 @@ def test_the_service_is_not_ready_while_the_inbox_lags_and_ready_when_it_does_no
 ) -> None:
     service = start_service(**NO_LUMA)
     httpx.get(f"{service.url}/readyz", timeout=20)
-    change(service, (CURSE, ()))
+    curse_ids(service)
     call_back(service, "cursed")
     assert get(service, "/readyz")["ready"] is True  # for a while it may wait
 
     an_hour_ago = "UPDATE deliveries SET received_at = datetime('now', '-1 hour') || '.000000'"
-    change(service, (an_hour_ago, ()))
+    execute(service.database, an_hour_ago)
     lagging = httpx.get(f"{service.url}/readyz")
     assert lagging.status_code == 503
     assert lagging.headers["content-type"] == "application/problem+json"
@@ -165,12 +164,13 @@ def test_the_service_is_not_ready_while_the_inbox_lags_and_ready_when_it_does_no
     assert get(service, "/healthz")["alive"] is True  # restarting it would not help
     assert call_back(service, "blessed") == "applied"
 
-    change(service, ("DROP TRIGGER cursed", ()))
+    lift_it(service)
     [delivery] = kept(service)
     httpx.post(f"{service.url}/v1/deliveries/{delivery['id']}/replay", timeout=10)
     assert get(service, "/readyz")["ready"] is True
 
 
+@pytest.mark.sqlite
 def test_a_copy_made_while_the_service_runs_is_whole_and_can_be_served(
     start_service: Callable[..., Service], tmp_path: Path, luma: Luma
 ) -> None:

@@ -1,10 +1,8 @@
 """Secrets stay in: no surface, error or log line shows a key, a token or a callback URL."""
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +13,7 @@ from service.config import load_settings
 from service.simulator import Fault
 from service.tokens import CallbackTokens
 from tests.acceptance.conftest import Service
+from tests.databases import at, curse, lift, locked
 from tests.hostile import Target, connect, target
 
 SECRET = "kept-secret-of-the-callbacks"
@@ -117,7 +116,7 @@ def _asked(running: Target) -> dict[str, str]:
 
 def _failed(running: Target) -> dict[str, str]:
     """Every error there is, those among them that nobody wants."""
-    http, path = running.http, running.service.folder / "tracker.db"
+    http = running.http
     answers = [
         http.get("/v1/generations/unknown"),
         http.get("/v1/generations/a b"),
@@ -132,17 +131,13 @@ def _failed(running: Target) -> dict[str, str]:
         for _ in range(2):
             running.luma.fault(fault)
         answers.append(http.get(f"/v1/generations/unknown-{len(answers)}"))
-    with closing(sqlite3.connect(path, timeout=10)) as database, database:
-        database.execute(
-            "CREATE TRIGGER no_more BEFORE INSERT ON generations"
-            " BEGIN SELECT RAISE(ABORT, 'made to fail'); END"
-        )
+    with at(running.database) as database:
+        curse(database)
     answers.append(_post(running, REUSABLE, {"id": "bad", "request": {"callback_url": URL}}))
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DROP TRIGGER no_more")
-        other.execute("BEGIN IMMEDIATE")
+    with at(running.database) as database:
+        lift(database)
+    with locked(running.database):
         answers.append(_post(running, REUSABLE, {"id": "locked", "callback_url": URL}))
-        other.execute("ROLLBACK")
     answers.append(http.get("/v1/deliveries?generation_id=bad"))
     with connect(running.service.url) as connection:
         connection.sendall(f"GET /callbacks/{REUSABLE} HTTP/9.9\r\n\r\n".encode())

@@ -91,7 +91,7 @@ def test_what_is_kept_byte_for_byte_is_not_what_is_shown(closed: Running) -> Non
         closed.database, "SELECT body FROM deliveries WHERE generation_id = ?", generation_id
     )
 
-    assert [closed.callback_url in body.decode() for (body,) in kept] == [True, True]
+    assert [closed.callback_url in bytes(body).decode() for (body,) in kept] == [True, True]
     told_rows = rows(closed.database, "SELECT request FROM generations WHERE id = ?", generation_id)
     assert closed.callback_url not in str(told_rows)
 
