@@ -27,11 +27,12 @@ coverage: $(READY) ## Run the tests, and show what they do not reach; takes twic
 	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests
 	@$(BIN)/coverage report
 
-check: $(READY) ## Lint, types, import rules
+check: $(READY) ## Lint, types, import rules, Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: $(READY) ## Bring the code into shape
 	$(BIN)/ruff check --fix .
