@@ -42,6 +42,7 @@ def server() -> Server:
 def url_in(folder: Path) -> str:
     """An empty database, in that folder or of its own on the server."""
     if not on_postgres():
+        folder.mkdir(exist_ok=True)
         return f"sqlite:///{folder / 'tracker.db'}"
     name = f"t{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
     server().execute(f"CREATE DATABASE {name}")

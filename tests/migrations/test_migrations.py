@@ -17,13 +17,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, DateTime, Integer, LargeBinary, MetaData
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    inspect,
+)
 from sqlalchemy.engine import Engine
 from sqlmodel import SQLModel
 
 import service.tables
 from service import migrating
-from service.db.sqlite import make_engine
+from tests.databases import engine_for, execute, url_in
 from tests.single import upgrade
 
 ROOT = Path(__file__).parents[2]
@@ -32,22 +41,22 @@ OLDEST_FIRST = [script.revision for script in LINE.walk_revisions()][::-1]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "tracker.db"
+def database(tmp_path: Path) -> str:
+    return url_in(tmp_path)
 
 
 @pytest.fixture
-def engine(database: Path) -> Iterator[Engine]:
-    made = make_engine(f"sqlite:///{database}")
+def engine(database: str) -> Iterator[Engine]:
+    made = engine_for(database)
     yield made
     made.dispose()
 
 
-def run(*arguments: str, database: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, database: str) -> subprocess.CompletedProcess[str]:
     """A command of Python's on that database, from the top of the repository."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
-        env={**os.environ, "TRACKER_DATABASE_URL": f"sqlite:///{database}"},
+        env={**os.environ, "TRACKER_DATABASE_URL": database, "TRACKER_CALLBACK_SECRET": "secret"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -117,7 +126,7 @@ def test_indexes_and_constraints_are_those_of_the_tables_too(
 ) -> None:
     """compare_metadata does not look at everything, so both are written out."""
     upgrade(engine)
-    made = make_engine(f"sqlite:///{tmp_path / 'made.db'}")
+    made = engine_for(url_in(tmp_path / "made"))
     with made.begin() as connection:
         SQLModel.metadata.create_all(connection)
     shapes = []
@@ -159,9 +168,7 @@ def test_every_step_goes_up_and_down_and_up_again_with_data_in_it(engine: Engine
         go_to(engine, revision, down=True)
     with engine.begin() as connection:
         assert migrating.revision(connection) is None
-        left = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
-        names = {name for (name,) in left if not name.startswith("sqlite_")}
-        assert names <= {"alembic_version"}
+        assert {*inspect(connection).get_table_names()} <= {"alembic_version"}
 
     go_to(engine, "head")
 
@@ -187,10 +194,11 @@ def test_a_seq_is_never_given_twice(engine: Engine) -> None:
     assert second > first
 
 
+@pytest.mark.sqlite
 def test_the_command_makes_a_database_from_nothing(tmp_path: Path) -> None:
     database = tmp_path / "deep" / "down" / "tracker.db"
 
-    made = run("service", "db", "upgrade", database=database)
+    made = run("service", "db", "upgrade", database=f"sqlite:///{database}")
 
     assert made.returncode == 0, made.stderr
     assert str(migrating.head()) in made.stdout
@@ -201,7 +209,7 @@ def test_the_command_makes_a_database_from_nothing(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
 
 
-def test_developers_can_use_alembic_itself(database: Path) -> None:
+def test_developers_can_use_alembic_itself(database: str) -> None:
     made = run("alembic", "upgrade", "head", database=database)
     checked = run("alembic", "check", database=database)
 
@@ -215,7 +223,7 @@ def test_developers_can_use_alembic_itself(database: Path) -> None:
     ids=" ".join,
 )
 def test_a_database_of_a_newer_version_is_told_in_one_clear_line(
-    engine: Engine, database: Path, arguments: tuple[str, ...]
+    engine: Engine, database: str, arguments: tuple[str, ...]
 ) -> None:
     upgrade(engine)
     with engine.begin() as connection:
@@ -229,12 +237,11 @@ def test_a_database_of_a_newer_version_is_told_in_one_clear_line(
     last = refused.stderr.splitlines()[-1]
     assert "9999" in last
     assert "newer" in last
-    with closing(sqlite3.connect(database)) as connection:
-        left = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    left = execute(database, "SELECT version_num FROM alembic_version")
     assert left == [("9999",)], "it is left as it was"
 
 
-def test_looking_at_a_database_of_a_newer_version_says_so(engine: Engine, database: Path) -> None:
+def test_looking_at_a_database_of_a_newer_version_says_so(engine: Engine, database: str) -> None:
     upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
