@@ -14,7 +14,7 @@ from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.fetching import Fetcher
 from service.generation import Generation, Outcome, has_dead_assets, is_stale, is_usable_id
 from service.logs import log
-from service.luma.reading import shown
+from service.luma.reading import clean_text, shown
 from service.metrics import CALLBACKS, LOOKUPS
 from service.observe import Callback, Receipt, refold
 from service.observe import receive as take_callbacks
@@ -162,8 +162,8 @@ class Tracker:
         return await self._database.read(
             inbox.deliveries,
             outcomes=outcomes,
-            generation_ids=generation_ids,
-            before=before,
+            generation_ids=tuple(clean_text(id_) for id_ in generation_ids),
+            before=before and clean_text(before),
             limit=limit,
         )
 
@@ -173,6 +173,7 @@ class Tracker:
         Raises:
             NotFound: there is none of that id.
         """
+        delivery_id = clean_text(delivery_id)
         found = await self._database.read(inbox.find_delivery, delivery_id)
         body = await self._database.read(inbox.body_of, delivery_id)
         if found is None or body is None:
@@ -189,7 +190,7 @@ class Tracker:
         Raises:
             NotFound: there is none of that id.
         """
-        receipt = await self._database.write(refold, delivery_id, self._clock())
+        receipt = await self._database.write(refold, clean_text(delivery_id), self._clock())
         if receipt is None:
             raise _no_delivery(delivery_id)
         if receipt.generation_id:

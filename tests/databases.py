@@ -8,8 +8,9 @@ import atexit
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from service.db.sqlite import make_engine
 from tests.postgres import Server, serving
 
+_ONE_AT_A_TIME = threading.Lock()
 CHOSEN = "TEST_DATABASE"
 """The variable that says which kind; set by the option, and so known in every worker."""
 
@@ -45,7 +47,8 @@ def url_in(folder: Path) -> str:
         folder.mkdir(exist_ok=True)
         return f"sqlite:///{folder / 'tracker.db'}"
     name = f"t{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
-    server().execute(f"CREATE DATABASE {name}")
+    with _ONE_AT_A_TIME, suppress(psycopg.errors.DuplicateDatabase):
+        server().execute(f"CREATE DATABASE {name}")
     return server().url(name)
 
 

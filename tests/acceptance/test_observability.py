@@ -1,13 +1,14 @@
 """It says when something is wrong: in the log, in /metrics, and in /readyz."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.simulator import Fault
-from tests.databases import execute, locked
+from tests.databases import at, curse, execute, lift, locked
 from tests.hostile import PROBLEM, Target, target
 from tests.test_logs import fields
 from tests.waiting import until
@@ -35,11 +36,6 @@ def _events(running: Target, event: str) -> list[dict[str, str]]:
     return [line for line in lines if line["event"] == event]
 
 
-def _change(running: Target, statement: str) -> None:
-    """Change the database past the service."""
-    execute(running.database, statement)
-
-
 class Since:
     """How far counters have moved since this was made."""
 
@@ -59,16 +55,6 @@ class Since:
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
-
-
-_NO_MORE = (
-    "CREATE TRIGGER no_more BEFORE INSERT ON generations"
-    " BEGIN SELECT RAISE(ABORT, 'made to fail'); END"
-)
-"""Has the database refuse new rows for a reason that trying again will not mend."""
-_TWO_HOURS_AGO = (
-    "UPDATE deliveries SET received_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '-2 hours') || '000'"
-)
 
 
 def test_metrics_are_what_prometheus_reads(running: Target) -> None:
@@ -209,7 +195,8 @@ def test_what_cannot_be_folded_is_said_on_every_channel_until_it_is(
     given = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
     with target(tmp_path_factory.mktemp("stuck"), **given) as stuck:
         delivery_id = _stuck(stuck)
-        _change(stuck, _TWO_HOURS_AGO)
+        long_ago = f"{datetime.now(UTC) - timedelta(hours=2):%Y-%m-%d %H:%M:%S.%f}"
+        execute(stuck.database, "UPDATE deliveries SET received_at = ?", long_ago)
         late = stuck.http.get("/readyz")
         assert late.status_code == 503
         assert late.headers["content-type"] == PROBLEM
@@ -220,7 +207,8 @@ def test_what_cannot_be_folded_is_said_on_every_channel_until_it_is(
         _start_anew(stuck)  # which looks at the inbox at once
         until(lambda: stuck.metric("luma_tracker_inbox_lag_seconds") > 3600)
         assert stuck.http.get("/readyz").status_code == 503
-        _change(stuck, "DROP TRIGGER no_more")
+        with at(stuck.database) as database:
+            lift(database)
 
         _start_anew(stuck)
         until(lambda: stuck.http.get("/readyz").status_code == 200)
@@ -232,13 +220,14 @@ def test_what_cannot_be_folded_is_said_on_every_channel_until_it_is(
 
 def _stuck(running: Target) -> str:
     """Have a callback that cannot be folded, and look at what is said of it."""
-    _change(running, _NO_MORE)
+    with at(running.database) as database:
+        curse(database)
     answer = running.call_back({"id": "stuck", "state": "dreaming"})
     [shown] = running.http.get("/v1/deliveries?outcome=kept").json()["items"]
     delivery_id = str(shown["id"])
     assert answer.json() == {"outcome": "kept"}
     assert shown["generation_id"] == "stuck"
-    assert "made to fail" in shown["error"]
+    assert "cursed" in shown["error"]
     assert running.metric("luma_tracker_callbacks_total", outcome="kept") == 1
     for event, level in (("not folded", "error"), ("kept", "warning")):
         line = _events(running, event)[0]
@@ -257,9 +246,9 @@ def _start_anew(running: Target) -> None:
 
 def test_a_database_that_lags_behind_this_version_is_not_ready(alone: Target) -> None:
     assert alone.http.get("/readyz").json() == {"ready": True, "callbacks": False}
-    _change(alone, "UPDATE alembic_version SET version_num = 'old-' || version_num")
+    execute(alone.database, "UPDATE alembic_version SET version_num = 'old-' || version_num")
     behind = alone.http.get("/readyz")
-    _change(alone, "UPDATE alembic_version SET version_num = substr(version_num, 5)")
+    execute(alone.database, "UPDATE alembic_version SET version_num = substr(version_num, 5)")
     assert behind.status_code == 503
     assert "db upgrade" in behind.json()["hint"]
     assert alone.http.get("/readyz").status_code == 200

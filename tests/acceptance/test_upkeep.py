@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,8 @@ def test_the_service_is_not_ready_while_the_inbox_lags_and_ready_when_it_does_no
     call_back(service, "cursed")
     assert get(service, "/readyz")["ready"] is True  # for a while it may wait
 
-    an_hour_ago = "UPDATE deliveries SET received_at = datetime('now', '-1 hour') || '.000000'"
-    execute(service.database, an_hour_ago)
+    an_hour_ago = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d %H:%M:%S.%f}"
+    execute(service.database, "UPDATE deliveries SET received_at = ?", an_hour_ago)
     lagging = httpx.get(f"{service.url}/readyz")
     assert lagging.status_code == 503
     assert lagging.headers["content-type"] == "application/problem+json"
