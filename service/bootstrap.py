@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -15,8 +16,18 @@ from service.config import Settings
 from service.db import open_database
 from service.errors import StoreUnavailable
 from service.fetching import Fetcher
+from service.ledger import Ledger
 from service.logs import log
-from service.luma import LumaClient, Rate, Upstream, agents_upstream, dream_machine_upstream
+from service.luma import (
+    AGENTS,
+    DREAM_MACHINE,
+    Gate,
+    LumaClient,
+    Rate,
+    Upstream,
+    agents_upstream,
+    dream_machine_upstream,
+)
 from service.reconcile import Reconciler
 from service.tracker import Tracker, utc_now
 from service.upkeep import Upkeep
@@ -69,7 +80,8 @@ async def open_parts(
         LumaClient(settings.upstream_timeout) as client,
     ):
         changes = Changes(database)
-        fetcher = Fetcher(database, make_upstreams(settings, client, clock), changes, clock)
+        upstreams = make_upstreams(settings, client, clock, partial(Ledger, database))
+        fetcher = Fetcher(database, upstreams, changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
         try:
             yield Parts(
@@ -132,14 +144,23 @@ async def at_database(settings: Settings, fn: Callable[[Connection], T]) -> T:
 
 
 def make_upstreams(
-    settings: Settings, client: LumaClient, clock: Callable[[], datetime]
+    settings: Settings,
+    client: LumaClient,
+    clock: Callable[[], datetime],
+    ledger: Callable[[str], Ledger | None] = lambda _upstream: None,
 ) -> list[Upstream]:
-    """The upstreams that we have a key for."""
+    """The upstreams that we have a key for.
+
+    Args:
+        ledger: where the requests to an upstream are noted, if others share the budget.
+    """
     upstreams = []
     if key := settings.luma_api_key:
-        url, rate = settings.dream_machine_url, Rate.parse(settings.dream_machine_rate)
-        upstreams.append(dream_machine_upstream(url, key.get_secret_value(), client, rate, clock))
+        gate = Gate(DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), ledger(DREAM_MACHINE))
+        url, secret = settings.dream_machine_url, key.get_secret_value()
+        upstreams.append(dream_machine_upstream(url, secret, client, gate, clock))
     if key := settings.luma_agents_api_key:
-        url, rate = settings.agents_url, Rate.parse(settings.agents_rate)
-        upstreams.append(agents_upstream(url, key.get_secret_value(), client, rate, clock))
+        gate = Gate(AGENTS, Rate.parse(settings.agents_rate), ledger(AGENTS))
+        url, secret = settings.agents_url, key.get_secret_value()
+        upstreams.append(agents_upstream(url, secret, client, gate, clock))
     return upstreams

@@ -54,8 +54,15 @@ class Fetcher:
         """Whether we have a key for it."""
         return upstream in self._upstreams
 
-    def room(self, purpose: Purpose) -> dict[str, int]:
+    @property
+    def upstreams(self) -> list[str]:
+        """Those that we have a key for."""
+        return list(self._upstreams)
+
+    async def room(self, purpose: Purpose) -> dict[str, int]:
         """How many such questions each upstream takes just now, of those that take any."""
+        for upstream in self._upstreams.values():
+            await upstream.gate.refresh()
         rooms = {name: upstream.gate.room(purpose) for name, upstream in self._upstreams.items()}
         return {name: room for name, room in rooms.items() if room}
 

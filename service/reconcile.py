@@ -53,11 +53,10 @@ class Reconciler:
 
     async def _claimed(self, purpose: Purpose) -> list[Generation]:
         """What may be asked about now, as far as the budget goes."""
-        now, rooms = self._clock(), self._fetcher.room(purpose)
-        claimed: list[Generation] = []
-        if not rooms or not await self._database.read(store.any_due, list(rooms), now):
+        now, claimed = self._clock(), list[Generation]()
+        if not await self._database.read(store.any_due, self._fetcher.upstreams, now):
             return claimed
-        for upstream, room in rooms.items():
+        for upstream, room in (await self._fetcher.room(purpose)).items():
             claimed += await self._database.write(
                 store.claim_due,
                 upstream,

@@ -3,12 +3,14 @@
 deliveries   the inbox: every authenticated callback, byte for byte
 generations  our row for each generation, as `service.generation.Generation`
 events       the history: one row for every change of a generation
+bindings     whose each single-use callback token is
+requests     those made to Luma a moment ago, which the budget counts
 """
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, text
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
 
@@ -106,3 +108,16 @@ class BindingRow(SQLModel, table=True):
     nonce: str = Field(primary_key=True, max_length=64)
     generation_id: str = Field(max_length=128)
     bound_at: datetime
+
+
+class RequestRow(SQLModel, table=True):
+    """One request to Luma, kept for as long as it counts against the budget."""
+
+    __tablename__ = "requests"
+    __table_args__ = (Index("ix_requests_of_upstream", "upstream", "at"),)
+
+    seq: int | None = Field(
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+    upstream: str
+    at: float = Field(sa_column=Column(Float(53), nullable=False))  # seconds since 1970

@@ -15,7 +15,7 @@ from service.db import Database, open_database
 from service.errors import NotFound, UpstreamUnavailable
 from service.fetching import Fetcher
 from service.generation import Generation, Outcome, Source
-from service.luma import LumaClient, Purpose, Rate, Upstream, dream_machine_upstream
+from service.luma import Gate, LumaClient, Purpose, Rate, Upstream, dream_machine_upstream
 from service.simulator import Fault, Luma, Plan
 from service.store import find
 from service.tokens import Grant
@@ -66,7 +66,8 @@ async def asking(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> As
     async with open_tracker(settings):
         pass  # makes the database
     async with open_database(settings.database_url) as database, LumaClient(timeout=2) as client:
-        upstream = dream_machine_upstream(luma.dream_machine_url, "luma-key", client, rate, clock)
+        gate = Gate("dream_machine", rate)
+        upstream = dream_machine_upstream(luma.dream_machine_url, "luma-key", client, gate, clock)
         changes = Changes(database)
         fetcher = Fetcher(database, [upstream], changes, clock)
         yield Asking(fetcher, upstream, database, luma, clock)

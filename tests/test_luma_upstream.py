@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.generation import Source
 from service.luma import (
+    Gate,
     LumaClient,
     Rate,
     Upstream,
@@ -31,10 +32,11 @@ RATE = Rate.parse("1000/second")
 @pytest.fixture
 async def upstreams(luma: Luma, clock: Clock) -> AsyncIterator[list[Upstream]]:
     """Both, with ample time and budget for each request."""
+    one, other = Gate("dream_machine", RATE), Gate("agents", RATE)
     async with LumaClient(5) as client:
         yield [
-            dream_machine_upstream(luma.dream_machine_url, "luma-key", client, RATE, clock),
-            agents_upstream(f"{luma.agents_url}/", "luma-api-key", client, RATE, clock),
+            dream_machine_upstream(luma.dream_machine_url, "luma-key", client, one, clock),
+            agents_upstream(f"{luma.agents_url}/", "luma-api-key", client, other, clock),
         ]
 
 

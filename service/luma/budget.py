@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from typing import Protocol, Self
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 _RATE = re.compile(r"\s*(\d{1,6})\s*/\s*(second|minute|hour)\s*")
@@ -45,21 +45,45 @@ class Rate:
         return cls(int(found[1]), _PERIODS[found[2]])
 
 
+class Ledger(Protocol):
+    """Where several processes note their requests, to keep one budget together."""
+
+    async def add(self, share: int, period: float) -> tuple[bool, list[float]]:
+        """Note one if fewer than `share` were made in `period`; whether it was, and their ages."""
+        ...
+
+    async def ages(self, period: float) -> list[float]:
+        """How many seconds ago each request of that period was made, oldest first."""
+        ...
+
+
 class Budget:
     """The requests of one upstream.
 
     Args:
         rate: how many there may be.
         clock: seconds, from any beginning.
+        ledger: of all who share the budget; without one it is ours alone.
     """
 
-    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: Rate,
+        clock: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._rate = rate
         self._clock = clock
+        self._ledger = ledger
         self._spent: deque[float] = deque()
 
+    async def refresh(self) -> None:
+        """Look what others have spent."""
+        if self._ledger:
+            self._see(await self._ledger.ages(self._rate.period))
+
     def room(self, purpose: Purpose) -> int:
-        """How many such requests may go just now."""
+        """How many such requests may go just now, as far as we know of others."""
         self._forget()
         return max(0, self._share(purpose) - len(self._spent))
 
@@ -76,12 +100,23 @@ class Budget:
             0 if the room is ours, else the seconds after which another try makes sense.
         """
         deadline = self._clock() + patience
-        while (delay := self.free_in(purpose)) > 0:
+        while (delay := self.free_in(purpose)) > 0 or not await self._take(purpose):
             if self._clock() + delay > deadline:
                 return delay
             await asyncio.sleep(delay)
-        self._spent.append(self._clock())
         return 0.0
+
+    async def _take(self, purpose: Purpose) -> bool:
+        """Note a request, unless others have taken the room meanwhile."""
+        if self._ledger is None:
+            self._spent.append(self._clock())
+            return True
+        taken, ages = await self._ledger.add(self._share(purpose), self._rate.period)
+        self._see(ages)
+        return taken
+
+    def _see(self, ages: list[float]) -> None:
+        self._spent = deque(self._clock() - age for age in ages)
 
     def _share(self, purpose: Purpose) -> int:
         return max(1, int(self._rate.requests * purpose.value))

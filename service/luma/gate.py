@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from service.errors import NotFound, UpstreamError, UpstreamUnavailable
 from service.luma.breaker import Breaker
-from service.luma.budget import Budget, Purpose, Rate
+from service.luma.budget import Budget, Ledger, Purpose, Rate
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
 
 _PATIENCE = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
@@ -16,12 +16,16 @@ no person ever waits behind it."""
 class Gate:
     """Lets requests to one upstream through, one by one."""
 
-    def __init__(self, upstream: str, rate: Rate) -> None:
+    def __init__(self, upstream: str, rate: Rate, ledger: Ledger | None = None) -> None:
         self._upstream = upstream
-        self._budget = Budget(rate)
+        self._budget = Budget(rate, ledger=ledger)
         self._breaker = Breaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
         BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._budget.room(Purpose.READ)))
+
+    async def refresh(self) -> None:
+        """Look what others have spent of the budget."""
+        await self._budget.refresh()
 
     def room(self, purpose: Purpose) -> int:
         """How many such requests may go just now."""

@@ -15,7 +15,7 @@ from service.errors import (
 )
 from service.generation import Observation, Source
 from service.luma import agents, dream_machine
-from service.luma.budget import Purpose, Rate
+from service.luma.budget import Purpose
 from service.luma.client import LumaClient
 from service.luma.gate import Gate
 from service.luma.reading import parse_object
@@ -62,18 +62,16 @@ class Upstream:
 
 
 def dream_machine_upstream(
-    base_url: str, api_key: str, client: LumaClient, rate: Rate, clock: Callable[[], datetime]
+    base_url: str, api_key: str, client: LumaClient, gate: Gate, clock: Callable[[], datetime]
 ) -> Upstream:
     """Dream Machine v1."""
-    gate = Gate(dream_machine.NAME, rate)
     return Upstream(dream_machine.NAME, base_url, api_key, dream_machine.read, client, gate, clock)
 
 
 def agents_upstream(
-    base_url: str, api_key: str, client: LumaClient, rate: Rate, clock: Callable[[], datetime]
+    base_url: str, api_key: str, client: LumaClient, gate: Gate, clock: Callable[[], datetime]
 ) -> Upstream:
     """The Agents API."""
-    gate = Gate(agents.NAME, rate)
     return Upstream(agents.NAME, base_url, api_key, agents.read, client, gate, clock)
 
 

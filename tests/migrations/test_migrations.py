@@ -22,6 +22,7 @@ from sqlalchemy import (
     Boolean,
     Connection,
     DateTime,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -79,6 +80,7 @@ def value_for(column: Any, number: int) -> object:
         (JSON, {"n": number}),
         (Boolean, True),
         (Integer, number),
+        (Float, float(number)),
         (DateTime, datetime(2026, 5, 30, tzinfo=UTC)),
         (LargeBinary, b"\x00\xff"),
     ]
