@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Protocol, Self
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+_A_MOMENT = 0.01  # seconds; others took the room just before it would have been ours
 _RATE = re.compile(r"\s*(\d{1,6})\s*/\s*(second|minute|hour)\s*")
 
 
@@ -100,7 +101,8 @@ class Budget:
             0 if the room is ours, else the seconds after which another try makes sense.
         """
         deadline = self._clock() + patience
-        while (delay := self.free_in(purpose)) > 0 or not await self._take(purpose):
+        while self.free_in(purpose) > 0 or not await self._take(purpose):
+            delay = self.free_in(purpose) or _A_MOMENT
             if self._clock() + delay > deadline:
                 return delay
             await asyncio.sleep(delay)
