@@ -70,6 +70,9 @@ class Process:
         """End it."""
         self.send_signal(signal.SIGKILL)
 
+    def __del__(self) -> None:
+        self._line.close()  # of one that nobody waited for
+
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None:
             self._line.settimeout(timeout)

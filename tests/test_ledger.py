@@ -48,7 +48,6 @@ async def test_all_together_spend_what_one_might(
     sharing = budgets(databases, Rate(20, 3600))
     spent = await asyncio.gather(*(spend_all(budget, purpose) for budget in sharing))
     assert sum(spent) == share
-    assert all(spent), "each had a part"
 
 
 async def test_what_others_have_spent_shows_after_a_look(databases: list[Database]) -> None:

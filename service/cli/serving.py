@@ -32,11 +32,11 @@ class Server(uvicorn.Server):
 
     def on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         """Stop, to begin anew."""
-        self.reload = True
         self.handle_exit(signal.SIGHUP, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; who waits for a change gets an answer now."""
+        """Stop; who waits for a change gets an answer now. The last signal decides what then."""
+        self.reload = sig == signal.SIGHUP
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # we end by returning, not by dying of the signal
         if tracker := getattr(self.config.app.state, "tracker", None):  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ was cut off either left nothing, or what it left makes the second one a duplicat
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
@@ -35,6 +36,7 @@ _CONNECTIONS = 10
 _CONNECT_SECONDS = 3.0
 _PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
 _LONGEST_READ = 10.0  # seconds
+_GOODBYE = 2.0  # seconds
 _MIGRATION_LOCK = 0x6C756D61  # any number that is ours alone
 _LOCK_WAIT = "30s"  # for others that migrate, and for each lock that a migration takes
 
@@ -113,7 +115,9 @@ class Postgres(Database):
     async def close(self) -> None:
         """Let go of every connection."""
         await self._notices.close()
-        await self._engine.dispose()
+        with suppress(TimeoutError):  # a network that is gone takes no goodbye
+            async with asyncio.timeout(_GOODBYE):
+                await self._engine.dispose()
 
 
 def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:

@@ -1,0 +1,61 @@
+"""A network between a service and its database that can be made to stall."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Relay:
+    """Passes bytes on to a port of this machine, unless it stalls."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self.port = 0
+
+    def stall(self) -> None:
+        """From now on nothing passes, and nobody is told."""
+        self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def flow(self) -> None:
+        """What was held back goes on."""
+        self._loop.call_soon_threadsafe(self._flows.set)
+
+    async def run(self, ready: threading.Event, over: asyncio.Event) -> None:
+        """Until it is over."""
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await over.wait()
+        server.close()
+
+    async def _connected(self, one: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        await self._flows.wait()
+        other, there = await asyncio.open_connection("127.0.0.1", self._target)
+        await asyncio.gather(self._pass(one, there), self._pass(other, back))
+
+    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                await self._flows.wait()
+                target.write(data)
+                await target.drain()
+        target.close()
+
+
+@contextmanager
+def relaying(target: int) -> Iterator[Relay]:
+    """A relay to that port, in a thread of its own."""
+    ready, relay = threading.Event(), Relay(target)
+    loop, over = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(relay.run(ready, over),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield relay
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
