@@ -1,9 +1,10 @@
 """The whole history: read, waited for and followed, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -106,6 +107,35 @@ async def test_a_wait_is_over_when_another_instance_writes(history: History, oth
         waiting = asyncio.create_task(history.wait(0, 100, 3600))
         await others.hear("a")
         assert [event.generation_id for event in (await waiting).events] == ["a"]
+
+
+class Interrupted:
+    """A database during whose second read, when the answer is there already, something happens."""
+
+    def __init__(self, database: Database, happens: Callable[[], Awaitable[None]]) -> None:
+        self._database = database
+        self._happens = happens
+        self._reads = 0
+
+    async def read(self, fn: Callable[..., Any], *args: Any) -> Any:
+        found = await self._database.read(fn, *args)
+        self._reads += 1
+        if self._reads == 2:
+            await self._happens()
+        return found
+
+
+async def test_what_happens_while_one_looks_is_not_overlooked(
+    others: Store, changes: Changes
+) -> None:
+    async def happens() -> None:
+        await others.hear("a")
+        await changes.close()  # so that nobody tells of it again
+        changes.tell("a")
+
+    history = History(cast("Database", Interrupted(others.database, happens)), changes)
+    async with asyncio.timeout(SOON):
+        assert len((await history.wait(0, 100, 3600)).events) == 1
 
 
 async def test_a_wait_that_runs_out_has_nothing(history: History, others: Store) -> None:
