@@ -220,7 +220,8 @@ async def test_a_stream_is_taken_up_again_after_a_reload(start_service: Start) -
         service.process.send_signal(signal.SIGHUP)
         await listener.until(lambda: listener.ended is not None)
     assert listener.ended
-    await told(service, "meanwhile")  # waits for the new process
+    await asyncio.to_thread(until, lambda: service.said.count("listening url=") == 2)
+    await told(service, "since")
     async with listening(service, last_id=listener.stream.last_id) as listener:
         await listener.until(lambda: listener.stream.events)
     assert listener.stream.seqs == [1]
