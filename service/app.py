@@ -15,7 +15,7 @@ from service.bootstrap import open_service
 from service.config import Settings, callback_secrets
 from service.mcp_server import over_http
 from service.tokens import CallbackTokens
-from service.web import api, callbacks, deliveries, health, openapi, problems
+from service.web import api, callbacks, deliveries, health, live, openapi, problems
 from service.web.access import Access
 from service.web.body import read_body
 from service.web.head import HeadAsGet
@@ -24,10 +24,14 @@ from service.web.problems import problem
 
 MAX_MCP_BODY = 1024 * 1024  # bytes
 _ALLOWED = [
-    *("Authorization", "Cache-Control", "Content-Type", "If-None-Match", "Prefer"),
+    *("Authorization", "Cache-Control", "Content-Type"),
+    *("If-None-Match", "Last-Event-ID", "Prefer"),
     *("Mcp-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name"),
 ]
-_EXPOSED = ["Age", "Cache-Status", "ETag", "Link", "Preference-Applied", "Retry-After"]
+_EXPOSED = [
+    *("Age", "Cache-Status", "ETag", "Link", "Missed-Before"),
+    *("Preference-Applied", "Retry-After"),
+]
 
 
 class McpEndpoint:
@@ -76,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.tokens = CallbackTokens(callback_secrets(settings))
     problems.install(app)
     openapi.install(app)
-    for router in (callbacks.router, api.router, deliveries.router, health.router):
+    for router in (callbacks.router, api.router, live.router, deliveries.router, health.router):
         app.include_router(router)
     app.router.routes.append(Route("/mcp", McpEndpoint(), include_in_schema=False))
     _guard(app, settings)

@@ -80,3 +80,12 @@ class Changes:
         for events in self._waiting.values():
             for event in events:
                 event.set()
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Return as soon as it is set, or after so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -48,7 +48,7 @@ def _as_text(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-_EVENT = {
+EVENT: dict[str, Any] = {
     "seq": 7,
     "generation_id": EXAMPLE["id"],
     "from_state": "dreaming",
@@ -59,7 +59,7 @@ _EVENT = {
     "delivery_id": "01a20377-e053-7be0-9c54-2f1f0d6b9a11",
 }
 _DELIVERY = {
-    "id": _EVENT["delivery_id"],
+    "id": EVENT["delivery_id"],
     "generation_id": EXAMPLE["id"],
     "received_at": EXAMPLE["updated_at"],
     "outcome": "applied",
@@ -144,7 +144,7 @@ class EventOut(BaseModel):
     """One change of one generation."""
 
     model_config = ConfigDict(
-        from_attributes=True, title="Event", json_schema_extra={"examples": [_EVENT]}
+        from_attributes=True, title="Event", json_schema_extra={"examples": [EVENT]}
     )
 
     seq: int = Field(description="Rises over all changes of all generations.")
@@ -158,10 +158,12 @@ class EventOut(BaseModel):
 
 
 class EventsOut(BaseModel):
-    """The history of a generation, oldest first."""
+    """Changes, oldest first."""
 
     items: list[EventOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` for what came after.")
+    next_cursor: str | None = Field(
+        description="Pass as `cursor` for what came after; to `/v1/events` as `after`."
+    )
     has_more: bool
 
     @classmethod
@@ -170,6 +172,13 @@ class EventsOut(BaseModel):
         items = [EventOut.model_validate(event) for event in events[:limit]]
         more = len(events) > limit
         return cls(items=items, next_cursor=str(items[-1].seq) if more else None, has_more=more)
+
+    @classmethod
+    def behind(cls, after: int, events: list[Event], limit: int) -> "EventsOut":
+        """The same; but since more will come, even the last page says where to go on."""
+        page = cls.of(events, limit)
+        page.next_cursor = str(page.items[-1].seq if page.items else after)
+        return page
 
 
 class DeliveryOut(BaseModel):

@@ -139,6 +139,11 @@ def last_event(connection: Connection) -> int:
     return connection.execute(select(func.max(EVENTS.c.seq))).scalar() or 0
 
 
+def oldest_event(connection: Connection) -> int:
+    """The number of the oldest event that is kept; 0 if there is none."""
+    return connection.execute(select(func.min(EVENTS.c.seq))).scalar() or 0
+
+
 def events_after(connection: Connection, after: int, limit: int) -> list[Event]:
     """Events of all generations, in their order, from behind `after`."""
     rows = connection.execute(

@@ -8,11 +8,12 @@ from enum import Enum
 from typing import Any
 
 from service import inbox, listing, migrating, store
-from service.changes import Changes
+from service.changes import Changes, set_within
 from service.db import Database
 from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.fetching import Fetcher
 from service.generation import Generation, Outcome, has_dead_assets, is_stale, is_usable_id
+from service.history import History
 from service.logs import log
 from service.luma.reading import clean_text, shown
 from service.metrics import CALLBACKS, LOOKUPS
@@ -73,6 +74,7 @@ class Tracker:
         self._database = database
         self._fetcher = fetcher
         self._changes = changes
+        self.history = History(database, changes)
         self._stale_after = stale_after
         self._clock = clock
         self._released = False
@@ -80,6 +82,7 @@ class Tracker:
     def release(self) -> None:
         """We are about to stop: whoever waits gets an answer now."""
         self._released = True
+        self.history.release()
         self._changes.wake_all()
 
     async def receive(self, body: bytes, grant: Grant) -> Receipt:
@@ -128,7 +131,7 @@ class Tracker:
         with self._changes.expect(generation_id) as changed:
             answer = await self._lookup(generation_id, fresh=fresh, quiet=quiet)
             while self._worth_waiting(answer) and (left := deadline - clock()) > 0:
-                await _set_within(changed, min(left, quiet.total_seconds()))
+                await set_within(changed, min(left, quiet.total_seconds()))
                 changed.clear()
                 answer = await self._lookup(generation_id, fresh=False, quiet=quiet)
         return answer
@@ -252,11 +255,3 @@ def _require_usable(generation_id: str) -> None:
             "This cannot be the id of a generation.",
             "An id is 1-128 characters of A-Z a-z 0-9 . _ : - as Luma gave it at creation.",
         )
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

@@ -1,6 +1,5 @@
 """The REST API under /v1."""
 
-import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -12,10 +11,8 @@ from starlette.responses import Response
 from service import listing
 from service.schemas import EventsOut, GenerationOut, PageOut, body_of, etag_of
 from service.tracker import Answer, Served
-from service.web.deps import Strict, TheTracker
+from service.web.deps import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
-
-LONGEST_WAIT = 60
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
@@ -26,19 +23,12 @@ _READ_PROBLEMS = responses(
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
 
 
 class GetParameters(Strict):
     """How to look a generation up."""
 
-    wait: float | None = Field(
-        None,
-        ge=0,
-        le=LONGEST_WAIT,
-        allow_inf_nan=False,
-        description="Seconds to wait for a terminal state.",
-    )
+    wait: WaitSeconds | None = Field(None, description="Seconds to wait for a terminal state.")
     fresh: bool = Field(False, description="Ask Luma first.")
 
 
@@ -121,7 +111,7 @@ async def get_generation(
     `Age` says how many seconds ago Luma last told us, `Cache-Status` where the answer is from.
     """
     fresh = parameters.fresh or "no-cache" in (cache_control or "").lower()
-    preferred = _preferred_wait(prefer) if parameters.wait is None else None
+    preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds = parameters.wait or preferred or 0
     if seconds:
         answer = await tracker.wait(generation_id, seconds, fresh=fresh)
@@ -193,8 +183,3 @@ def _matches(if_none_match: str, etag: str) -> bool:
     """Weak comparison, as RFC 9110 wants it for If-None-Match."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return "*" in tags or etag in tags
-
-
-def _preferred_wait(prefer: str | None) -> int | None:
-    found = _PREFER_WAIT.search(prefer or "")
-    return min(int(found[1]), LONGEST_WAIT) if found else None

@@ -1,12 +1,18 @@
 """What routes are given."""
 
+import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.tokens import CallbackTokens
 from service.tracker import Tracker
+
+LONGEST_WAIT = 60  # seconds
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
+
+WaitSeconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -30,3 +36,9 @@ def _public_url(request: Request) -> str | None:
 TheTracker = Annotated[Tracker, Depends(_tracker)]
 TheTokens = Annotated[CallbackTokens, Depends(_tokens)]
 ThePublicUrl = Annotated[str | None, Depends(_public_url)]
+
+
+def preferred_wait(prefer: str | None) -> int | None:
+    """The seconds of `Prefer: wait=`, shortened to what we allow."""
+    found = _PREFER_WAIT.search(prefer or "")
+    return min(int(found[1]), LONGEST_WAIT) if found else None

@@ -2,6 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+BODILESS = "service.head"
+"""In the scope where nobody will read the body, for routes whose body has no end."""
+
 
 class HeadAsGet:
     """Has HEAD answered by the route for GET; the server leaves the body out."""
@@ -12,5 +15,5 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", BODILESS: True}
         await self._app(scope, receive, send)

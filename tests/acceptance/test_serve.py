@@ -38,7 +38,14 @@ Start = Callable[..., Service]
 ENDED = (0, -signal.SIGTERM)
 """How a process may end that was told to; init systems take either for clean."""
 OPEN = ("/healthz", "/readyz")
-GUARDED = ("/v1/generations", "/v1/generations/x", "/v1/generations/x/events", "/docs", "/redoc")
+GUARDED = (
+    "/v1/generations",
+    "/v1/generations/x",
+    "/v1/generations/x/events",
+    "/v1/events",
+    "/docs",
+    "/redoc",
+)
 PAGE = "https://pages.example"
 
 

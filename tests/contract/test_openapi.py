@@ -85,6 +85,7 @@ def test_the_routes_of_the_contract_are_there(document: Document) -> None:
         "GET /v1/generations",
         "GET /v1/generations/{generation_id}",
         "GET /v1/generations/{generation_id}/events",
+        "GET /v1/events",
         "GET /v1/deliveries",
         "GET /v1/deliveries/{delivery_id}",
         "POST /v1/deliveries/{delivery_id}/replay",
@@ -117,6 +118,7 @@ def test_every_error_that_is_described_is_a_problem(document: Document) -> None:
         ("getGeneration", {200, 304, 404, 422, 502, 503}),
         ("listGenerations", {200, 422, 503}),
         ("listGenerationEvents", {200, 404, 422, 503}),
+        ("listEvents", {200, 422, 503}),
         ("listDeliveries", {200, 422, 503}),
         ("getDelivery", {200, 404, 503}),
         ("replayDelivery", {200, 404, 503}),
@@ -164,12 +166,20 @@ def test_every_parameter_is_explained_or_explains_itself(document: Document) -> 
             assert explained or typed, f"{method} {path} {parameter['name']}"
 
 
+def test_the_stream_is_described_beside_the_page(document: Document) -> None:
+    answer = document["paths"]["/v1/events"]["get"]["responses"]["200"]
+
+    assert answer["content"].keys() == {"application/json", "text/event-stream"}
+    assert answer["content"]["text/event-stream"]["example"].startswith("event: change\ndata: {")
+
+
 def test_what_is_answered_is_what_is_described(document: Document, shared: Running) -> None:
     generation_id = told(shared)
     for path in (
         f"/v1/generations/{generation_id}",
         "/v1/generations",
         f"/v1/generations/{generation_id}/events",
+        "/v1/events",
         "/v1/deliveries",
         "/healthz",
         "/readyz",

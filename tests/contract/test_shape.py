@@ -144,6 +144,8 @@ def test_pages_have_one_shape_too(kinds: tuple[Running, list[str]]) -> None:
             "/v1/generations",
             f"/v1/generations?model={new_id()}",
             f"/v1/generations/{made[0]}/events",
+            "/v1/events",
+            "/v1/events?after=now",
         )
     ]
 
