@@ -23,13 +23,17 @@ class Relay:
         """What was held back goes on."""
         self._loop.call_soon_threadsafe(self._flows.set)
 
-    async def run(self, ready: threading.Event, over: asyncio.Event) -> None:
-        """Until it is over."""
-        self._loop = asyncio.get_running_loop()
+    def end(self) -> None:
+        """Hang up on everybody."""
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    async def run(self, ready: threading.Event) -> None:
+        """Until it is told to end."""
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
-        await over.wait()
+        await self._over.wait()
         server.close()
 
     async def _connected(self, one: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -50,12 +54,11 @@ class Relay:
 def relaying(target: int) -> Iterator[Relay]:
     """A relay to that port, in a thread of its own."""
     ready, relay = threading.Event(), Relay(target)
-    loop, over = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(relay.run(ready, over),))
+    thread = threading.Thread(target=lambda: asyncio.run(relay.run(ready)))
     thread.start()
     assert ready.wait(10)
     try:
         yield relay
     finally:
-        loop.call_soon_threadsafe(over.set)
+        relay.end()
         thread.join(10)
