@@ -37,9 +37,15 @@ class Relay:
         server.close()
 
     async def _connected(self, one: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        await self._flows.wait()
-        other, there = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(self._pass(one, there), self._pass(other, back))
+        writers = [back]
+        try:
+            await self._flows.wait()
+            other, there = await asyncio.open_connection("127.0.0.1", self._target)
+            writers.append(there)
+            await asyncio.gather(self._pass(one, there), self._pass(other, back))
+        finally:
+            for writer in writers:
+                writer.transport.abort()
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
