@@ -8,9 +8,11 @@ import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, tuple_
 
+from service.bulk import is_postgres
 from service.errors import InvalidInput
 from service.generation import Generation
 from service.luma.reading import clean_text
@@ -68,16 +70,15 @@ def page(connection: Connection, query: Query) -> Page:
     keys = (column, GENERATIONS.c.id)
     statement = (
         select(GENERATIONS)
-        .where(*_conditions(query))
+        .where(*_conditions(query, column, connection))
         .order_by(*(key.desc() if down else key for key in keys))
         .limit(query.limit + 1)
         .offset(query.offset)
     )
     if query.cursor is not None:
         at, generation_id = _decode(query.cursor, query.sort)
-        beyond = column < at if down else column > at
-        tie = GENERATIONS.c.id < generation_id if down else GENERATIONS.c.id > generation_id
-        statement = statement.where(or_(beyond, and_(column == at, tie)))
+        place = tuple_(*keys), tuple_(literal(at, column.type), literal(generation_id))
+        statement = statement.where(place[0] < place[1] if down else place[0] > place[1])
     rows = connection.execute(statement).mappings().all()
     items = [as_generation(row) for row in rows[: query.limit]]
     more = len(rows) > query.limit
@@ -86,11 +87,12 @@ def page(connection: Connection, query: Query) -> Page:
     return Page(items, cursor)
 
 
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
-    names = ("id", "state", "upstream", "generation_type", "operation", "model")
+def _conditions(
+    query: Query, order: ColumnElement[datetime], connection: Connection
+) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
-        GENERATIONS.c[name].in_([clean_text(value) for value in values])
-        for name in names
+        _filtered(name, order, connection).in_([clean_text(value) for value in values])
+        for name in ("id", "state", "upstream", "generation_type", "operation", "model")
         if (values := getattr(query, name))
     ]
     if not query.gone:
@@ -101,6 +103,17 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
         conditions.append(GENERATIONS.c.ordered_at < query.created_before)
     conditions.extend(_has_word(word) for word in clean_text(query.q or "").split())
     return conditions
+
+
+def _filtered(name: str, order: ColumnElement[datetime], connection: Connection) -> Any:
+    """A column to filter by. Where an index has it, it has the time of creation after it.
+
+    By another order SQLite, which does not count, would take that index all the same and sort
+    what may be most of the table; an expression keeps it to the index of the order.
+    """
+    column = GENERATIONS.c[name]
+    indexed = order is GENERATIONS.c.ordered_at or name == "id"
+    return column if indexed or is_postgres(connection) else func.coalesce(column, None)
 
 
 def _has_word(word: str) -> ColumnElement[bool]:

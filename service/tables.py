@@ -22,7 +22,17 @@ class GenerationRow(SQLModel, table=True):
         Index("ix_generations_newest", "ordered_at", "id"),
         Index("ix_generations_changed", "updated_at", "id"),
         Index("ix_generations_by_state", "state", "ordered_at", "id"),
-        Index("ix_generations_due", "next_check_at"),
+        Index("ix_generations_by_upstream", "upstream", "ordered_at", "id"),
+        Index("ix_generations_by_type", "generation_type", "ordered_at", "id"),
+        Index("ix_generations_by_operation", "operation", "ordered_at", "id"),
+        Index("ix_generations_by_model", "model", "ordered_at", "id"),
+        Index(
+            "ix_generations_due",
+            "upstream",
+            "next_check_at",
+            sqlite_where=text("next_check_at IS NOT NULL"),
+            postgresql_where=text("next_check_at IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=128)
@@ -59,6 +69,7 @@ class DeliveryRow(SQLModel, table=True):
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("ix_deliveries_received", "received_at"),
+        Index("ix_deliveries_by_outcome", "outcome", "id"),
         Index(
             "ix_deliveries_unhandled",
             "id",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from service.errors import InvalidInput
 from service.generation import Observation, Source
@@ -222,3 +222,54 @@ def test_a_cursor_holds_for_its_own_order_only(connection: Connection) -> None:
     cursor = page(connection, Query(limit=1)).next_cursor
     with pytest.raises(InvalidInput):
         page(connection, Query(limit=1, cursor=cursor, sort=Sort.CREATED_UP))
+
+
+FILTERS = ("state", "upstream", "generation_type", "operation", "model")
+
+
+def plan(connection: Connection, **asked: Any) -> str:
+    """How SQLite finds a page."""
+    sent = list[tuple[str, Any]]()
+
+    def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:
+        sent.append((statement, values))
+
+    event.listen(connection, "before_cursor_execute", note)
+    page(connection, Query(**asked))
+    event.remove(connection, "before_cursor_execute", note)
+    [(statement, values)] = sent
+    steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+    return " | ".join(step.detail for step in steps)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filtered_page_is_read_in_its_order_from_an_index(
+    connection: Connection, name: str
+) -> None:
+    """Else a page of a value that few rows have reads the whole table."""
+    steps = plan(connection, **{name: ("x",)})
+
+    assert f"({name}=?)" in steps
+    assert "TEMP B-TREE" not in steps
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filtered_page_by_change_sorts_nothing(connection: Connection, name: str) -> None:
+    """Else a page of a value that most rows have sorts most of the table."""
+    steps = plan(connection, **{name: ("x",)}, sort=Sort.UPDATED_DOWN)
+
+    assert "ix_generations_changed" in steps
+    assert "TEMP B-TREE" not in steps
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("sort", Sort)
+def test_a_later_page_begins_at_its_place(connection: Connection, sort: Sort) -> None:
+    """Else the hundredth page reads the ninety-nine before it."""
+    for n in range(3):
+        put(connection, f"g{n}", n)
+    cursor = page(connection, Query(limit=1, sort=sort)).next_cursor
+
+    assert "SEARCH" in plan(connection, limit=1, sort=sort, cursor=cursor)
