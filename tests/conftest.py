@@ -14,8 +14,7 @@ from service.bootstrap import open_tracker
 from service.config import Settings
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracker import Tracker
-from tests.databases import CHOSEN, engine_for, on_postgres, url_in
-from tests.single import upgrade
+from tests.databases import CHOSEN, engine_for, migrated_in, on_postgres
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "luma.json").read_text()
@@ -92,8 +91,7 @@ def luma() -> Iterator[Luma]:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A migrated database, for tests of statements."""
-    made = engine_for(url_in(tmp_path_factory.mktemp("db")))
-    upgrade(made)
+    made = engine_for(migrated_in(tmp_path_factory.mktemp("db")))
     yield made
     made.dispose()
 
@@ -115,7 +113,7 @@ def settings(tmp_path: Path, luma: Luma) -> Settings:
             "luma_agents_api_key": "luma-api-key",
             "dream_machine_url": luma.dream_machine_url,
             "agents_url": luma.agents_url,
-            "database_url": url_in(tmp_path),
+            "database_url": migrated_in(tmp_path),
             "callback_secret": "the-secret-of-the-tests",
             "upstream_timeout": 2.0,
         }

@@ -7,7 +7,9 @@ folder, so that whoever shares a folder shares a store.
 import atexit
 import hashlib
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from service.db.sqlite import make_engine
 from tests.postgres import Server, serving
+from tests.single import upgrade
 
 _ONE_AT_A_TIME = threading.Lock()
 CHOSEN = "TEST_DATABASE"
@@ -43,12 +46,33 @@ def server() -> Server:
 @cache
 def url_in(folder: Path) -> str:
     """An empty database, in that folder or of its own on the server."""
-    if not on_postgres():
-        folder.mkdir(exist_ok=True)
-        return f"sqlite:///{folder / 'tracker.db'}"
+    if on_postgres():
+        return _on_server(folder, "template1")
+    folder.mkdir(exist_ok=True)
+    return f"sqlite:///{folder / 'tracker.db'}"
+
+
+def migrated_in(folder: Path) -> str:
+    """The same, migrated: a copy of one that the migrations made."""
+    if on_postgres():
+        return _on_server(folder, _template().rpartition("/")[2])
+    shutil.copy(_template().removeprefix("sqlite:///"), folder / "tracker.db")
+    return f"sqlite:///{folder / 'tracker.db'}"
+
+
+@cache
+def _template() -> str:
+    url = url_in(Path(tempfile.mkdtemp(prefix="template-")))
+    engine = engine_for(url)
+    upgrade(engine)
+    engine.dispose()
+    return url
+
+
+def _on_server(folder: Path, template: str) -> str:
     name = f"t{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
     with _ONE_AT_A_TIME, suppress(psycopg.errors.DuplicateDatabase):
-        server().execute(f"CREATE DATABASE {name}")
+        server().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return server().url(name)
 
 

@@ -42,6 +42,7 @@ async def test_a_second_start_has_nothing_to_do(settings: Settings, clock: Clock
 async def test_what_is_no_database_is_unavailable(
     settings: Settings, clock: Clock, content: bytes | str
 ) -> None:
+    settings.database_path.unlink()
     if isinstance(content, bytes):
         settings.database_path.write_bytes(content)
     else:

@@ -176,12 +176,16 @@ async def test_an_unknown_id_is_asked_for_at_both_upstreams_at_once(
     ]
 
 
-async def test_the_first_upstream_that_knows_it_wins(tracker: Tracker, luma: Luma) -> None:
-    for upstream, other in (("dream_machine", "/agents/"), ("agents", "/dream-machine/")):
-        made = luma.create("image", upstream=upstream)  # type: ignore[arg-type]
-        luma.fault(Fault(delay=1.5, path=other))
-        async with asyncio.timeout(1.2):
-            assert (await tracker.lookup(made)).generation.upstream == upstream
+async def test_the_first_upstream_that_knows_it_wins(
+    settings: Settings, clock: Clock, luma: Luma
+) -> None:
+    patient = settings.model_copy(update={"upstream_timeout": 60.0})
+    async with open_tracker(patient, clock) as tracker:
+        for upstream, other in (("dream_machine", "/agents/"), ("agents", "/dream-machine/")):
+            made = luma.create("image", upstream=upstream)  # type: ignore[arg-type]
+            luma.fault(Fault(delay=50, path=other))
+            async with asyncio.timeout(30):
+                assert (await tracker.lookup(made)).generation.upstream == upstream
 
 
 async def test_afterwards_only_the_one_that_knows_it_is_asked(tracker: Tracker, luma: Luma) -> None:
