@@ -3,7 +3,6 @@
 Times are the database's own, in seconds since 1970: instances' clocks may differ.
 """
 
-import asyncio
 from functools import partial
 
 from sqlalchemy import Connection, Table, delete, insert, or_, select, text
@@ -35,8 +34,7 @@ class Ledger:
         Raises:
             StoreUnavailable: nothing was noted.
         """
-        # Who asks may leave in the middle; a connection that is cut off costs more than the rest.
-        return await asyncio.shield(self._database.write(add, self._upstream, share, period))
+        return await self._database.write(add, self._upstream, share, period)
 
     async def ages(self, period: float) -> list[float]:
         """How many seconds ago each request of the last `period` seconds was, oldest first."""

@@ -186,13 +186,15 @@ async def test_the_first_upstream_that_knows_it_wins(
             luma.fault(Fault(delay=50, path=other))
             async with asyncio.timeout(30):
                 assert (await tracker.lookup(made)).generation.upstream == upstream
+            luma.clear_faults()  # the other may not even have been asked yet
 
 
 async def test_afterwards_only_the_one_that_knows_it_is_asked(tracker: Tracker, luma: Luma) -> None:
     made = luma.create("image", upstream="agents")
     await tracker.lookup(made)
+    other = luma.count(path="/dream-machine/")
     await tracker.lookup(made, fresh=True)
-    assert luma.count(path="/dream-machine/") == 1
+    assert luma.count(path="/dream-machine/") == other
     assert luma.count(path="/agents/") == 2
 
 
@@ -537,7 +539,7 @@ async def test_a_callback_that_comes_while_luma_says_404_is_believed(
     alone: Tracker, luma: Luma, seconds: int
 ) -> None:
     made = luma.create(plan=Plan(queued=0, dreaming=0))
-    luma.fault(Fault(status=404, delay=0.15))
+    luma.fault(Fault(status=404, delay=1.0))
     asked = asyncio.create_task(alone.wait(made, seconds) if seconds else alone.lookup(made))
     await until(lambda: luma.count() == 1)
     luma.advance(1)

@@ -6,7 +6,7 @@ was cut off either left nothing, or what it left makes the second one a duplicat
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -56,6 +56,7 @@ class Postgres(Database):
         self._engine = _make_engine(url, pooled=url != direct_url)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._notices = Notices(partial(_connect, direct_url))
+        self._writing = set[asyncio.Task[Any]]()
 
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -80,10 +81,19 @@ class Postgres(Database):
             async with asyncio.timeout(_PATIENCE), self._engine.begin() as connection:
                 return await connection.run_sync(fn, *args, **kwargs)
 
+        # Who asks may leave; a connection that is cut off costs more than the rest of a write.
+        writing = asyncio.create_task(_patiently(run))
+        self._writing.add(writing)
+        writing.add_done_callback(self._written)
         try:
-            return await _patiently(run)
+            return await asyncio.shield(writing)
         except Exception as error:
             raise (unavailable(error) if is_trouble(error) else error) from error
+
+    def _written(self, writing: asyncio.Task[Any]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # its caller's, who may have left
 
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` while nobody else runs anything so, on whatever instance."""
@@ -115,6 +125,8 @@ class Postgres(Database):
     async def close(self) -> None:
         """Let go of every connection."""
         await self._notices.close()
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=_GOODBYE)
         with suppress(TimeoutError):  # a network that is gone takes no goodbye
             async with asyncio.timeout(_GOODBYE):
                 await self._engine.dispose()
@@ -149,7 +161,7 @@ async def _connect(url: str, **given: Any) -> asyncpg.Connection:
         raise ConnectionError(str(error)) from error  # trouble of the same kind as no server
 
 
-async def _patiently(run: Callable[[], Awaitable[T]]) -> T:
+async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     retrying = AsyncRetrying(
         retry=retry_if_exception(may_pass),
         stop=stop_after_delay(_PATIENCE),
