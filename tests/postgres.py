@@ -12,9 +12,10 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -94,10 +95,28 @@ class Server:
             self.process.send_signal(number)
             self.process.wait(timeout=30)
 
+    def vanish(self) -> None:
+        """End it as the end of its machine would: the server and whatever it has begun, at once."""
+        assert self.process
+        with closing(psycopg.connect(self.url())) as connection:
+            self.process.send_signal(signal.SIGSTOP)  # it begins nothing more
+            begun = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
+            self.process.kill()  # first: it must not tidy up after the others
+            for (pid,) in begun:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+
     def execute(self, statement: str) -> None:
         """Run a statement that must not be in a transaction."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement.encode())
+
+    def one(self, statement: str) -> Any:
+        """The first value that a statement answers, None where it answers no row."""
+        with psycopg.connect(self.url()) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+            return row and row[0]
 
 
 @contextmanager
@@ -143,3 +162,21 @@ def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def following(primary: Server) -> Iterator[Server]:
+    """A replica; for as long as it is entered, the primary answers for nothing that it lacks."""
+    replica = replace(
+        primary, data=primary.data.with_name("replica"), port=free_port(), process=None
+    )
+    source = ("-d", primary.url(), "--checkpoint=fast", "--write-recovery-conf")
+    replica.run("pg_basebackup", "-D", str(replica.data), *source)
+    replica.start()
+    try:
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")  # not the replica's
+        primary.execute("SELECT pg_reload_conf()")
+        until(lambda: primary.one("SELECT sync_state FROM pg_stat_replication") == "sync")
+        yield replica
+    finally:
+        replica.stop()
