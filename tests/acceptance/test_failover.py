@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.conftest import KEYLESS, Service
 from tests.acceptance.storm import Storm, life_of
+from tests.acceptance.test_events import listening
 from tests.acceptance.test_instances import blow, lives, wait_at
 from tests.databases import execute
 from tests.postgres import Server, following, serving
@@ -42,10 +43,14 @@ class Pair:
         return f"postgresql://postgres@{hosts}/tracker?target_session_attrs=read-write"
 
     def fail_over(self) -> None:
-        """The primary is gone, and after a moment the replica takes its place."""
+        """The primary is gone, and the replica takes its place."""
         self.primary.vanish()
-        until(lambda: not self.primary.answers())
+        self.promote()
+
+    def promote(self) -> None:
+        """The replica takes writes, and waits for nobody."""
         self.replica.execute("SELECT pg_promote()")
+        assert self.replica.one("SHOW synchronous_standby_names") == ""
 
 
 @pytest.fixture
@@ -75,9 +80,10 @@ def serves(service: Service) -> bool:
     return ready == 200 and call(service, "after-all", "completed") == 200
 
 
-def until_told(service: Service, generation_id: str, state: str) -> None:
-    """Call back as Luma does: again, as long as the answer is not 200."""
-    until(lambda: call(service, generation_id, state) == 200, _SOON)
+def until_all_serve(services: list[Service]) -> None:
+    """Soon, and all at the same time."""
+    with ThreadPoolExecutor() as threads:
+        [*threads.map(lambda service: until(lambda: serves(service), _SOON), services)]
 
 
 @contextmanager
@@ -102,16 +108,15 @@ def test_a_failover_in_a_storm_loses_nothing_that_was_answered(
     services: list[Service], pair: Pair
 ) -> None:
     bodies = lives(500)
-    with blowing(services, bodies) as blown, ThreadPoolExecutor() as threads:
+    with blowing(services, bodies) as blown:
         until(lambda: execute(pair.url, "SELECT count(*) FROM deliveries")[0][0] > 100)
         pair.fail_over()
         promoted = time.monotonic()
         assert not blown.done(), "it fails over in the middle of the storm"
-        [*threads.map(lambda service: until(lambda: serves(service), _SOON), services)]
-        took = time.monotonic() - promoted
+        until_all_serve(services)
+        assert time.monotonic() - promoted < _SOON
         storms = blown.result()
 
-    assert took < _SOON
     answered = taken(storms)
     assert {status for storm in storms for status in storm.answered.values()} <= {200, 503}
     assert len(answered) > len(bodies) / 2
@@ -122,7 +127,50 @@ def test_a_failover_in_a_storm_loses_nothing_that_was_answered(
     states = dict(execute(url, "SELECT id, state FROM generations"))
     for told in map(json.loads, answered):
         assert _RANKS[states[told["id"]]] >= _RANKS[told["state"]]
-    assert execute(url, "SELECT 1 FROM events GROUP BY generation_id, rev HAVING count(*) > 1") == []
+    assert (
+        execute(url, "SELECT 1 FROM events GROUP BY generation_id, rev HAVING count(*) > 1") == []
+    )
     revs = Counter(id_ for (id_,) in execute(url, "SELECT generation_id FROM events"))
     assert dict(execute(url, "SELECT id, rev FROM generations")) == revs
-    print(f"service again {took:.2f} s after the promotion")
+
+
+def test_after_an_outage_that_was_answered_503_the_service_is_soon_there_again(
+    services: list[Service], pair: Pair
+) -> None:
+    pair.primary.vanish()
+    with ThreadPoolExecutor() as threads:
+        refused = [*threads.map(lambda one: call(one, "meanwhile", "completed"), services)]
+        pair.promote()
+        until_all_serve(services)
+    assert refused == [503, 503]
+    assert call(services[0], "meanwhile", "completed") == 200
+
+
+def test_who_waits_through_a_failover_hears_what_another_instance_is_told_after_it(
+    services: list[Service], pair: Pair
+) -> None:
+    told, asked = services
+    assert call(told, "g", "dreaming") == 200
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(wait_at, asked, "g", 30)
+        pair.fail_over()
+        until(lambda: call(told, "g", "completed") == 200, _SOON)
+        begun = time.monotonic()
+        assert waiting.result().json()["state"] == "completed"
+    assert time.monotonic() - begun < 5, "by hearing of it, not when the wait ran out"
+
+
+async def test_who_listens_through_a_failover_hears_of_changes_at_once(
+    services: list[Service], pair: Pair
+) -> None:
+    told, asked = services
+    async with listening(asked) as listener:
+        pair.fail_over()
+        until_all_serve(services)
+        await listener.until(lambda: listener.stream.events)
+        await listener.until(lambda: "no notices" in asked.said)
+        begun = time.monotonic()
+        for n in range(10):
+            assert call(told, f"g{n}", "completed") == 200
+            await listener.until(lambda n=n: listener.stream.seqs[n + 1 :])  # type: ignore[misc]
+        assert time.monotonic() - begun < 5, "by notices: looking without takes a second each"
