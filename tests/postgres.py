@@ -35,7 +35,8 @@ _SMALL = {
 }
 
 
-def _owner() -> int | None:
+def owner() -> int | None:
+    """Whom servers run as, where they refuse to run as who runs the tests."""
     return _NOBODY if os.geteuid() == 0 else None
 
 
@@ -62,7 +63,7 @@ class Server:
         """Run one of PostgreSQL's programs to its end."""
         done = subprocess.run(
             [self.programs / program, *arguments],
-            user=_owner(),
+            user=owner(),
             cwd="/",
             capture_output=True,
             text=True,
@@ -76,7 +77,7 @@ class Server:
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.data, *options],
-                user=_owner(),
+                user=owner(),
                 cwd="/",
                 stdout=log,
                 stderr=log,
@@ -124,10 +125,10 @@ def programs() -> Iterator[tuple[Path, Path]]:
     """A folder for data, and PostgreSQL's programs where whoever runs them can reach them."""
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         home, installed = Path(folder), _installed()
-        if (owner := _owner()) is not None:  # root's folders are closed to others
+        if (user := owner()) is not None:  # root's folders are closed to others
             for part in (_WHEEL, f"{_WHEEL}.libs"):
                 shutil.copytree(installed / part, home / part)
-            os.chown(home, owner, owner)
+            os.chown(home, user, user)
             installed = home
         yield home, installed / _WHEEL / "pginstall" / "bin"
 

@@ -53,8 +53,13 @@ class Postgres(Database):
 
     def __init__(self, url: str, direct_url: str) -> None:
         super().__init__()
-        self._engine = _make_engine(url, pooled=url != direct_url)
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        pooled = url != direct_url
+        self._engine = _make_engine(url, pooled=pooled)
+        self._reading = self._engine.execution_options(
+            # A pooler keeps us at one server process only for a transaction, and to prepare a
+            # statement and to run it are two requests.
+            isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT"
+        )
         self._notices = Notices(partial(_connect, direct_url))
 
     async def read(

@@ -1,7 +1,6 @@
 """A primary that dies and a replica that takes its place: nothing that was answered is lost."""
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
