@@ -13,7 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -35,6 +36,7 @@ T = TypeVar("T")
 _CONNECTIONS = 10
 _CONNECT_SECONDS = 3.0
 _PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
+_ONLY_READS = "25006"  # what a server says that is, or has become, no primary
 _LONGEST_READ = 10.0  # seconds
 _GOODBYE = 2.0  # seconds
 _MIGRATION_LOCK = 0x6C756D61  # any number that is ours alone
@@ -130,7 +132,7 @@ def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__{uuid4()}__",
     }
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={
             "async_creator_fn": partial(_connect, url, statement_cache_size=0 if pooled else 100),
@@ -142,6 +144,14 @@ def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_who_only_reads)
+    return engine
+
+
+def _leave_who_only_reads(context: ExceptionContext) -> None:
+    """Another server may take writes by now: every connection that there is is made anew."""
+    if getattr(context.original_exception, "sqlstate", None) == _ONLY_READS:
+        context.is_disconnect = True
 
 
 async def _connect(url: str, **given: Any) -> asyncpg.Connection:

@@ -173,3 +173,16 @@ async def test_who_listens_through_a_failover_hears_of_changes_at_once(
             assert call(told, f"g{n}", "completed") == 200
             await listener.until(lambda n=n: listener.stream.seqs[n + 1 :])  # type: ignore[misc]
         assert time.monotonic() - begun < 5, "by notices: looking without takes a second each"
+
+
+def test_a_primary_that_stays_but_takes_no_more_writes_is_left(
+    services: list[Service], pair: Pair
+) -> None:
+    until_all_serve(services)
+    pair.primary.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    pair.primary.execute("SELECT pg_reload_conf()")
+    pair.promote()
+    until_all_serve(services)
+    for one, other in (services, services[::-1]):
+        assert call(one, one.url[-5:], "completed") == 200
+        assert httpx.get(f"{other.url}/v1/generations/{one.url[-5:]}").status_code == 200

@@ -13,8 +13,8 @@ import pytest
 
 from service.simulator import Luma
 from tests.acceptance.conftest import KEYLESS, Service, environment_for
-from tests.acceptance.storm import life_of
 from tests.acceptance.test_events import all_events, check_order, listening
+from tests.acceptance.test_failover import call
 from tests.acceptance.test_instances import blow, lives, wait_at
 from tests.databases import server, url_in
 from tests.pooler import Pooler, installed, pooling
@@ -123,15 +123,10 @@ def test_who_waits_behind_a_pooler_hears_what_another_instance_is_told(
 ) -> None:
     told, asked = services
     ids = [str(uuid.uuid4()) for _ in range(20)]
-
-    def call(generation_id: str, state: str) -> int:
-        [body] = life_of(generation_id, state)
-        return httpx.post(told.callback_url, content=body, timeout=30).status_code
-
-    assert {call(id_, "dreaming") for id_ in ids} == {200}
+    assert {call(told, id_, "dreaming") for id_ in ids} == {200}
     with ThreadPoolExecutor(20) as threads:
         waiting = [threads.submit(wait_at, asked, id_) for id_ in ids]
-        assert {call(id_, "completed") for id_ in ids} == {200}
+        assert {call(told, id_, "completed") for id_ in ids} == {200}
         begun = time.monotonic()
         assert {answer.result().json()["state"] for answer in waiting} == {"completed"}
     assert time.monotonic() - begun < 5, "by hearing of it, not when the wait ran out"
@@ -143,8 +138,7 @@ async def test_notices_go_past_the_pooler(services: list[Service]) -> None:
     async with listening(asked) as listener:
         begun = time.monotonic()
         for n in range(10):
-            [body] = life_of(f"g{n}", "completed")
-            httpx.post(told.callback_url, content=body)
+            assert call(told, f"g{n}", "completed") == 200
             await listener.until(lambda n=n: listener.stream.seqs[n:])  # type: ignore[misc]
         assert time.monotonic() - begun < 5, "by notices: looking without takes a second each"
     check_health(services)
