@@ -12,9 +12,10 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -34,7 +35,8 @@ _SMALL = {
 }
 
 
-def _owner() -> int | None:
+def owner() -> int | None:
+    """Whom servers run as, where they refuse to run as who runs the tests."""
     return _NOBODY if os.geteuid() == 0 else None
 
 
@@ -61,7 +63,7 @@ class Server:
         """Run one of PostgreSQL's programs to its end."""
         done = subprocess.run(
             [self.programs / program, *arguments],
-            user=_owner(),
+            user=owner(),
             cwd="/",
             capture_output=True,
             text=True,
@@ -75,7 +77,7 @@ class Server:
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.data, *options],
-                user=_owner(),
+                user=owner(),
                 cwd="/",
                 stdout=log,
                 stderr=log,
@@ -94,10 +96,28 @@ class Server:
             self.process.send_signal(number)
             self.process.wait(timeout=30)
 
+    def vanish(self) -> None:
+        """End it as the end of its machine would: the server and whatever it has begun, at once."""
+        assert self.process
+        with closing(psycopg.connect(self.url())) as connection:
+            self.process.send_signal(signal.SIGSTOP)  # it begins nothing more
+            begun = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
+            self.process.kill()  # first: it must not tidy up after the others
+            for (pid,) in begun:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+
     def execute(self, statement: str) -> None:
         """Run a statement that must not be in a transaction."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement.encode())
+
+    def one(self, statement: str) -> Any:
+        """The first value that a statement answers, None where it answers no row."""
+        with psycopg.connect(self.url()) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+            return row and row[0]
 
 
 @contextmanager
@@ -105,10 +125,10 @@ def programs() -> Iterator[tuple[Path, Path]]:
     """A folder for data, and PostgreSQL's programs where whoever runs them can reach them."""
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         home, installed = Path(folder), _installed()
-        if (owner := _owner()) is not None:  # root's folders are closed to others
+        if (user := owner()) is not None:  # root's folders are closed to others
             for part in (_WHEEL, f"{_WHEEL}.libs"):
                 shutil.copytree(installed / part, home / part)
-            os.chown(home, owner, owner)
+            os.chown(home, user, user)
             installed = home
         yield home, installed / _WHEEL / "pginstall" / "bin"
 
@@ -143,3 +163,21 @@ def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def following(primary: Server) -> Iterator[Server]:
+    """A replica; for as long as it is entered, the primary answers for nothing that it lacks."""
+    replica = replace(
+        primary, data=primary.data.with_name("replica"), port=free_port(), process=None
+    )
+    source = ("-d", primary.url(), "--checkpoint=fast", "--write-recovery-conf")
+    replica.run("pg_basebackup", "-D", str(replica.data), *source)
+    replica.start()
+    try:
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")  # not the replica's
+        primary.execute("SELECT pg_reload_conf()")
+        until(lambda: primary.one("SELECT sync_state FROM pg_stat_replication") == "sync")
+        yield replica
+    finally:
+        replica.stop()

@@ -109,6 +109,13 @@ def test_a_setting_is_read_from_a_file_of_settings(
     assert plain(getattr(load_settings(), name)) == wanted
 
 
+def test_of_several_servers_people_see_the_hosts_and_no_password() -> None:
+    url = "postgresql://me:hush@a:1,b:2,[::1]:3/tracker?target_session_attrs=read-write&password=x"
+    settings = load_settings(database_url=url)
+    assert settings.database_url == url
+    assert settings.database_name == "postgresql://a:1,b:2,[::1]:3/tracker"
+
+
 def test_the_environment_goes_before_the_file_and_what_is_given_before_both(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -35,6 +36,7 @@ T = TypeVar("T")
 _CONNECTIONS = 10
 _CONNECT_SECONDS = 3.0
 _PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
+_ONLY_READS = "25006"  # what a server says that is, or has become, no primary
 _LONGEST_READ = 10.0  # seconds
 _GOODBYE = 2.0  # seconds
 _MIGRATION_LOCK = 0x6C756D61  # any number that is ours alone
@@ -53,8 +55,13 @@ class Postgres(Database):
 
     def __init__(self, url: str, direct_url: str) -> None:
         super().__init__()
-        self._engine = _make_engine(url, pooled=url != direct_url)
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        pooled = url != direct_url
+        self._engine = _make_engine(url, pooled=pooled)
+        self._reading = self._engine.execution_options(
+            # A pooler keeps us at one server process only for a transaction, and to prepare a
+            # statement and to run it are two requests.
+            isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT"
+        )
         self._notices = Notices(partial(_connect, direct_url))
         self._writing = set[asyncio.Task[Any]]()
 
@@ -137,7 +144,7 @@ def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__{uuid4()}__",
     }
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={
             "async_creator_fn": partial(_connect, url, statement_cache_size=0 if pooled else 100),
@@ -149,6 +156,14 @@ def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_who_only_reads)
+    return engine
+
+
+def _leave_who_only_reads(context: ExceptionContext) -> None:
+    """Another server may take writes by now: every connection that there is is made anew."""
+    if getattr(context.original_exception, "sqlstate", None) == _ONLY_READS:
+        context.is_disconnect = True
 
 
 async def _connect(url: str, **given: Any) -> asyncpg.Connection:
