@@ -174,6 +174,8 @@ class Settings(BaseSettings):
         if not self.on_server:
             return str(self.database_path)
         parts = urlsplit(self.database_url)
+        if "@" in parts.path + parts.query + parts.fragment:  # a password that is not quoted
+            return "postgresql://…"
         return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property

@@ -376,3 +376,9 @@ def test_a_place_where_no_secret_can_be_made_names_the_setting(
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(SettingsError, match="TRACKER_CALLBACK_SECRET: "):
         callback_secrets(fresh)
+
+
+@pytest.mark.parametrize("password", ["a/b", "a?b", "a#b"])
+def test_a_password_that_should_have_been_quoted_is_not_shown(password: str) -> None:
+    given = {"database_url": f"postgresql://me:{password}@host/name", "callback_secret": "x"}
+    assert Settings.model_validate(given).database_name == "postgresql://…"
