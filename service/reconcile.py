@@ -9,7 +9,7 @@ Rows that were due while we were down are due when we start, so starting needs n
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service import store
 from service.db import Database
@@ -21,6 +21,7 @@ from service.luma import Purpose
 from service.schedule import next_check
 
 _AT_ONCE = 8  # questions under way
+_CLAIM = timedelta(seconds=45)  # longer than a question takes; then another instance may ask
 _INTERVAL = 0.25  # seconds between looks for due rows
 
 
@@ -63,7 +64,7 @@ class Reconciler:
                 claims=purpose is Purpose.VERIFY,
                 now=now,
                 limit=max(0, min(room, _AT_ONCE - len(self._asking) - len(claimed))),
-                reschedule=lambda row: next_check(row, now, row.checks + 1),
+                until=now + _CLAIM,
             )
         return claimed
 
@@ -72,3 +73,9 @@ class Reconciler:
             await self._fetcher.check(row)
         except TrackerError as error:
             log.info("not checked", generation_id=row.id, reason=str(error))
+            await self._leave(row)
+
+    async def _leave(self, row: Generation) -> None:
+        """Nothing was learnt: it is due again when its turn comes, not when the claim ends."""
+        due = next_check(row, self._clock(), row.checks + 1)
+        await self._database.write(store.reschedule, row, due)

@@ -3,7 +3,7 @@
 Functions of a connection, run by `service.db` in its transactions.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -177,11 +177,11 @@ def claim_due(
     claims: bool,
     now: datetime,
     limit: int,
-    reschedule: Callable[[Generation], datetime | None],
+    until: datetime,
 ) -> list[Generation]:
     """Rows to ask an upstream about, the longest due first: claims of a final state, or the open.
 
-    Each is put off in the same step, so that nobody else asks about it too.
+    Each is put off `until` then in the same step, so that nobody else asks about it too.
     """
     final = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)  # read by due time alone
     rows = connection.execute(
@@ -196,7 +196,7 @@ def claim_due(
         .with_for_update(skip_locked=True)  # another instance claims those
     ).mappings()
     found = [as_generation(row) for row in rows.all()]
-    return [row for row in found if _put_off(connection, row, reschedule(row))]
+    return [row for row in found if _put_off(connection, row, until)]
 
 
 def any_due(connection: Connection, upstreams: Sequence[str], now: datetime) -> bool:
@@ -204,10 +204,16 @@ def any_due(connection: Connection, upstreams: Sequence[str], now: datetime) -> 
     return connection.execute(_ANY_DUE, {"now": now, "upstreams": upstreams}).scalar_one()
 
 
-def _put_off(connection: Connection, row: Generation, until: datetime | None) -> bool:
+def _put_off(connection: Connection, row: Generation, until: datetime) -> bool:
     place = {"before_id": row.id, "seen_at": row.next_check_at}
     values = {"next_check_at": until, "checks": row.checks + 1}
     return connection.execute(_PUT_OFF, place | values).rowcount == 1
+
+
+def reschedule(connection: Connection, row: Generation, due: datetime | None) -> None:
+    """Say when to ask about a row, unless there was news of it meanwhile."""
+    unchanged = GENERATIONS.c.id == row.id, GENERATIONS.c.rev == row.rev
+    connection.execute(update(GENERATIONS).where(*unchanged).values(next_check_at=due))
 
 
 def as_generation(row: RowMapping) -> Generation:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from time import monotonic
 from typing import Any
@@ -28,6 +28,7 @@ from tests.conftest import Clock
 FINISHED = Plan(0, 0)
 ENDLESS = Plan(0, 10**9)
 AN_HOUR = 3600
+CLAIM = timedelta(seconds=45)
 
 
 async def until(holds: Callable[[], object], seconds: float = 15) -> None:
@@ -73,6 +74,15 @@ class Watch:
         while (await self.row(generation_id)).heard_at < at:
             assert monotonic() < deadline, await self.row(generation_id)
             await asyncio.sleep(0.02)
+
+    async def until_rescheduled(self, generation_id: str, claimed: datetime) -> datetime:
+        """Wait until the claim has ended; answers when the row is due."""
+        deadline = monotonic() + 15
+        while (due := (await self.row(generation_id)).next_check_at) == claimed:
+            assert monotonic() < deadline
+            await asyncio.sleep(0.02)
+        assert due
+        return due
 
     async def until_count(self, number: int, *states: str) -> None:
         deadline = monotonic() + 15
@@ -209,8 +219,7 @@ async def pauses_of(
         await until(lambda times=times: asked(luma, generation_id) == times)  # type: ignore[misc]
         if answers:
             await watch.until_heard(generation_id, clock())
-        due_at = (await watch.row(generation_id)).next_check_at
-        assert due_at
+        due_at = await watch.until_rescheduled(generation_id, clock() + CLAIM)
         pauses.append((due_at - clock()).total_seconds())
         clock.turn(pauses[-1] + 0.001)
     return pauses
@@ -240,6 +249,23 @@ async def test_questions_that_bring_nothing_come_more_and_more_rarely(
     assert all(later > earlier for earlier, later in pairwise(pauses[1:6]))
 
 
+async def test_a_claim_of_what_is_old_lasts_less_than_a_minute_and_its_failure_longer(
+    settings: Settings, luma: Luma, clock: Clock, watch: Watch
+) -> None:
+    """Should we die before the answer comes, another instance asks soon."""
+    generation_id = luma.create(plan=ENDLESS)
+    async with open_parts(settings, clock) as parts:
+        await tell(parts.tracker, generation_id, "queued")
+    clock.turn(10 * AN_HOUR)
+    luma.fault(Fault(status=401, delay=1.0, times=None))
+    async with reconciling(settings, clock):
+        await until(lambda: luma.count() == 1)
+        claimed = (await watch.row(generation_id)).next_check_at
+        assert claimed == clock() + CLAIM
+        due = await watch.until_rescheduled(generation_id, claimed)
+    assert due > clock() + timedelta(minutes=50)
+
+
 async def test_while_luma_is_down_it_is_left_alone(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:
@@ -250,7 +276,7 @@ async def test_while_luma_is_down_it_is_left_alone(
             await tell(parts.tracker, generation_id, "completed")
         await until(lambda: luma.count() >= 5)
         await asyncio.sleep(1)
-        assert luma.count() <= 8  # what was under way when it opened
+        assert luma.count() <= 20  # what was under way when it opened
         luma.clear_faults()
         deadline = monotonic() + 10
         while await watch.count("completed") < 60:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from service.simulator import Luma, Plan
+from service.simulator import Fault, Luma, Plan
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
 from tests.waiting import until
@@ -16,7 +16,7 @@ from tests.waiting import until
 NO_AGENTS = {"LUMA_AGENTS_API_KEY": ""}
 MANY = 200
 FINISHED, ENDLESS = Plan(0, 0), Plan(0, 10**9)
-_LATE = 0.15
+_LATE = 0.3
 """Seconds that a request may be late by when we see it, since the processor is shared."""
 
 
@@ -140,3 +140,17 @@ def test_what_is_final_and_confirmed_is_never_asked_about_while_others_are(
     until(lambda: asked(luma, endless) >= 2)
     assert asked(luma, done) == 1
     assert confirmed(service) == 1
+
+
+def test_what_an_instance_was_asking_about_when_it_died_another_asks_about(
+    start_service: Callable[..., Service], luma: Luma
+) -> None:
+    ids = [luma.create(plan=FINISHED) for _ in range(3)]
+    dying = start_service(**NO_AGENTS)
+    luma.fault(Fault(delay=30, times=None))
+    make_known(dying, ids)
+    until(lambda: luma.count("GET") == len(ids))
+    dying.kill()
+    luma.clear_faults()
+    heir = start_service(**NO_AGENTS)
+    until(lambda: confirmed(heir) == len(ids), seconds=60)
