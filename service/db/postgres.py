@@ -94,9 +94,11 @@ class Postgres(Database):
         self._writing.add(writing)
         writing.add_done_callback(self._written)
         try:
-            return await asyncio.shield(writing)
+            result = await asyncio.shield(writing)
         except Exception as error:
             raise (unavailable(error) if is_trouble(error) else error) from error
+        self._notices.announce()
+        return result
 
     def _written(self, writing: asyncio.Task[Any]) -> None:
         self._writing.discard(writing)

@@ -101,7 +101,7 @@ def test_the_default_budget_is_kept_while_many_are_due(
             slowest = max(slowest, time.monotonic() - begun)
             assert answer.status_code == 200
     assert slowest < 2
-    assert fullest(times, 1 - _LATE) <= 5
+    assert fullest(times, 3 - 2 * _LATE) <= 15
 
 
 def test_two_services_on_one_database_never_ask_twice_about_the_same_due_row(
