@@ -20,13 +20,13 @@ serve: $(READY) ## Run the service (settings: environment or .env)
 
 test: $(READY) ## Run the tests, on both databases
 	@echo "testing on SQLite, then on PostgreSQL; this takes some minutes"
-	@$(BIN)/pytest -n 4 --dist loadfile tests
-	@$(BIN)/pytest -n 4 --dist loadfile --database postgres tests
+	@$(BIN)/pytest -n 3 --dist loadfile tests
+	@$(BIN)/pytest -n 3 --dist loadfile --database postgres tests
 
 coverage: $(READY) ## Run the tests, and show what they do not reach; takes twice as long
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n 4 --dist loadfile --cov --cov-report= tests
-	@$(BIN)/pytest -n 4 --dist loadfile --cov --cov-report= --cov-append --database postgres tests
+	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests
+	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= --cov-append --database postgres tests
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules, Dockerfile
