@@ -8,7 +8,14 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -138,7 +145,9 @@ class Settings(BaseSettings):
 
     @field_validator("database_direct_url")
     @classmethod
-    def _is_server(cls, value: str) -> str:
+    def _is_server(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("database_url", "").startswith("sqlite"):
+            raise ValueError("is for PostgreSQL, and TRACKER_DATABASE_URL is a file")
         return value and _server(value, "must be postgresql://…")
 
     @classmethod

@@ -3,18 +3,9 @@
 import pytest
 
 from service.luma.breaker import Breaker
+from tests.seconds import Seconds
 
 FIRST, LONGEST, JITTER = 2.0, 60.0, 0.2
-
-
-class Seconds:
-    """A clock of seconds that stands still until it is turned."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

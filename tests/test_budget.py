@@ -7,16 +7,7 @@ from itertools import pairwise
 import pytest
 
 from service.luma.budget import Budget, Purpose, Rate
-
-
-class Seconds:
-    """A clock of seconds that stands still until it is turned."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.seconds import Seconds
 
 
 @pytest.fixture

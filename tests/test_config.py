@@ -382,3 +382,8 @@ def test_a_place_where_no_secret_can_be_made_names_the_setting(
 def test_a_password_that_should_have_been_quoted_is_not_shown(password: str) -> None:
     given = {"database_url": f"postgresql://me:{password}@host/name", "callback_secret": "x"}
     assert Settings.model_validate(given).database_name == "postgresql://…"
+
+
+def test_a_direct_url_beside_a_file_is_refused_rather_than_migrated() -> None:
+    with pytest.raises(SettingsError, match="TRACKER_DATABASE_DIRECT_URL: is for PostgreSQL"):
+        load_settings(database_url="sqlite:///a.db", database_direct_url="postgresql://host/name")

@@ -5,7 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +138,18 @@ class Service:
     def command(self, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
         """Run `luma-tracker` on the same store."""
         return run(arguments, environment={**self.environment, **given}, folder=self.folder)
+
+
+def start_together(services: Sequence[Service]) -> None:
+    """Start all at the same moment, wait until each is ready, and stop them."""
+    try:
+        with ThreadPoolExecutor(len(services)) as threads:
+            [*threads.map(lambda service: service.start(), services)]
+        for service in services:
+            assert httpx.get(f"{service.url}/readyz", timeout=30).status_code == 200
+    finally:
+        for service in services:
+            service.stop()
 
 
 @pytest.fixture

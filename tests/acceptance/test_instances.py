@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from tests.acceptance.conftest import KEYLESS, Service, environment_for
+from tests.acceptance.conftest import KEYLESS, Service, environment_for, start_together
 from tests.acceptance.storm import Storm, life_of
 from tests.databases import execute
 from tests.postgres import Server, serving
@@ -78,14 +78,7 @@ def test_ten_instances_that_start_together_migrate_once(tmp_path: Path, luma: Lu
     services = [Service(environment, folder) for folder in folders]
     for folder in folders:
         folder.mkdir()
-    try:
-        with ThreadPoolExecutor(10) as threads:
-            [*threads.map(lambda service: service.start(), services)]
-        for service in services:
-            assert httpx.get(f"{service.url}/readyz", timeout=30).status_code == 200
-    finally:
-        for service in services:
-            service.stop()
+    start_together(services)
     assert sum(service.said.count("database made") for service in services) == 1
 
 

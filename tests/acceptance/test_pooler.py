@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from tests.acceptance.conftest import KEYLESS, Service, environment_for
+from tests.acceptance.conftest import KEYLESS, Service, environment_for, start_together
 from tests.acceptance.test_events import all_events, check_order, listening
 from tests.acceptance.test_failover import call
 from tests.acceptance.test_instances import blow, lives, wait_at
@@ -60,14 +60,7 @@ def test_instances_that_start_together_behind_a_pooler_migrate_once(
     tmp_path: Path, luma: Luma, given: dict[str, str]
 ) -> None:
     services = [Service(environment_for(tmp_path, luma, **given), tmp_path) for _ in range(4)]
-    try:
-        with ThreadPoolExecutor(4) as threads:
-            [*threads.map(lambda service: service.start(), services)]
-        for service in services:
-            assert httpx.get(f"{service.url}/readyz", timeout=30).status_code == 200
-    finally:
-        for service in services:
-            service.stop()
+    start_together(services)
     assert sum(service.said.count("database made") for service in services) == 1
     check_health(services)
 

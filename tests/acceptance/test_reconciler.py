@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import httpx
 
 from service.simulator import Fault, Luma, Plan
-from tests.acceptance.conftest import Service
+from tests.acceptance.conftest import UNASKED, Service
 from tests.acceptance.storm import Storm, life_of
 from tests.waiting import until
 
@@ -154,3 +154,14 @@ def test_what_an_instance_was_asking_about_when_it_died_another_asks_about(
     luma.clear_faults()
     heir = start_service(**NO_AGENTS)
     until(lambda: confirmed(heir) == len(ids), seconds=60)
+
+
+def test_an_instance_that_does_not_reconcile_asks_nobody_unasked_and_says_so(
+    start_service: Callable[..., Service], luma: Luma
+) -> None:
+    service = start_service(**NO_AGENTS, **UNASKED)
+    make_known(service, [luma.create(plan=FINISHED)], "completed")
+    time.sleep(1)  # four rounds of one that does
+    assert luma.count() == 0
+    assert confirmed(service) == 0
+    assert "TRACKER_RECONCILE" in service.said

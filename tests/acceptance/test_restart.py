@@ -123,3 +123,12 @@ def test_who_waits_for_a_generation_is_answered_when_the_service_stops(
 
     assert answers
     assert answers[0].json()["state"] == "queued"
+
+
+def test_a_service_that_is_told_to_end_while_it_reloads_ends(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(**UNASKED)
+    os.kill(service.process.pid, signal.SIGHUP)
+    os.kill(service.process.pid, signal.SIGTERM)
+    assert service.process.wait(timeout=15) in (0, -signal.SIGTERM)
