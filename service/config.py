@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -16,7 +15,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -28,41 +26,12 @@ from pydantic_settings import (
 
 from service.errors import SettingsError
 from service.luma import Rate
+from service.secret_files import SecretFiles, kept_secret
 
 _FIRST_PASSED = 3  # by systemd's protocol
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SECRETS = {
-    "LUMAAI_API_KEY": "luma_api_key",
-    "LUMA_API_KEY": "luma_api_key",
-    "LUMA_AGENTS_API_KEY": "luma_agents_api_key",
-    "TRACKER_CALLBACK_SECRET": "callback_secret",
-    "TRACKER_API_TOKENS": "api_tokens",
-    "TRACKER_DATABASE_URL": "database_url",
-    "TRACKER_DATABASE_DIRECT_URL": "database_direct_url",
-}
-
 Listed = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
-
-
-class SecretFiles(PydanticBaseSettingsSource):
-    """Reads `NAME_FILE` for every secret `NAME`, as Docker hands secrets out."""
-
-    def __init__(self, settings: type[BaseSettings], environment: dict[str, str | None]) -> None:
-        super().__init__(settings)
-        self._environment = environment
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Nothing, field by field: a field may have several names, so `__call__` does it."""
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """The secrets that have a file."""
-        return {
-            field: _read_secret(name, path)
-            for name, field in reversed(_SECRETS.items())
-            if (path := self._environment.get(f"{name}_FILE".lower()))
-        }
 
 
 class Settings(BaseSettings):
@@ -252,47 +221,11 @@ def callback_secrets(settings: Settings) -> list[str]:
     """
     if settings.callback_secret:
         return [secret.get_secret_value() for secret in settings.callback_secret]
-    path = settings.secret_path
     if settings.on_server:
         raise SettingsError(
             "TRACKER_CALLBACK_SECRET: must be set with PostgreSQL, the same on every instance."
         )
-    try:
-        _create_secret(path)
-        kept = path.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path} is no text.") from error
-    if not kept:
-        raise SettingsError(f"TRACKER_CALLBACK_SECRET: {path} is empty; delete it, or set it.")
-    return [kept]
-
-
-def _create_secret(path: Path) -> None:
-    """Of several processes that start at once, one makes it; it appears whole or not at all."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def _read_secret(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"{name}_FILE: {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{name}_FILE: {path} is no text.") from error
+    return [kept_secret("TRACKER_CALLBACK_SECRET", settings.secret_path)]
 
 
 def _server(url: str, complaint: str) -> str:

@@ -14,7 +14,8 @@ import yaml
 from prometheus_client import REGISTRY
 
 from service import metrics
-from service.config import _SECRETS, load_settings
+from service.config import load_settings
+from service.secret_files import SECRETS
 from tests.contract.test_docs import settings as names_of_settings
 
 ROOT = Path(__file__).parents[2]
@@ -105,8 +106,8 @@ def test_every_variable_is_a_setting_and_every_setting_can_be_given(name: str) -
     twins = {variable for variable in given if variable.endswith("_FILE")}
 
     assert given - twins - UVICORNS <= SETTINGS
-    assert {twin.removesuffix("_FILE") for twin in twins} <= set(_SECRETS) | DATABASE
-    assert SETTINGS - set(_SECRETS) - DATABASE <= given
+    assert {twin.removesuffix("_FILE") for twin in twins} <= set(SECRETS) | DATABASE
+    assert SETTINGS - set(SECRETS) - DATABASE <= given
 
 
 def test_variables_that_compose_fills_in_are_settings() -> None:
@@ -120,7 +121,7 @@ def test_the_example_names_every_setting_and_the_file_of_every_secret() -> None:
     named = set(re.findall(r"^#?([A-Z][A-Z_]+)=", example, re.MULTILINE))
 
     assert named >= SETTINGS - {"LUMA_API_KEY"}, "which is the same as LUMAAI_API_KEY"
-    assert named >= {f"{secret}_FILE" for secret in _SECRETS if secret != "LUMA_API_KEY"}
+    assert named >= {f"{secret}_FILE" for secret in SECRETS if secret != "LUMA_API_KEY"}
 
 
 def _reads(service: dict[str, Any]) -> str:
