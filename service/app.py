@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
@@ -20,7 +20,9 @@ from service.web.access import Access
 from service.web.body import read_body
 from service.web.head import HeadAsGet
 from service.web.headers import SecurityHeaders
+from service.web.hot import Hot
 from service.web.problems import problem
+from service.web.visitors import Visitors
 
 MAX_MCP_BODY = 1024 * 1024  # bytes
 _ALLOWED = [
@@ -58,7 +60,21 @@ class McpEndpoint:
         return await read_body(request, MAX_MCP_BODY)
 
 
-def create_app(settings: Settings) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI, behind what needs nothing of it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything comes in here."""
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """And goes on here, if it is not answered in front."""
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Application:
     """The application; its database is opened when it starts and closed when it stops."""
 
     @asynccontextmanager
@@ -69,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
             async with mcp.run():
                 yield
 
-    app = FastAPI(
+    app = Application(
         title="luma-tracker",
         version=__version__,
         summary="The state of every Luma generation, from a store that answers at once.",
@@ -87,12 +103,10 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _guard(app: FastAPI, settings: Settings) -> None:
-    app.add_middleware(
-        Access,
-        tokens=[token.get_secret_value() for token in settings.api_tokens],
-        origins=settings.cors_origins,
-    )
+def _guard(app: Application, settings: Settings) -> None:
+    visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
+    app.state.visitors = visitors
+    app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
@@ -103,3 +117,4 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
+    app.front = Hot(app.behind, state=app.state, visitors=visitors)

@@ -140,3 +140,11 @@ def is_stale(generation: Generation, now: datetime, stale_after: timedelta) -> b
 def has_dead_assets(generation: Generation, now: datetime) -> bool:
     """Whether its presigned URLs have run out, so that only a new fetch gives usable ones."""
     return generation.assets_expire_at is not None and generation.assets_expire_at <= now
+
+
+def good_until(generation: Generation, stale_after: timedelta) -> datetime | None:
+    """Until when it is certainly neither stale nor without its assets; None: for ever."""
+    ends = [generation.assets_expire_at]
+    if not generation.gone_at and not is_settled(generation):
+        ends.append(generation.heard_at + stale_after)
+    return min(filter(None, ends), default=None)

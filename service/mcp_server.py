@@ -6,6 +6,7 @@ error only the text. So each carries everything that is needed.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from mcp.server.lowlevel import Server
@@ -23,11 +24,13 @@ from mcp_types import (
     ToolAnnotations,
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from service import __version__, listing
 from service.errors import TrackerError
-from service.schemas import GenerationOut, PageOut, one_line
-from service.tracker import Answer, Tracker
+from service.schemas import PageOut, page_body
+from service.shape import GenerationOut, one_line
+from service.tracker import Tracker
 
 INSTRUCTIONS = (
     "Looks up Luma generations (videos and images that take seconds to minutes). Lookups are "
@@ -67,8 +70,8 @@ class ListGenerations(BaseModel):
 async def _get(tracker: Tracker, arguments: dict[str, Any]) -> CallToolResult:
     generation_id = GetGeneration.model_validate(arguments).generation_id
     answer = await tracker.lookup(generation_id)
-    shape = GenerationOut.of(answer.generation)
-    return _result("\n".join(_lines(answer)), shape)
+    shape = answer.shown.document()
+    return _result("\n".join(_lines(shape, answer.age)), shape)
 
 
 async def _list(tracker: Tracker, arguments: dict[str, Any]) -> CallToolResult:
@@ -89,33 +92,33 @@ async def _list(tracker: Tracker, arguments: dict[str, Any]) -> CallToolResult:
     lines = [f"Generations: {len(page.items)}", *lines]
     if page.next_cursor:
         lines.append(f"More: call again with cursor {page.next_cursor}")
-    return _result("\n".join(lines), PageOut.of(page))
+    return _result("\n".join(lines), from_json(page_body(page)))
 
 
-def _lines(answer: Answer) -> list[str]:
+def _lines(shape: dict[str, Any], age: timedelta) -> list[str]:
     """The answer in the words that agents know from the usual tool."""
-    g = answer.generation
+    assets, failed = shape["assets"], shape["state"] == "failed"
     said = {
-        "Generation ID": g.id,
-        "State": g.state,
-        "Reason": (g.failure_reason or "not told") if g.state == "failed" else None,
-        "Type": g.operation,
-        "Model": g.model,
-        "Prompt": g.prompt,
-        "Video URL": g.assets.get("video"),
-        "Image URL": g.assets.get("image"),
-        "Progress video URL": g.assets.get("progress_video"),
-        "Last heard from Luma": f"{answer.age.total_seconds():.0f} s ago",
+        "Generation ID": shape["id"],
+        "State": shape["state"],
+        "Reason": (shape["failure_reason"] or "not told") if failed else None,
+        "Type": shape["operation"],
+        "Model": shape["model"],
+        "Prompt": shape["prompt"],
+        "Video URL": assets["video"],
+        "Image URL": assets["image"],
+        "Progress video URL": assets["progress_video"],
+        "Last heard from Luma": f"{age.total_seconds():.0f} s ago",
     }
     lines = [f"{name}: {one_line(value)}" for name, value in said.items() if value]
-    if not g.terminal:
+    if not shape["terminal"]:
         lines.append("It is not finished; ask again in a few seconds.")
     return lines
 
 
-def _result(text: str, shape: BaseModel) -> CallToolResult:
+def _result(text: str, shape: dict[str, Any]) -> CallToolResult:
     content = [TextContent(type="text", text=text)]
-    return CallToolResult(content=content, structured_content=shape.model_dump(mode="json"))
+    return CallToolResult(content=content, structured_content=shape)
 
 
 def _failure(doing: str, error: TrackerError | ValidationError) -> CallToolResult:

@@ -117,9 +117,10 @@ def get(
 
     answer = _with_tracker(_settings(), look)
     show_generation(answer, as_json=json)
-    if wait is not None and not answer.generation.terminal:
-        raise typer.Exit(GONE if answer.generation.gone_at else WAIT_RAN_OUT)
-    if wait is not None and answer.generation.state == "failed":
+    generation = answer.generation
+    if wait is not None and not generation.terminal:
+        raise typer.Exit(GONE if generation.gone_at else WAIT_RAN_OUT)
+    if wait is not None and generation.state == "failed":
         raise typer.Exit(FAILED)
 
 
@@ -163,8 +164,8 @@ def replay(
     from service.cli.output import show_replays
 
     async def again(tracker: "Tracker") -> Any:
-        ids = delivery_ids or await tracker.kept()
-        return [await tracker.replay(delivery_id) for delivery_id in ids]
+        ids = delivery_ids or await tracker.deliveries.kept()
+        return [await tracker.deliveries.replay(delivery_id) for delivery_id in ids]
 
     show_replays(_with_tracker(_settings(), again), as_json=json)
 

@@ -9,16 +9,20 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_POLICY = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 _PAGES = ("/docs", "/redoc")  # FastAPI's own, with scripts from elsewhere
+
+SECURE = tuple(
+    (name.lower().encode(), value.encode()) for name, value in (_HEADERS | _POLICY).items()
+)
+"""The same for who writes headers by hand, of an answer that is no page."""
 
 
 def secure(headers: MutableHeaders, path: str = "") -> None:
     """Add them to the headers of the answer to a request for `path`."""
-    for name, value in _HEADERS.items():
+    said = _HEADERS if path.startswith(_PAGES) else _HEADERS | _POLICY
+    for name, value in said.items():
         headers.setdefault(name, value)
-    if not path.startswith(_PAGES):
-        headers.setdefault("Content-Security-Policy", _NOTHING)
 
 
 class SecurityHeaders:

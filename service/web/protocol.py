@@ -2,17 +2,29 @@
 
 import asyncio
 import re
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from starlette.datastructures import MutableHeaders
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from service.web.headers import secure
 from service.web.problems import problem
+from service.web.whole import WHOLE
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_TIME = 10.0  # seconds for them to come
 
 
+_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -20,6 +32,33 @@ def _without_upgrade(data: bytes) -> bytes:
     """We offer no other protocol; but the parser would take the body for one, so hide the offer."""
     head, end, body = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(rb"\r\nX-pgrade:", head) + end + body
+
+
+async def _send(cycle: RequestResponseCycle, message: Message) -> None:
+    """As uvicorn does, but what is whole at once."""
+    if message["type"] != WHOLE:
+        await RequestResponseCycle.send(cycle, cast("ASGISendEvent", message))
+        return
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if not cycle.disconnected:
+        _write(cycle, message)
+
+
+def _write(cycle: RequestResponseCycle, message: Message) -> None:
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    parts = [STATUS_LINE[message["status"]]]
+    for name, value in (*cycle.default_headers, *message["headers"]):
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+    if cycle.scope["method"] != "HEAD":
+        parts.append(message["body"])
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 class CarefulProtocol(HttpToolsProtocol):
@@ -43,6 +82,7 @@ class CarefulProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Another request on the same connection."""
         super().on_message_begin()
+        self.scope["extensions"] = _EXTENSIONS
         self._await_head()
 
     def on_headers_complete(self) -> None:
@@ -53,6 +93,7 @@ class CarefulProtocol(HttpToolsProtocol):
         if head > MAX_HEAD:
             raise ValueError("The request's headers are too large.")  # which refuses it
         super().on_headers_complete()
+        self.cycle.send = partial(_send, self.cycle)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         """What comes now is another head."""
