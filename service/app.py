@@ -22,6 +22,7 @@ from service.web.head import HeadAsGet
 from service.web.headers import SecurityHeaders
 from service.web.hot import Hot
 from service.web.problems import problem
+from service.web.slow import SlowLog
 from service.web.visitors import Visitors
 
 MAX_MCP_BODY = 1024 * 1024  # bytes
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> Application:
 def _guard(app: Application, settings: Settings) -> None:
     visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
     app.state.visitors = visitors
+    app.add_middleware(SlowLog, after=settings.slow_after)
     app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:

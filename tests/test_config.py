@@ -89,6 +89,7 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_RETENTION_DAYS", "", "retention_days", 90.0),
     ("TRACKER_RECONCILE", "false", "reconcile", False),
     ("TRACKER_CACHE_SIZE", "0", "cache_size", 0),
+    ("TRACKER_SLOW_AFTER", "0.5", "slow_after", 0.5),
     ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
     ("tracker_port", "81", "port", 81),
 ]
@@ -229,6 +230,7 @@ BAD = [
     ("TRACKER_STALE_AFTER", "1e300"),
     ("TRACKER_RECONCILE", "sometimes"),
     ("TRACKER_CACHE_SIZE", "-1"),
+    ("TRACKER_SLOW_AFTER", "0"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),
     ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),

@@ -14,6 +14,7 @@ from service.shape import GenerationOut
 from service.web.deps import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
 from service.web.shown import response_of
+from service.web.slow import ASKED_TO_WAIT
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
@@ -101,6 +102,7 @@ class EventParameters(Strict):
 async def get_generation(
     generation_id: _GenerationId,
     parameters: Annotated[GetParameters, Query()],
+    request: Request,
     tracker: TheTracker,
     if_none_match: Annotated[str | None, Header()] = None,
     cache_control: Annotated[str | None, Header()] = None,
@@ -114,6 +116,7 @@ async def get_generation(
     preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds = parameters.wait or preferred or 0
     if seconds:
+        request.scope[ASKED_TO_WAIT] = seconds
         answer = await tracker.wait(generation_id, seconds, fresh=fresh)
     else:
         answer = await tracker.lookup(generation_id, fresh=fresh)
