@@ -1,6 +1,7 @@
 """The public shape of a generation, the same bytes on every surface."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -41,7 +42,7 @@ EXAMPLE: dict[str, Any] = {
     "updated_at": "2026-05-30T12:35:41.730000Z",
     "finished_at": "2026-05-30T12:35:41.730000Z",
 }
-_INSTANTS = ("created_at", "gone_at", "first_seen_at", "updated_at", "finished_at")
+INSTANTS = ("created_at", "gone_at", "first_seen_at", "updated_at", "finished_at")
 
 
 def _as_text(at: datetime) -> str:
@@ -93,8 +94,8 @@ class GenerationOut(BaseModel):
     finished_at: Instant | None = Field(description="When we learnt of the terminal state.")
 
 
-_NAMES = tuple(GenerationOut.model_fields)
-_values_of = attrgetter(*_NAMES)
+NAMES = tuple(GenerationOut.model_fields)
+_values_of = attrgetter(*NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,17 @@ class Shown:
 
 def body_of(generation: Generation) -> bytes:
     """The generation as JSON, with every field of `GenerationOut` in its order."""
-    shown = dict(zip(_NAMES, _values_of(generation), strict=True))
-    shown["assets"] = {**_NO_ASSETS, **generation.assets}
-    for name in _INSTANTS:
+    shown = dict(zip(NAMES, _values_of(generation), strict=True))
+    for name in INSTANTS:
         if at := shown[name]:
             shown[name] = _as_text(at)
-    return to_json(shown, inf_nan_mode="null")
+    return encoded(shown)
+
+
+def encoded(shown: Mapping[str, Any]) -> bytes:
+    """All values by their names, in that order and as JSON has them, as they are sent."""
+    assets = {**_NO_ASSETS, **shown["assets"]}
+    return to_json({**shown, "assets": assets}, inf_nan_mode="null")
 
 
 def etag_of(body: bytes) -> str:

@@ -3,15 +3,13 @@
 Functions of a connection, run by `service.db` in its transactions.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    JSON,
     Connection,
     RowMapping,
     String,
@@ -25,10 +23,9 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlmodel import UTCDateTime
 
 from service import bulk
-from service.db import Conflict, Database
+from service.db import Conflict
 from service.generation import TERMINAL_STATES, Generation, Source
 from service.tables import EventRow, GenerationRow
 
@@ -36,10 +33,6 @@ GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = tuple(field.name for field in fields(Generation))
-
-_GLIMPSE = f"SELECT {', '.join(_FIELDS)} FROM generations WHERE id = ?"  # noqa: S608 - our names
-_JSON = [name for name in _FIELDS if isinstance(GENERATIONS.c[name].type, JSON)]
-_TIMES = [name for name in _FIELDS if isinstance(GENERATIONS.c[name].type, UTCDateTime)]
 
 # What every callback or lookup runs is built once: building costs more than running.
 _FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
@@ -95,12 +88,6 @@ def find(connection: Connection, generation_id: str) -> Generation | None:
     """The row of that id."""
     row = connection.execute(_FIND, {"wanted": generation_id}).mappings().first()
     return as_generation(row) if row else None
-
-
-def glimpse(database: Database, generation_id: str) -> Generation | None:
-    """The same without waiting; None also where the database is too far for that."""
-    found = database.glance(_GLIMPSE, generation_id)
-    return _glimpsed(found[0]) if found else None
 
 
 def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
@@ -244,21 +231,6 @@ def reschedule(connection: Connection, row: Generation, due: datetime | None) ->
 def as_generation(row: RowMapping) -> Generation:
     """A row of the table as the domain knows it."""
     values: dict[str, Any] = {name: row[name] for name in _FIELDS}
-    values["source"] = Source(values["source"])
-    values["outputs"] = tuple(values["outputs"])
-    return Generation(**values)
-
-
-def _glimpsed(row: Sequence[Any]) -> Generation:
-    """The same from what SQLite's driver gives, who knows neither times nor JSON."""
-    values = dict(zip(_FIELDS, row, strict=True))
-    for name in _TIMES:
-        if at := values[name]:
-            values[name] = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    for name in _JSON:
-        if document := values[name]:
-            values[name] = json.loads(document)
-    values["verified"] = bool(values["verified"])
     values["source"] = Source(values["source"])
     values["outputs"] = tuple(values["outputs"])
     return Generation(**values)

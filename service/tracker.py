@@ -21,6 +21,7 @@ from service.generation import (
     is_stale,
     is_usable_id,
 )
+from service.glimpse import Glimpse, glimpse
 from service.history import History
 from service.logs import log
 from service.metrics import CALLBACKS, LOOKUPS
@@ -239,24 +240,25 @@ class Tracker:
         """The row, and how it is shown, which is kept."""
         with self._cache.reading(generation_id) as reading:
             row = await self._database.read(store.find, generation_id)
-            return (row, self._keep(row, reading)) if row else (None, None)
+            return (row, self._keep(self._shown(row), reading)) if row else (None, None)
 
     def _glimpsed(self, generation_id: str) -> Shown | None:
         """The same without waiting, where the database is so near."""
         if not is_usable_id(generation_id):
             return None
-        row = store.glimpse(self._database, generation_id)
-        return self._keep(row, Reading()) if row else None
+        row = glimpse(self._database, generation_id)
+        return self._keep(row.shown(self._good_until(row)), Reading()) if row else None
 
-    def _keep(self, row: Generation, reading: Reading) -> Shown:
-        shown = self._shown(row)
+    def _keep(self, shown: Shown, reading: Reading) -> Shown:
         self._cache.keep(shown, reading)
         self._changes.follow()
         return shown
 
     def _shown(self, row: Generation) -> Shown:
-        asks = self._fetcher.can_ask(row.upstream)
-        return Shown.of(row, good_until(row, self._stale_after) if asks else None)
+        return Shown.of(row, self._good_until(row))
+
+    def _good_until(self, row: Generation | Glimpse) -> datetime | None:
+        return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
 
     def _worth_waiting(self, answer: Answer) -> bool:
         return not (self._released or answer.shown.final)
