@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
     reconcile: bool = True
+    mcp_fast: bool = True
 
     @field_validator("cors_origins", "callback_secret", "api_tokens", mode="before")
     @classmethod
