@@ -88,6 +88,7 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_RETENTION_DAYS", "0.5", "retention_days", 0.5),
     ("TRACKER_RETENTION_DAYS", "", "retention_days", 90.0),
     ("TRACKER_RECONCILE", "false", "reconcile", False),
+    ("TRACKER_MCP_FAST", "false", "mcp_fast", False),
     ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
     ("tracker_port", "81", "port", 81),
 ]
@@ -227,6 +228,7 @@ BAD = [
     ("TRACKER_RETENTION_DAYS", "inf"),
     ("TRACKER_STALE_AFTER", "1e300"),
     ("TRACKER_RECONCILE", "sometimes"),
+    ("TRACKER_MCP_FAST", "very"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),
     ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),

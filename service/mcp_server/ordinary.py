@@ -39,7 +39,7 @@ from starlette.types import Scope
 
 _logger = logging.getLogger(__name__)
 
-_METHODS = frozenset({"initialize", "ping", "server/discover", "tools/call", "tools/list"})
+_METHODS = ["initialize", "ping", "server/discover", "tools/call", "tools/list"]
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
 _JSON = "application/json"
 _DECLARED = "mcp-param-"  # headers that repeat arguments: none of our tools wants any
