@@ -5,27 +5,22 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
 from service.config import Settings, callback_secrets
-from service.mcp_server import over_http
+from service.mcp_server import OverHttp
 from service.tokens import CallbackTokens
 from service.web import api, callbacks, deliveries, health, live, openapi, problems
 from service.web.access import Access
-from service.web.body import read_body
 from service.web.head import HeadAsGet
 from service.web.headers import SecurityHeaders
 from service.web.hot import Hot
-from service.web.problems import problem
+from service.web.mcp import Mcp
 from service.web.slow import SlowLog
 from service.web.visitors import Visitors
 
-MAX_MCP_BODY = 1024 * 1024  # bytes
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
     *("If-None-Match", "Last-Event-ID", "Prefer"),
@@ -35,30 +30,6 @@ _EXPOSED = [
     *("Age", "Cache-Status", "ETag", "Link", "Missed-Before"),
     *("Preference-Applied", "Retry-After"),
 ]
-
-
-class McpEndpoint:
-    """`/mcp`: whatever the SDK answers to a whole POST, but no endless stream for a GET."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a POST on to the SDK."""
-        body = await self._body(Request(scope, receive))
-        if isinstance(body, Response):
-            await body(scope, receive, send)
-            return
-        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-        async def again() -> Message:
-            return next(whole, None) or await receive()
-
-        await scope["app"].state.mcp.handle_request(scope, again, send)
-
-    async def _body(self, request: Request) -> bytes | Response:
-        if request.method != "POST":
-            return problem(405, "MCP is spoken by POST here.", headers={"Allow": "POST"})
-        if not request.headers.get("content-type", "").lower().startswith("application/json"):
-            return problem(400, "MCP is spoken in application/json.")
-        return await read_body(request, MAX_MCP_BODY)
 
 
 class Application(FastAPI):
@@ -81,7 +52,7 @@ def create_app(settings: Settings) -> Application:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_service(settings) as tracker:
-            mcp = over_http(tracker)
+            mcp = OverHttp(tracker, fast=settings.mcp_fast)
             app.state.tracker, app.state.mcp = tracker, mcp
             async with mcp.run():
                 yield
@@ -99,7 +70,6 @@ def create_app(settings: Settings) -> Application:
     openapi.install(app)
     for router in (callbacks.router, api.router, live.router, deliveries.router, health.router):
         app.include_router(router)
-    app.router.routes.append(Route("/mcp", McpEndpoint(), include_in_schema=False))
     _guard(app, settings)
     return app
 
@@ -107,6 +77,7 @@ def create_app(settings: Settings) -> Application:
 def _guard(app: Application, settings: Settings) -> None:
     visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
     app.state.visitors = visitors
+    app.add_middleware(Mcp)
     app.add_middleware(SlowLog, after=settings.slow_after)
     app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)

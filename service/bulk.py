@@ -6,7 +6,7 @@ Either way the SQL is the same however many rows there are, so it is built and p
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
@@ -24,11 +24,14 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    Insert = postgresql.Insert | sqlite.Insert
+
 Rows = Sequence[Mapping[str, Any]]
-Insert = postgresql.Insert | sqlite.Insert
 _BEFORE = "before_"  # begins the names of values that say which row is meant
 _SENT = "new_"  # begins the names of arrays
 
@@ -83,18 +86,22 @@ def is_postgres(connection: Connection) -> bool:
 
 
 @cache
-def _insert_each(table: Table, on_conflict: OnConflict | None) -> Insert:
-    statement = sqlite.insert(table)
+def _insert_each(table: Table, on_conflict: OnConflict | None) -> "Insert":
+    from sqlalchemy.dialects.sqlite import insert
+
+    statement = insert(table)
     return on_conflict(statement) if on_conflict else statement
 
 
 @cache
 def _insert_unnested(
     table: Table, names: tuple[str, ...], on_conflict: OnConflict | None
-) -> Insert:
+) -> "Insert":
+    from sqlalchemy.dialects.postgresql import insert  # which brings its drivers along
+
     new = _unnested({name: _sent_as(table.c[name]) for name in names})
     values = select(*(_as_kept(table.c[name], new) for name in names))
-    statement = postgresql.insert(table).from_select(list(names), values)
+    statement = insert(table).from_select(list(names), values)
     return on_conflict(statement) if on_conflict else statement
 
 

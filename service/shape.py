@@ -161,4 +161,7 @@ def etag_of(body: bytes) -> str:
 
 def one_line(value: str) -> str:
     """A text that others wrote, so that it can neither begin a line nor steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(value.split()))
+    line = " ".join(value.split())
+    if line.isprintable():  # nearly all are, and this is quicker than to look at each character
+        return line
+    return "".join(c if c.isprintable() else " " for c in line)

@@ -90,6 +90,7 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_RECONCILE", "false", "reconcile", False),
     ("TRACKER_CACHE_SIZE", "0", "cache_size", 0),
     ("TRACKER_SLOW_AFTER", "0.5", "slow_after", 0.5),
+    ("TRACKER_MCP_FAST", "false", "mcp_fast", False),
     ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
     ("tracker_port", "81", "port", 81),
 ]
@@ -231,6 +232,7 @@ BAD = [
     ("TRACKER_RECONCILE", "sometimes"),
     ("TRACKER_CACHE_SIZE", "-1"),
     ("TRACKER_SLOW_AFTER", "0"),
+    ("TRACKER_MCP_FAST", "very"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),
     ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),
