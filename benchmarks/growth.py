@@ -25,7 +25,7 @@ from sqlalchemy import Connection, text
 
 from benchmarks.documented import PARTITIONS, statements
 from benchmarks.filling import YEAR, fill
-from benchmarks.questions import QUESTIONS, Place, place
+from benchmarks.questions import QUESTIONS, Place, Question, place
 from service import migrating
 from service.db import open_database
 from tests.postgres import serving
@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def measure(engine: str, rows: Sequence[int], repeat: int) -> tuple[Measured, Sizes]:
+async def measure(
+    engine: str, rows: Sequence[int], repeat: int, questions: Sequence[Question] = QUESTIONS
+) -> tuple[Measured, Sizes]:
     """Fill databases of these sizes, and measure in each."""
     async with AsyncExitStack() as stack:
         urls = stack.enter_context(_databases(engine))
@@ -80,7 +82,7 @@ async def measure(engine: str, rows: Sequence[int], repeat: int) -> tuple[Measur
         for size, where in places.items():
             found = await where.database.read(_sizes)
             sizes |= {(table, size): of_table for table, of_table in found.items()}
-        return await _measure(places, repeat), sizes
+        return await _measure(places, repeat, questions), sizes
 
 
 @contextmanager
@@ -141,12 +143,14 @@ def _sizes(connection: Connection) -> dict[str, tuple[int, int]]:
     return found
 
 
-async def _measure(places: dict[int, Place], repeat: int) -> Measured:
+async def _measure(
+    places: dict[int, Place], repeat: int, questions: Sequence[Question]
+) -> Measured:
     """Round after round over all operations and sizes; a slow one stops when its time is up."""
     times: dict[tuple[str, int], list[float]] = {}
     spent: dict[tuple[str, int], float] = {}
     for _ in range(repeat):
-        for question in QUESTIONS:
+        for question in questions:
             for size, where in places.items():
                 cell = question.name, size
                 if spent.get(cell, 0.0) > _LONGEST:
