@@ -9,6 +9,10 @@ _PATIENCE = 30.0  # seconds
 _BODILESS = (204, 304)
 
 
+class Wrong(Exception):
+    """An answer that must not be, or none: nothing can be measured so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is sent; Host and Content-Length are added."""
@@ -84,7 +88,5 @@ def ask(url: str, request: Request, expected: int = 200) -> Answer:
     with Line(url) as line:
         answer = line.ask(request)
     if answer.status != expected:
-        raise RuntimeError(
-            f"{request.path}: {answer.status}, not {expected}: {answer.body[:300]!r}"
-        )
+        raise Wrong(f"{request.path}: {answer.status}, not {expected}: {answer.body[:300]!r}")
     return answer

@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from statistics import quantiles
 
 from benchmarks.asking import Request
@@ -67,14 +65,15 @@ class Storms:
     server: Server
     path: str
     connections: int
-    file: Path | None = None
+    name: str
+    """What the ids of its generations begin with."""
     total: Outcome = field(default_factory=Outcome)
     told: int = 0
 
     def __call__(self) -> Slice:
         """The next slice, of generations of its own."""
         self.told += 1
-        prefix = f"{self.prefix}-{self.told}"
+        prefix = f"{self.name}-{self.told}"
         seconds = self.stage.seconds
         order = Lives(self.server.url, self.connections, seconds, self.path, prefix)
         outcome = Outcome()
@@ -90,11 +89,6 @@ class Storms:
         return Slice(outcome.in_time, outcome.seconds, cost)
 
     @property
-    def prefix(self) -> str:
-        """What the ids of its generations begin with."""
-        return f"storm-{self.connections}"
-
-    @property
     def p99(self) -> float:
         """Seconds that 99 of 100 answers took at most."""
         return quantiles(self.total.times, n=100)[98]
@@ -102,54 +96,47 @@ class Storms:
 
 def against_naive(stage: Stage) -> Finding:
     """At 32 connections."""
-    with _both(stage, CONNECTIONS) as (ours, naive):
-        found = by_rate(interleave(ours, naive, stage.times), wrong(ours))
-        return replace(found, other=f"{found.other}; {_honesty(ours, naive)}")
+    ours, naive = _both(stage, "some", CONNECTIONS)
+    found = by_rate(interleave(ours, naive, stage.times), wrong(ours))
+    return replace(found, other=f"{found.other}; {_honesty(ours, naive)}")
 
 
 def at_many_connections(stage: Stage) -> Finding:
     """At 128, by how long the slowest hundredth waits."""
-    with _both(stage, _MANY) as (ours, naive):
-        compared = interleave(ours, naive, stage.times)
-        return Finding(
-            naive.p99 / ours.p99,
-            f"{ours.p99 * 1000:,.0f} ms",
-            f"{naive.p99 * 1000:,.0f} ms",
-            f"{compared.by_rate:.1f} × by rate; {_honesty(ours, naive)}",
-            wrong(ours),
-        )
+    ours, naive = _both(stage, "many", _MANY)
+    compared = interleave(ours, naive, stage.times)
+    return Finding(
+        naive.p99 / ours.p99,
+        f"{ours.p99 * 1000:,.0f} ms",
+        f"{naive.p99 * 1000:,.0f} ms",
+        f"{compared.by_rate:.1f} × by rate; {_honesty(ours, naive)}",
+        wrong(ours),
+    )
 
 
 def against_uncommitted(stage: Stage) -> Finding:
     """Against our own route that stores nothing."""
     settings = stage.settings(stage.folder / "uncommitted", None)
-    with (
-        stage.service("committing") as server,
-        stage.peer("uncommitted", **settings) as careless,
-    ):
-        ours = Storms(stage, server, CALLBACK, CONNECTIONS)
-        peer = Storms(stage, careless, CALLBACK, CONNECTIONS)
+    ours = Storms(stage, stage.receiving, CALLBACK, CONNECTIONS, "kept")
+    with stage.peer("uncommitted", **settings) as careless:
+        peer = Storms(stage, careless, CALLBACK, CONNECTIONS, "forgotten")
         return by_rate(interleave(ours, peer, stage.times), wrong(ours))
 
 
-@contextmanager
-def _both(stage: Stage, connections: int) -> Iterator[tuple[Storms, Storms]]:
-    """Storms on ours and on the naive app, each with an empty database."""
-    name = f"callbacks-{connections}"
-    file = stage.folder / f"{name}-naive.db"
-    with stage.service(name) as server, stage.peer("naive", str(file)) as peer:
-        yield (
-            Storms(stage, server, CALLBACK, connections),
-            Storms(stage, peer, "/callback", connections, file),
-        )
+def _both(stage: Stage, name: str, connections: int) -> tuple[Storms, Storms]:
+    """Storms on ours and on the naive app."""
+    return (
+        Storms(stage, stage.receiving, CALLBACK, connections, name),
+        Storms(stage, stage.naive_receiving, "/callback", connections, name),
+    )
 
 
 def wrong(ours: Storms) -> str:
     """What must not be: a callback refused, or stored otherwise than answered."""
     file = ours.server.folder / "tracker.db"
     answered = ours.total.taken
-    kept = balance(answered, deliveries_in(file, ours.prefix))
-    folded = balance(answered, told_in(file, "generations", ours.prefix))
+    kept = balance(answered, deliveries_in(file, ours.name))
+    folded = balance(answered, told_in(file, "generations", ours.name))
     wrong = [f"{ours.total.errors:,} callbacks refused"] if ours.total.errors else []
     wrong += [f"{what}: {b}" for what, b in (("inbox", kept), ("rows", folded)) if not b.exact]
     return "; ".join(wrong)
@@ -158,7 +145,6 @@ def wrong(ours: Storms) -> str:
 def _honesty(ours: Storms, naive: Storms) -> str:
     """What both answered, and whether it is there."""
     mine = wrong(ours) or f"{sum(ours.total.taken.values()):,} answered and stored, 0 refused"
-    if naive.file is None:
-        raise ValueError("the naive app has a file")
-    stored = balance(naive.total.taken, told_in(naive.file, "naivegeneration", naive.prefix))
+    rows = told_in(naive.stage.naive_received, "naivegeneration", naive.name)
+    stored = balance(naive.total.taken, rows)
     return f"ours {mine}; naive {stored}, {naive.total.errors:,} refused"

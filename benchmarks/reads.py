@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from benchmarks.asking import Request, ask
+from benchmarks.asking import Request, Wrong, ask
 from benchmarks.finding import Finding, by_cpu, by_rate
 from benchmarks.processes import NotStarted, Server
 from benchmarks.slices import interleave
@@ -112,5 +112,5 @@ def _grown(stage: Stage, database: Path, count: int, cache_size: int) -> float:
     if before is None or after is None:
         raise Skipped("nobody tells the memory of a process here")
     if outcome.statuses[200] != count:
-        raise RuntimeError(f"{count} lookups, answered {dict(outcome.statuses)}")
+        raise Wrong(f"{count} lookups, answered {dict(outcome.statuses)}")
     return after - before

@@ -42,7 +42,8 @@ def write(results: Results, machine: Sequence[str]) -> None:
     """Put them where people look."""
     from benchmarks.drawing import draw
 
-    draw(FOLDER / _PLOT, [(r, f) for r in ROWS if isinstance(f := results.get(r.name), Finding)])
+    found = [(r, f) for r in ROWS if isinstance(f := results.get(r.name), Finding)]
+    draw(FOLDER / _PLOT, [(row, finding) for row, finding in found if finding.figure > 0])
     page = [_INTRODUCTION, *(f"- {line}" for line in machine), "", *table(results), ""]
     page.append(f"![How far each figure is from its target]({_PLOT})\n")
     (FOLDER / "RESULTS.md").write_text("\n".join(page))

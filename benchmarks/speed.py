@@ -13,9 +13,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from math import nan
 
+from benchmarks.asking import Wrong
 from benchmarks.finding import Finding, Row
 from benchmarks.machine import described
+from benchmarks.processes import NotStarted
 from benchmarks.results import refused, table, write
 from benchmarks.rows import ROWS
 from benchmarks.stage import Skipped, Stage
@@ -51,6 +54,8 @@ def _of(row: Row, stage: Stage) -> Finding | str:
         return row.measure(stage)
     except Skipped as reason:
         return str(reason)
+    except (Wrong, NotStarted) as error:
+        return Finding(nan, "", "", fault=str(error))
 
 
 def _line(row: Row, result: Finding | str, seconds: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from benchmarks import wrk
-from benchmarks.asking import Answer, Request, ask
+from benchmarks.asking import Answer, Request, Wrong, ask
 from benchmarks.filling import fill, lives
 from benchmarks.peers import naive, raw
 from benchmarks.processes import Server
@@ -67,6 +67,21 @@ class Stage:
         """The same, which keeps nothing in memory."""
         settings = {"TRACKER_CACHE_SIZE": "0"}
         return self._open.enter_context(self.service("uncached", self.filled, **settings))
+
+    @cached_property
+    def receiving(self) -> Server:
+        """The service, which callbacks go to, so that its table grows."""
+        return self._open.enter_context(self.service("receiving"))
+
+    @cached_property
+    def naive_receiving(self) -> Server:
+        """The naive app, likewise."""
+        return self._peer("naive", str(self.naive_received))
+
+    @property
+    def naive_received(self) -> Path:
+        """Where that one stores."""
+        return self.folder / "received.db"
 
     @cached_property
     def raw(self) -> Server:
@@ -170,7 +185,7 @@ class Stage:
                 return outcome.in_time, outcome.seconds
             told = wrk.run(server.url, request, connections, seconds)
             if told.errors:
-                raise RuntimeError(f"{request.path}: {told.errors} errors")
+                raise Wrong(f"{request.path}: {told.errors} errors")
             return told.requests, told.seconds
 
         return lambda: costing(server, load)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks.asking import Wrong
 from benchmarks.finding import Finding
 from benchmarks.processes import python
 from benchmarks.stage import Stage
@@ -48,7 +49,7 @@ def _run(stage: Stage, arguments: Sequence[str], said: bytes) -> Taken:
     before, begun = _children_cpu(), time.perf_counter()
     with python(arguments, stage.folder, **_settings(stage)) as process:
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("it has pipes")
+            raise Wrong("it has pipes")
         process.stdin.write(said)
         process.stdin.flush()
         while (line := process.stdout.readline()) and not _answers(line, said):
@@ -57,7 +58,7 @@ def _run(stage: Stage, arguments: Sequence[str], said: bytes) -> Taken:
         process.stdin.close()
         process.stdout.read()
     if process.returncode or (said and not line):
-        raise RuntimeError(f"{' '.join(arguments)} failed")
+        raise Wrong(f"{' '.join(arguments)} failed")
     return wall, _children_cpu() - before
 
 
@@ -73,7 +74,7 @@ def _answers(line: bytes, said: bytes) -> bool:
     if answer.get("id") != 2:
         return False
     if answer["result"].get("isError"):
-        raise RuntimeError(f"get_generation answered {line[:300]!r}")
+        raise Wrong(f"get_generation answered {line[:300]!r}")
     return True
 
 

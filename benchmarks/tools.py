@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from mcp import Client, ClientSession, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from benchmarks.asking import Line, Request, ask
+from benchmarks.asking import Line, Request, Wrong, ask
 from benchmarks.finding import Finding, by_cost, by_rate
 from benchmarks.processes import Server, environment
 from benchmarks.slices import Slice, interleave
@@ -42,7 +42,7 @@ def _in_plain_answers(stage: Stage, era: str) -> Finding:
     call = asyncio.run(captured(stage.ours.url, era, stage.generation_id))
     answer = ask(stage.ours.url, call).body.decode()
     if f"Generation ID: {stage.generation_id}" not in answer:
-        raise RuntimeError(f"get_generation answered {answer[:300]}")
+        raise Wrong(f"get_generation answered {answer[:300]}")
     plain = stage.hammer(stage.plain, Request("/things/one"))
     return by_cost(interleave(stage.hammer(stage.ours, call), plain, stage.times))
 
@@ -98,7 +98,7 @@ def _seconds(server: Server, call: Request, times: int) -> list[float]:
             answer = line.ask(call)
             found.append(perf_counter() - begun)
             if answer.status != 200 or b"Generation ID:" not in answer.body:
-                raise RuntimeError(f"{answer.status} {answer.body[:300]!r}")
+                raise Wrong(f"{answer.status} {answer.body[:300]!r}")
     return found
 
 
@@ -132,7 +132,7 @@ async def _slice(length: float, ask: Callable[[], Awaitable[bool]]) -> Slice:
     begun, answers = perf_counter(), 0
     while (seconds := perf_counter() - begun) < length:
         if not await ask():
-            raise RuntimeError("a lookup failed")
+            raise Wrong("a lookup failed")
         answers += 1
     return Slice(answers, seconds, None)
 

@@ -40,7 +40,16 @@ def run(url: str, request: Request, connections: int, seconds: float) -> Told:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(script_for(request))
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{_LONGEST}", "-s", script.name]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{_LONGEST}",
+            "--timeout",
+            _LONGEST,
+            "-s",
+            script.name,
+        ]
         process = subprocess.Popen([*command, url + request.path], stdout=subprocess.PIPE)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import wrk
-from benchmarks.asking import Request, ask
+from benchmarks.asking import Request, Wrong, ask
 from benchmarks.callbacks import Storms, against_naive, wrong
 from benchmarks.drawing import draw
 from benchmarks.finding import Finding, Row, by_cost, by_cpu, by_rate
@@ -97,7 +97,7 @@ def test_a_storm_is_answered_and_stored_exactly(stage: Stage) -> None:
 
 def test_a_lost_delivery_and_a_lost_change_are_found_out(stage: Stage) -> None:
     with stage.service("lossy") as server:
-        storm = Storms(stage, server, CALLBACK, 2)
+        storm = Storms(stage, server, CALLBACK, 2, "told")
         storm()
         assert storm.total.errors == 0
         assert wrong(storm) == ""
@@ -116,7 +116,7 @@ def test_a_lost_delivery_and_a_lost_change_are_found_out(stage: Stage) -> None:
 
 def test_refused_callbacks_are_a_fault(stage: Stage) -> None:
     with stage.service("refusing") as server:
-        storm = Storms(stage, server, "/callbacks/wrong", 2)
+        storm = Storms(stage, server, "/callbacks/wrong", 2, "told")
         storm()
 
     assert storm.total.statuses.keys() == {404}
@@ -139,7 +139,7 @@ def test_both_loads_send_the_whole_request(stage: Stage) -> None:
         told = wrk.run(stage.ours.url, call, 2, 0.2)
         assert told.requests > 0
         assert told.errors == 0
-    with pytest.raises(RuntimeError, match=r"401, not 200"):
+    with pytest.raises(Wrong, match=r"401, not 200"):
         ask(stage.ours.url, Request(stage.reading.path))
 
 
