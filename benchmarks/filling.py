@@ -61,12 +61,18 @@ class Life:
     rows: tuple[Generation, ...]
 
 
-async def fill(database: Database, count: int, now: datetime) -> list[str]:
-    """Put `count` generations into an empty database; answers their ids, oldest first."""
+async def fill(
+    database: Database, count: int, now: datetime, kept: timedelta = RETENTION
+) -> list[str]:
+    """Put `count` generations into an empty database; answers their ids, oldest first.
+
+    Args:
+        kept: for how long back there are deliveries and events.
+    """
     ids: list[str] = []
     coming = lives(count, now)
     while some := list(islice(coming, _AT_ONCE)):
-        await database.write(_put, some, now - RETENTION)
+        await database.write(_put, some, now - kept)
         ids += [life.rows[-1].id for life in some]
     return ids
 

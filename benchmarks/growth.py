@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
@@ -24,7 +24,7 @@ import psycopg
 from sqlalchemy import Connection, text
 
 from benchmarks.documented import PARTITIONS, statements
-from benchmarks.filling import YEAR, fill
+from benchmarks.filling import RETENTION, YEAR, fill
 from benchmarks.questions import QUESTIONS, Place, Question, place
 from service import migrating
 from service.db import open_database
@@ -69,15 +69,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def measure(
-    engine: str, rows: Sequence[int], repeat: int, questions: Sequence[Question] = QUESTIONS
+    engine: str,
+    rows: Sequence[int],
+    repeat: int,
+    questions: Sequence[Question] = QUESTIONS,
+    kept: timedelta = RETENTION,
 ) -> tuple[Measured, Sizes]:
-    """Fill databases of these sizes, and measure in each."""
+    """Fill databases of these sizes, and measure in each.
+
+    Args:
+        kept: for how long back there is a history; what asks for none can do without.
+    """
     async with AsyncExitStack() as stack:
         urls = stack.enter_context(_databases(engine))
         places = {}
         for size in rows:
             split = PARTITIONS if engine == "partitioned" else ()
-            places[size] = await stack.enter_async_context(_filled(next(urls), size, split))
+            places[size] = await stack.enter_async_context(_filled(next(urls), size, split, kept))
         sizes: Sizes = {}
         for size, where in places.items():
             found = await where.database.read(_sizes)
@@ -103,7 +111,9 @@ def _databases(engine: str) -> Iterator[Iterator[str]]:
 
 
 @asynccontextmanager
-async def _filled(url: str, size: int, split: Sequence[str]) -> AsyncIterator[Place]:
+async def _filled(
+    url: str, size: int, split: Sequence[str], kept: timedelta
+) -> AsyncIterator[Place]:
     """A database with that many generations, settled as one is that has been at rest."""
     begun, now = monotonic(), datetime.now(UTC)
     unmigrated = open_database(url)
@@ -111,7 +121,7 @@ async def _filled(url: str, size: int, split: Sequence[str]) -> AsyncIterator[Pl
     await unmigrated.close()
     _run(url, *(statements()[title] for title in split))
     async with open_database(url) as database:
-        ids = await fill(database, size, now)
+        ids = await fill(database, size, now, kept)
         if not url.startswith("sqlite"):  # what it does by itself, but not while we measure
             _run(url, "VACUUM ANALYZE", "CHECKPOINT")
         print(f"{size:,} rows filled in {monotonic() - begun:.0f} s", file=sys.stderr, flush=True)

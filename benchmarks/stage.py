@@ -32,7 +32,7 @@ _SECRET = "secret-of-the-benchmark"  # noqa: S105 - the same
 CALLBACK = f"/callbacks/{CallbackTokens([_SECRET]).reusable()}"
 _KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": "", "TRACKER_RECONCILE": "false"}
 _ROWS = 1000
-_BUSY = 3
+_BUSY = 2
 """A slow peer's slices are so many times as long: what is under way at their end is not counted."""
 
 
@@ -46,7 +46,7 @@ class Stage:
     def __init__(self, *, quick: bool) -> None:
         self.quick = quick
         self.times = 4 if quick else 20
-        self.seconds = 0.3 if quick else 0.5
+        self.seconds = 0.3 if quick else 0.4
         self._made: dict[str, Any] = {}
         self._open = ExitStack()
         self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))

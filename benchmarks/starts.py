@@ -40,7 +40,7 @@ def _in_turn(
     stage: Stage, said: bytes, ours: Sequence[str], peer: Sequence[str]
 ) -> list[tuple[Taken, Taken]]:
     """Both, again and again; the first time of each, which may have to compile, is not counted."""
-    times = 2 if stage.quick else 15
+    times = 2 if stage.quick else 9
     return [(_run(stage, ours, said), _run(stage, peer, said)) for _ in range(times + 1)][1:]
 
 
