@@ -61,18 +61,12 @@ class Life:
     rows: tuple[Generation, ...]
 
 
-async def fill(
-    database: Database, count: int, now: datetime, kept: timedelta = RETENTION
-) -> list[str]:
-    """Put `count` generations into an empty database; answers their ids, oldest first.
-
-    Args:
-        kept: for how long back there are deliveries and events.
-    """
+async def fill(database: Database, count: int, now: datetime) -> list[str]:
+    """Put `count` generations into an empty database; answers their ids, oldest first."""
     ids: list[str] = []
     coming = lives(count, now)
     while some := list(islice(coming, _AT_ONCE)):
-        await database.write(_put, some, now - kept)
+        await database.write(_put, some, now - RETENTION)
         ids += [life.rows[-1].id for life in some]
     return ids
 

@@ -13,9 +13,9 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
@@ -24,10 +24,10 @@ import psycopg
 from sqlalchemy import Connection, text
 
 from benchmarks.documented import PARTITIONS, statements
-from benchmarks.filling import RETENTION, YEAR, fill
+from benchmarks.filling import YEAR, fill
 from benchmarks.questions import QUESTIONS, Place, Question, place
 from service import migrating
-from service.db import open_database
+from service.db import Database, open_database
 from tests.postgres import serving
 
 ALLOWED = 1.6
@@ -43,6 +43,8 @@ _SERVER = {"shared_buffers": "128MB", "max_wal_size": "1GB"}  # PostgreSQL's own
 
 Measured = dict[tuple[str, int], float]
 """Seconds by operation and size."""
+Filling = Callable[[Database, int, datetime], Awaitable[list[str]]]
+"""Puts so many generations into an empty database; answers their ids."""
 Sizes = dict[tuple[str, int], tuple[int, int]]
 """Rows and bytes by table and size; indexes are in the bytes."""
 
@@ -73,19 +75,21 @@ async def measure(
     rows: Sequence[int],
     repeat: int,
     questions: Sequence[Question] = QUESTIONS,
-    kept: timedelta = RETENTION,
+    filling: Filling = fill,
 ) -> tuple[Measured, Sizes]:
     """Fill databases of these sizes, and measure in each.
 
     Args:
-        kept: for how long back there is a history; what asks for none can do without.
+        filling: makes a size; what is asked of few tables needs no more than those.
     """
     async with AsyncExitStack() as stack:
         urls = stack.enter_context(_databases(engine))
         places = {}
         for size in rows:
             split = PARTITIONS if engine == "partitioned" else ()
-            places[size] = await stack.enter_async_context(_filled(next(urls), size, split, kept))
+            places[size] = await stack.enter_async_context(
+                _filled(next(urls), size, split, filling)
+            )
         sizes: Sizes = {}
         for size, where in places.items():
             found = await where.database.read(_sizes)
@@ -112,7 +116,7 @@ def _databases(engine: str) -> Iterator[Iterator[str]]:
 
 @asynccontextmanager
 async def _filled(
-    url: str, size: int, split: Sequence[str], kept: timedelta
+    url: str, size: int, split: Sequence[str], filling: Filling
 ) -> AsyncIterator[Place]:
     """A database with that many generations, settled as one is that has been at rest."""
     begun, now = monotonic(), datetime.now(UTC)
@@ -121,7 +125,7 @@ async def _filled(
     await unmigrated.close()
     _run(url, *(statements()[title] for title in split))
     async with open_database(url) as database:
-        ids = await fill(database, size, now, kept)
+        ids = await filling(database, size, now)
         if not url.startswith("sqlite"):  # what it does by itself, but not while we measure
             _run(url, "VACUUM ANALYZE", "CHECKPOINT")
         print(f"{size:,} rows filled in {monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
