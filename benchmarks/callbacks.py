@@ -86,7 +86,7 @@ class Storms:
 
         measured = costing(self.server, load)
         self.total.add(outcome)
-        # The cost is of all answers, the rate of those within the time: one, to flatter none at all.
+        # The cost is of all answers, the rate of those in time: one at least, to flatter none.
         in_time = max(outcome.in_time, 1)
         cpu = None if measured.cost is None else measured.cost * in_time
         return Slice(in_time, outcome.seconds, cpu)

@@ -14,7 +14,7 @@ from benchmarks.storm import Each
 from service.config import Settings
 
 _CACHED = 100_000
-_CACHED_QUICK = 10_000
+_CACHED_QUICK = 5_000
 _SETTLE = 2_000  # lookups after which a server has what it needs besides its cache
 _LONGEST = 120.0  # seconds for reading them all
 

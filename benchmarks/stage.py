@@ -45,7 +45,7 @@ class Stage:
 
     def __init__(self, *, quick: bool) -> None:
         self.quick = quick
-        self.times = 4 if quick else 20
+        self.times = 3 if quick else 20
         self.seconds = 0.3 if quick else 0.4
         self._made: dict[str, Any] = {}
         self._open = ExitStack()
