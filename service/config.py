@@ -210,6 +210,15 @@ def require_tokens(settings: Settings) -> None:
         )
 
 
+def environment_for(settings: Settings) -> dict[str, str]:
+    """The environment of one of several processes on the same database.
+
+    A file is read directly: what one process is told, the next answer of another must show.
+    """
+    one = {} if settings.on_server else {"TRACKER_CACHE_SIZE": "0"}
+    return {**os.environ, **one}
+
+
 def inherited_socket() -> int | None:
     """The listening socket that systemd's socket activation has given us, if it has."""
     ours = os.environ.get("LISTEN_PID") == str(os.getpid())

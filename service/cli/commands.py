@@ -64,6 +64,7 @@ def serve(
     fd: Annotated[
         int | None, typer.Option(help="A listening socket to inherit, instead of host and port.")
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 1,
 ) -> None:
     """Run the service: callbacks, REST and MCP on one port. SIGHUP restarts it in place."""
     from service.cli.serving import serve as run
@@ -71,7 +72,8 @@ def serve(
 
     configure()
     given = {"host": host, "port": port}
-    run(_settings(**{name: value for name, value in given.items() if value is not None}), fd)
+    settings = _settings(**{name: value for name, value in given.items() if value is not None})
+    run(settings, fd, workers)
 
 
 @app.command()

@@ -16,7 +16,8 @@ import uvicorn
 
 from service.app import create_app
 from service.bootstrap import migrate
-from service.config import Settings, inherited_socket, require_tokens
+from service.cli.workers import Workers
+from service.config import Settings, environment_for, inherited_socket, require_tokens
 from service.errors import SettingsError
 from service.logs import log
 from service.web.protocol import CarefulProtocol
@@ -43,21 +44,30 @@ class Server(uvicorn.Server):
             tracker.release()
 
 
-def serve(settings: Settings, fd: int | None) -> None:
+def serve(settings: Settings, fd: int | None, workers: int = 1) -> None:
     """Run until a signal ends it.
 
     Args:
         settings: as read.
         fd: a listening socket that was handed to us, instead of host and port.
+        workers: processes that serve; with several, this one only minds them.
 
     Raises:
-        SettingsError: the address cannot be listened on, or not without tokens.
+        SettingsError: the address cannot be listened on, or not without tokens; or no worker
+            could start.
     """
     fd = fd if fd is not None else inherited_socket()
     listener = _listen(settings) if fd is None else _inherit(fd)
     host, port = listener.getsockname()[:2]
     bound = settings.model_copy(update={"host": host, "port": port})
     require_tokens(bound)
+    if workers == 1:
+        _serve_on(listener, bound)
+    elif not Workers(listener, workers, environment_for(bound)).run():
+        raise SettingsError("workers: they could not start; the first line above says why.")
+
+
+def _serve_on(listener: socket.socket, bound: Settings) -> None:
     server = Server(
         uvicorn.Config(
             create_app(bound),

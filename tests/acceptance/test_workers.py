@@ -1,0 +1,101 @@
+"""Several processes on one socket: each answers what any was told, and each is replaced."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.simulator import Luma
+from tests.acceptance.conftest import KEYLESS, UNASKED, Service, environment_for
+from tests.acceptance.talk import body_of, new_id
+from tests.waiting import until
+
+WORKERS = 2
+STARTED = re.compile(r'event="worker started" pid=(\d+)')
+
+
+def _started(service: Service) -> list[int]:
+    return [int(pid) for pid in STARTED.findall(service.said)]
+
+
+@pytest.fixture
+def service(tmp_path: Path, luma: Luma) -> Iterator[Service]:
+    """Two processes on a fresh store, that ask nobody."""
+    service = Service(environment_for(tmp_path, luma, **KEYLESS, **UNASKED), tmp_path)
+    service.start("--port", "0", "--workers", str(WORKERS))
+    until(lambda: service.said.count("listening url=") == WORKERS)
+    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
+    yield service
+    service.stop()
+
+
+def _tell_and_read(service: Service, count: int) -> None:
+    """Callbacks on one connection, each read back on another: by chance of another process."""
+    for n in range(count):
+        body = json.dumps(body_of(new_id(), "queued")).encode()
+        told = httpx.post(service.callback_url, content=body, timeout=20)
+        assert told.json() == {"outcome": "applied"}, n
+        generation_id = json.loads(body)["id"]
+        for state in ("queued", "dreaming", "completed"):
+            said = json.dumps(body_of(generation_id, state))
+            assert httpx.post(service.callback_url, content=said, timeout=20).status_code == 200
+            read = httpx.get(f"{service.url}/v1/generations/{generation_id}", timeout=20)
+            assert read.json()["state"] == state
+            listed = httpx.get(
+                f"{service.url}/v1/generations?id={generation_id}", timeout=20
+            ).json()
+            assert [(g["id"], g["state"]) for g in listed["items"]] == [(generation_id, state)]
+
+
+@pytest.mark.sqlite
+def test_what_one_was_told_each_answers_at_once(service: Service) -> None:
+    _tell_and_read(service, 15)
+
+
+def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Service) -> None:
+    first = _started(service)
+    assert len(first) == WORKERS
+    os.kill(first[0], signal.SIGKILL)
+    for _ in range(20):
+        assert httpx.get(f"{service.url}/healthz", timeout=20).status_code == 200
+    until(lambda: service.said.count("listening url=") == WORKERS + 1)
+    assert f"pid={first[0]} code=-9" in service.said
+    assert len(_started(service)) == WORKERS + 1
+
+
+def test_a_hangup_restarts_all_in_place(service: Service) -> None:
+    assert service.process.pid
+    os.kill(service.process.pid, signal.SIGHUP)
+    until(lambda: service.said.count("listening url=") == 2 * WORKERS)
+    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
+    assert len(_started(service)) == WORKERS, "they are the same processes"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_all_end_when_it_is_told_to(service: Service, sent: signal.Signals) -> None:
+    pids = _started(service)
+    os.kill(service.process.pid, sent)
+    assert service.process.wait(timeout=15) == 0
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert re.search(rf"pid={pid} code=(0|-15)\b", service.said), "or it had just begun"
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma: Luma) -> None:
+    (tmp_path / "file").write_text("no folder")
+    nowhere = f"sqlite:///{tmp_path}/file/tracker.db"
+    environment = environment_for(tmp_path, luma, TRACKER_DATABASE_URL=nowhere)
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--workers", "2"]
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.decode().count("worker started") == WORKERS
