@@ -55,7 +55,7 @@ class McpEndpoint:
             return problem(405, "MCP is spoken by POST here.", headers={"Allow": "POST"})
         if not request.headers.get("content-type", "").lower().startswith("application/json"):
             return problem(400, "MCP is spoken in application/json.")
-        return await read_body(request, MAX_MCP_BODY)
+        return await read_body(request.receive, MAX_MCP_BODY)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -103,3 +103,4 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(callbacks.CallbackDoor)

@@ -8,17 +8,23 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_FREE_ON_PAGES = "Content-Security-Policy"
 _PAGES = ("/docs", "/redoc")  # FastAPI's own, with scripts from elsewhere
+
+SECURE: tuple[tuple[bytes, bytes], ...] = tuple(
+    (name.lower().encode(), value.encode()) for name, value in _HEADERS.items()
+)
+"""The same as they are sent, for what answers in front of `SecurityHeaders`."""
 
 
 def secure(headers: MutableHeaders, path: str = "") -> None:
     """Add them to the headers of the answer to a request for `path`."""
+    on_page = path.startswith(_PAGES)
     for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
-    if not path.startswith(_PAGES):
-        headers.setdefault("Content-Security-Policy", _NOTHING)
+        if not (on_page and name == _FREE_ON_PAGES):
+            headers.setdefault(name, value)
 
 
 class SecurityHeaders:
