@@ -5,6 +5,7 @@ Either way the SQL is the same however many rows there are, so it is built and p
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,7 @@ Rows = Sequence[Mapping[str, Any]]
 Insert = postgresql.Insert | sqlite.Insert
 _BEFORE = "before_"  # begins the names of values that say which row is meant
 _SENT = "new_"  # begins the names of arrays
+_SQLITE = sqlite.dialect()
 
 
 OnConflict = Callable[[Any], Any]
@@ -49,30 +51,28 @@ def insert(
     if not rows:
         return 0
     names = tuple(rows[0])
-    counted = {"preserve_rowcount": True}
     if not is_postgres(connection):
-        each = _insert_each(table, on_conflict)
-        return connection.execute(each, list(rows), execution_options=counted).rowcount
+        return _insert_each(table, names, on_conflict).run(connection, rows)
     statement, values = _insert_unnested(table, names, on_conflict), _arrays(table, names, rows)
+    counted = {"preserve_rowcount": True}
     return connection.execute(statement, values, execution_options=counted).rowcount
 
 
 def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int:
-    """Put rows in the place of those of the same id, where `guard` is still as it was.
+    """Set columns of the rows of the same id, where `guard` is still as it was.
 
     Args:
-        rows: whole rows, and `before_<guard>`.
+        rows: `id`, the columns to set, the same for all, and `before_<guard>`.
 
     Returns:
         How many were written.
     """
     if not rows:
         return 0
-    names = tuple(name for name in rows[0] if not name.startswith(_BEFORE))
+    names = tuple(name for name in rows[0] if name not in ("id", _BEFORE + guard))
     if not is_postgres(connection):
-        places = [{**row, f"{_BEFORE}id": row["id"]} for row in rows]
-        return connection.execute(_replace_each(table, guard), places).rowcount
-    values = _arrays(table, names, rows)
+        return _replace_each(table, names, guard).run(connection, rows)
+    values = _arrays(table, ("id", *names), rows)
     values[_SENT + _BEFORE + guard] = [row[_BEFORE + guard] for row in rows]
     return connection.execute(_replace_unnested(table, names, guard), values).rowcount
 
@@ -82,10 +82,38 @@ def is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as SQLite gets it, the names of its values, and how each of them is sent.
+
+    SQLAlchemy has compiled it, but does not see the rows: that would cost more than to write them.
+    """
+
+    sql: str
+    values: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+
+    def run(self, connection: Connection, rows: Rows) -> int:
+        """Run it for each of the rows; answers how many were written."""
+        sent = [
+            tuple([send(row[name]) if send else row[name] for name, send in self.values])
+            for row in rows
+        ]
+        return connection.exec_driver_sql(self.sql, sent).rowcount
+
+
+def _prepared(statement: Insert | Update, names: Sequence[str]) -> Prepared:
+    compiled = statement.compile(dialect=_SQLITE, column_keys=names)
+    values = [(name, compiled.binds[name].type) for name in compiled.positiontup or ()]
+    return Prepared(
+        compiled.string,
+        tuple((n, type_.dialect_impl(_SQLITE).bind_processor(_SQLITE)) for n, type_ in values),
+    )
+
+
 @cache
-def _insert_each(table: Table, on_conflict: OnConflict | None) -> Insert:
+def _insert_each(table: Table, names: tuple[str, ...], on_conflict: OnConflict | None) -> Prepared:
     statement = sqlite.insert(table)
-    return on_conflict(statement) if on_conflict else statement
+    return _prepared(on_conflict(statement) if on_conflict else statement, names)
 
 
 @cache
@@ -99,19 +127,19 @@ def _insert_unnested(
 
 
 @cache
-def _replace_each(table: Table, guard: str) -> Update:
-    return update(table).where(
-        table.c.id == bindparam(f"{_BEFORE}id"), table.c[guard] == bindparam(_BEFORE + guard)
-    )
+def _replace_each(table: Table, names: tuple[str, ...], guard: str) -> Prepared:
+    id_, before = bindparam("id"), bindparam(_BEFORE + guard)
+    statement = update(table).where(table.c.id == id_, table.c[guard] == before)
+    return _prepared(statement, names)
 
 
 @cache
 def _replace_unnested(table: Table, names: tuple[str, ...], guard: str) -> Update:
-    types = {name: _sent_as(table.c[name]) for name in names}
+    types = {name: _sent_as(table.c[name]) for name in ("id", *names)}
     new = _unnested({**types, _BEFORE + guard: table.c[guard].type})
     return (
         update(table)
-        .values({name: _as_kept(table.c[name], new) for name in names if name != "id"})
+        .values({name: _as_kept(table.c[name], new) for name in names})
         .where(table.c.id == new.c.id, table.c[guard] == new.c[_BEFORE + guard])
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    literal_column,
     select,
     update,
 )
@@ -106,7 +107,7 @@ def keep(connection: Connection, came: Sequence[Arrival]) -> None:
 def _count_again(statement: Any) -> Any:
     new, unhandled = statement.excluded, DELIVERIES.c.handled_at.is_(None)
     verdict = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _VERDICT}
-    duplicates = DELIVERIES.c.duplicates + new.duplicates + 1
+    duplicates = DELIVERIES.c.duplicates + new.duplicates + literal_column("1")
     return statement.on_conflict_do_update(
         index_elements=["digest"], set_={"duplicates": duplicates, **verdict}
     )
