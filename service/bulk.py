@@ -128,9 +128,8 @@ def _insert_unnested(
 
 @cache
 def _replace_each(table: Table, names: tuple[str, ...], guard: str) -> Prepared:
-    id_, before = bindparam("id"), bindparam(_BEFORE + guard)
-    statement = update(table).where(table.c.id == id_, table.c[guard] == before)
-    return _prepared(statement, names)
+    meant = table.c.id == bindparam("id"), table.c[guard] == bindparam(_BEFORE + guard)
+    return _prepared(update(table).where(*meant), names)
 
 
 @cache

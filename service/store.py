@@ -6,6 +6,7 @@ Functions of a connection, run by `service.db` in its transactions.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +34,13 @@ GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = tuple(field.name for field in fields(Generation))
+
+# What stays for a generation's life once it is known, and is in most of the indexes: they are
+# left alone while only the rest moves.
+_FIXED = ("id", "upstream", "generation_type", "operation", "model", "prompt", "created_at")
+_FIXED += ("request", "parent_id", "first_seen_at")
+_FIXED_OF = attrgetter(*_FIXED)
+_MOVING = tuple(name for name in _FIELDS if name not in _FIXED)
 
 # What every callback or lookup runs is built once: building costs more than running.
 _FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
@@ -102,11 +110,12 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
     """
     new = [_columns(c.after) for c in changes if c.before is None]
     new.sort(key=lambda row: row["id"])  # instances that add the same rows must not deadlock
-    changed = [
-        {**_columns(c.after), "before_rev": c.before.rev} for c in changes if c.before is not None
-    ]
+    told = [c for c in changes if c.before is not None]
+    moved = [c for c in told if _FIXED_OF(c.before) == _FIXED_OF(c.after)]
+    filled = [c for c in told if _FIXED_OF(c.before) != _FIXED_OF(c.after)]
     written = bulk.insert(connection, GENERATIONS, new, bulk.skip)
-    written += bulk.replace(connection, GENERATIONS, changed, "rev")
+    written += bulk.replace(connection, GENERATIONS, _replaced(moved, _MOVING), "rev")
+    written += bulk.replace(connection, GENERATIONS, _replaced(filled, _FIELDS), "rev")
     if written < len(changes):
         raise Conflict
 
@@ -224,8 +233,17 @@ def as_generation(row: RowMapping) -> Generation:
     return Generation(**values)
 
 
-def _columns(generation: Generation) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(generation, name) for name in _FIELDS}
+def _columns(generation: Generation, names: Sequence[str] = _FIELDS) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(generation, name) for name in names}
     values["outputs"] = list(generation.outputs)
-    values["ordered_at"] = generation.created_at or generation.first_seen_at
+    if "created_at" in values:
+        values["ordered_at"] = generation.created_at or generation.first_seen_at
     return values
+
+
+def _replaced(changes: Sequence[Change], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"id": c.after.id, **_columns(c.after, names), "before_rev": c.before.rev}
+        for c in changes
+        if c.before is not None
+    ]
