@@ -13,6 +13,7 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     Column,
+    ColumnElement,
     Connection,
     FromClause,
     Table,
@@ -75,6 +76,14 @@ def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int
     values = _arrays(table, ("id", *names), rows)
     values[_SENT + _BEFORE + guard] = [row[_BEFORE + guard] for row in rows]
     return connection.execute(_replace_unnested(table, names, guard), values).rowcount
+
+
+def among(column: Column[Any], name: str, *, postgres: bool) -> ColumnElement[bool]:
+    """Whether a column is one of a list, which is given under `name`."""
+    if postgres:
+        return column == func.any(bindparam(name, type_=ARRAY(column.type)))
+    each = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
+    return column.in_(select(each.c.value))
 
 
 def is_postgres(connection: Connection) -> bool:
