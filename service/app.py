@@ -75,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="The state of every Luma generation, from a store that answers at once.",
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked anew each time
     )
     app.state.public_url = settings.public_url
     app.state.tokens = CallbackTokens(callback_secrets(settings))

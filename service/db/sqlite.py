@@ -12,8 +12,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.db.base import Database, Write, groups, run_together
-from service.db.trouble import unavailable
+from service.db.base import Database, Write, groups, run_apart, run_together
+from service.db.trouble import is_trouble, unavailable
 from service.metrics import COMMIT_SECONDS
 
 P = ParamSpec("P")
@@ -133,9 +133,8 @@ class Sqlite(Database):
         """In the writer's thread."""
         try:
             connection = self._writing = self._writing or self._open_writing()
-            with COMMIT_SECONDS.time(), connection.begin():
-                for writes in groups(batch):
-                    run_together(connection, writes)
+            with COMMIT_SECONDS.time():
+                _run(connection, batch)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
             self._stop_writing()
             failure = unavailable(error)
@@ -158,3 +157,15 @@ class Sqlite(Database):
         self._writer.shutdown()
         self._stop_writing()
         self.engine.dispose()
+
+
+def _run(connection: Connection, batch: list[Write]) -> None:
+    try:
+        with connection.begin():
+            for writes in groups(batch):
+                run_together(connection, writes)
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        with connection.begin():
+            run_apart(connection, batch)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
+from starlette.datastructures import State
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,9 +57,9 @@ class CallbackAnswer(BaseModel):
         }
     },
 )
-async def receive(request: Request) -> Response:
+async def receive(token: str, request: Request) -> Response:
     """The URL is the credential: `luma-tracker callback-url` prints one."""
-    return await _answer(request.scope, request.receive)
+    return await _answer(request.app.state, token, request.receive)
 
 
 class CallbackDoor:
@@ -75,17 +76,18 @@ class CallbackDoor:
         if scope["type"] != "http" or scope["method"] != "POST" or not _is_callback(scope["path"]):
             await self._app(scope, receive, send)
             return
-        answer = await _answer(scope, receive)
+        token = scope["path"].removeprefix(_PATH)
+        answer = await _answer(scope["app"].state, token, receive)
         headers = [*answer.raw_headers, *SECURE]
         status = answer.status_code
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _answer(scope: Scope, receive: Receive) -> Response:
-    tracker: Tracker = scope["app"].state.tracker
-    tokens: CallbackTokens = scope["app"].state.tokens
-    grant = tokens.grant(scope["path"].removeprefix(_PATH))
+async def _answer(state: State, token: str, receive: Receive) -> Response:
+    tracker: Tracker = state.tracker
+    tokens: CallbackTokens = state.tokens
+    grant = tokens.grant(token)
     if grant is None:
         return _nothing_here("callback token")
     body = await read_body(receive, MAX_BODY)
