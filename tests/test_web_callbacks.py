@@ -14,7 +14,7 @@ from service.config import Settings, callback_secrets
 from service.tokens import CallbackTokens
 from service.web.callbacks import MAX_BODY, CallbackDoor
 from tests.conftest import PAYLOADS
-from tests.databases import destroy, migrated_in
+from tests.databases import execute, migrated_in
 
 Told = tuple[int, list[tuple[str, str]], bytes]
 
@@ -97,7 +97,7 @@ async def test_the_door_answers_as_the_route_does(
 async def test_a_database_that_fails_has_luma_try_again(
     door: httpx.AsyncClient, settings: Settings, questions: list[httpx.Request]
 ) -> None:
-    destroy(settings.database_url)
+    execute(settings.database_url, "DROP TABLE deliveries")
     answer = await door.send(questions[0])
     assert (answer.status_code, answer.json()["title"]) == (503, "Not available just now")
     assert int(answer.headers["retry-after"]) >= 1
