@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo serve test coverage check format clean
+.PHONY: help demo serve test coverage check bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this
@@ -35,6 +35,9 @@ check: $(READY) ## Lint, types, import rules, Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+
+bench: $(READY) ## Measure how fast it is, in ten minutes; QUICK=1: in two, CHECK=1: fail below a floor
+	@$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick) $(if $(CHECK),--check)
 
 format: $(READY) ## Bring the code into shape
 	$(BIN)/ruff check --fix .

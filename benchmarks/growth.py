@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,9 @@ from sqlalchemy import Connection, text
 
 from benchmarks.documented import PARTITIONS, statements
 from benchmarks.filling import YEAR, fill
-from benchmarks.questions import QUESTIONS, Place, place
+from benchmarks.questions import QUESTIONS, Place, Question, place
 from service import migrating
-from service.db import open_database
+from service.db import Database, open_database
 from tests.postgres import serving
 
 ALLOWED = 1.6
@@ -43,6 +43,8 @@ _SERVER = {"shared_buffers": "128MB", "max_wal_size": "1GB"}  # PostgreSQL's own
 
 Measured = dict[tuple[str, int], float]
 """Seconds by operation and size."""
+Filling = Callable[[Database, int, datetime], Awaitable[list[str]]]
+"""Puts so many generations into an empty database; answers their ids."""
 Sizes = dict[tuple[str, int], tuple[int, int]]
 """Rows and bytes by table and size; indexes are in the bytes."""
 
@@ -68,19 +70,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def measure(engine: str, rows: Sequence[int], repeat: int) -> tuple[Measured, Sizes]:
-    """Fill databases of these sizes, and measure in each."""
+async def measure(
+    engine: str,
+    rows: Sequence[int],
+    repeat: int,
+    questions: Sequence[Question] = QUESTIONS,
+    filling: Filling = fill,
+) -> tuple[Measured, Sizes]:
+    """Fill databases of these sizes, and measure in each.
+
+    Args:
+        filling: makes a size; what is asked of few tables needs no more than those.
+    """
     async with AsyncExitStack() as stack:
         urls = stack.enter_context(_databases(engine))
         places = {}
         for size in rows:
             split = PARTITIONS if engine == "partitioned" else ()
-            places[size] = await stack.enter_async_context(_filled(next(urls), size, split))
+            places[size] = await stack.enter_async_context(
+                _filled(next(urls), size, split, filling)
+            )
         sizes: Sizes = {}
         for size, where in places.items():
             found = await where.database.read(_sizes)
             sizes |= {(table, size): of_table for table, of_table in found.items()}
-        return await _measure(places, repeat), sizes
+        return await _measure(places, repeat, questions), sizes
 
 
 @contextmanager
@@ -101,7 +115,9 @@ def _databases(engine: str) -> Iterator[Iterator[str]]:
 
 
 @asynccontextmanager
-async def _filled(url: str, size: int, split: Sequence[str]) -> AsyncIterator[Place]:
+async def _filled(
+    url: str, size: int, split: Sequence[str], filling: Filling
+) -> AsyncIterator[Place]:
     """A database with that many generations, settled as one is that has been at rest."""
     begun, now = monotonic(), datetime.now(UTC)
     unmigrated = open_database(url)
@@ -109,7 +125,7 @@ async def _filled(url: str, size: int, split: Sequence[str]) -> AsyncIterator[Pl
     await unmigrated.close()
     _run(url, *(statements()[title] for title in split))
     async with open_database(url) as database:
-        ids = await fill(database, size, now)
+        ids = await filling(database, size, now)
         if not url.startswith("sqlite"):  # what it does by itself, but not while we measure
             _run(url, "VACUUM ANALYZE", "CHECKPOINT")
         print(f"{size:,} rows filled in {monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
@@ -141,12 +157,14 @@ def _sizes(connection: Connection) -> dict[str, tuple[int, int]]:
     return found
 
 
-async def _measure(places: dict[int, Place], repeat: int) -> Measured:
+async def _measure(
+    places: dict[int, Place], repeat: int, questions: Sequence[Question]
+) -> Measured:
     """Round after round over all operations and sizes; a slow one stops when its time is up."""
     times: dict[tuple[str, int], list[float]] = {}
     spent: dict[tuple[str, int], float] = {}
     for _ in range(repeat):
-        for question in QUESTIONS:
+        for question in questions:
             for size, where in places.items():
                 cell = question.name, size
                 if spent.get(cell, 0.0) > _LONGEST:

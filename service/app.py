@@ -5,24 +5,22 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
 from service.config import Settings, callback_secrets
-from service.mcp_server import over_http
+from service.mcp_server import OverHttp
 from service.tokens import CallbackTokens
 from service.web import api, callbacks, deliveries, health, live, openapi, problems
 from service.web.access import Access
-from service.web.body import read_body
 from service.web.head import HeadAsGet
 from service.web.headers import SecurityHeaders
-from service.web.problems import problem
+from service.web.hot import Hot
+from service.web.mcp import Mcp
+from service.web.slow import SlowLog
+from service.web.visitors import Visitors
 
-MAX_MCP_BODY = 1024 * 1024  # bytes
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
     *("If-None-Match", "Last-Event-ID", "Prefer"),
@@ -34,42 +32,32 @@ _EXPOSED = [
 ]
 
 
-class McpEndpoint:
-    """`/mcp`: whatever the SDK answers to a whole POST, but no endless stream for a GET."""
+class Application(FastAPI):
+    """FastAPI, behind what needs nothing of it."""
+
+    front: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a POST on to the SDK."""
-        body = await self._body(Request(scope, receive))
-        if isinstance(body, Response):
-            await body(scope, receive, send)
-            return
-        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
+        """Everything comes in here."""
+        await self.front(scope, receive, send)
 
-        async def again() -> Message:
-            return next(whole, None) or await receive()
-
-        await scope["app"].state.mcp.handle_request(scope, again, send)
-
-    async def _body(self, request: Request) -> bytes | Response:
-        if request.method != "POST":
-            return problem(405, "MCP is spoken by POST here.", headers={"Allow": "POST"})
-        if not request.headers.get("content-type", "").lower().startswith("application/json"):
-            return problem(400, "MCP is spoken in application/json.")
-        return await read_body(request.receive, MAX_MCP_BODY)
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """And goes on here, if it is not answered in front."""
+        await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Application:
     """The application; its database is opened when it starts and closed when it stops."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_service(settings) as tracker:
-            mcp = over_http(tracker)
+            mcp = OverHttp(tracker, fast=settings.mcp_fast)
             app.state.tracker, app.state.mcp = tracker, mcp
             async with mcp.run():
                 yield
 
-    app = FastAPI(
+    app = Application(
         title="luma-tracker",
         version=__version__,
         summary="The state of every Luma generation, from a store that answers at once.",
@@ -83,17 +71,16 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     for router in (callbacks.router, api.router, live.router, deliveries.router, health.router):
         app.include_router(router)
-    app.router.routes.append(Route("/mcp", McpEndpoint(), include_in_schema=False))
     _guard(app, settings)
     return app
 
 
-def _guard(app: FastAPI, settings: Settings) -> None:
-    app.add_middleware(
-        Access,
-        tokens=[token.get_secret_value() for token in settings.api_tokens],
-        origins=settings.cors_origins,
-    )
+def _guard(app: Application, settings: Settings) -> None:
+    visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
+    app.state.visitors = visitors
+    app.add_middleware(Mcp)
+    app.add_middleware(SlowLog, after=settings.slow_after)
+    app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
@@ -104,4 +91,5 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(callbacks.CallbackDoor)
+    app.add_middleware(callbacks.CallbackDoor, slow_after=settings.slow_after)
+    app.front = Hot(app.behind, state=app.state, visitors=visitors)

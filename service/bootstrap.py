@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from service import migrating
+from service.cache import Cache
 from service.changes import Changes
 from service.config import Settings
 from service.db import open_database
@@ -34,6 +35,8 @@ from service.upkeep import Upkeep
 from service.worker import background
 
 T = TypeVar("T")
+
+_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,14 @@ async def open_parts(
         open_database(settings.database_url, settings.database_direct_url) as database,
         LumaClient(settings.upstream_timeout) as client,
     ):
-        changes = Changes(database)
+        cache = Cache(settings.cache_size * _MEGABYTE)
+        changes = Changes(database, cache)
         upstreams = make_upstreams(settings, client, clock, partial(Ledger, database))
         fetcher = Fetcher(database, upstreams, changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
         try:
             yield Parts(
-                Tracker(database, fetcher, changes, stale_after=stale_after, clock=clock),
+                Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock),
                 Reconciler(database, fetcher, clock),
                 Upkeep(database, timedelta(days=settings.retention_days), clock),
             )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
@@ -26,14 +26,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    Insert = postgresql.Insert | sqlite.Insert
+
 Rows = Sequence[Mapping[str, Any]]
-Insert = postgresql.Insert | sqlite.Insert
 _BEFORE = "before_"  # begins the names of values that say which row is meant
 _SENT = "new_"  # begins the names of arrays
-_SQLITE = sqlite.dialect()
 
 
 OnConflict = Callable[[Any], Any]
@@ -110,28 +112,35 @@ class Prepared:
         return connection.exec_driver_sql(self.sql, sent).rowcount
 
 
-def _prepared(statement: Insert | Update, names: Sequence[str]) -> Prepared:
-    compiled = statement.compile(dialect=_SQLITE, column_keys=names)
+def _prepared(statement: "Insert | Update", names: Sequence[str]) -> Prepared:
+    from sqlalchemy.dialects.sqlite import dialect
+
+    sqlite = dialect()
+    compiled = statement.compile(dialect=sqlite, column_keys=names)
     values = [(name, compiled.binds[name].type) for name in compiled.positiontup or ()]
     return Prepared(
         compiled.string,
-        tuple((n, type_.dialect_impl(_SQLITE).bind_processor(_SQLITE)) for n, type_ in values),
+        tuple((n, type_.dialect_impl(sqlite).bind_processor(sqlite)) for n, type_ in values),
     )
 
 
 @cache
 def _insert_each(table: Table, names: tuple[str, ...], on_conflict: OnConflict | None) -> Prepared:
-    statement = sqlite.insert(table)
+    from sqlalchemy.dialects.sqlite import insert
+
+    statement = insert(table)
     return _prepared(on_conflict(statement) if on_conflict else statement, names)
 
 
 @cache
 def _insert_unnested(
     table: Table, names: tuple[str, ...], on_conflict: OnConflict | None
-) -> Insert:
+) -> "Insert":
+    from sqlalchemy.dialects.postgresql import insert  # which brings its drivers along
+
     new = _unnested({name: _sent_as(table.c[name]) for name in names})
     values = select(*(_as_kept(table.c[name], new) for name in names))
-    statement = postgresql.insert(table).from_select(list(names), values)
+    statement = insert(table).from_select(list(names), values)
     return on_conflict(statement) if on_conflict else statement
 
 

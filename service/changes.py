@@ -1,8 +1,8 @@
-"""Wakes whoever waits for a generation to change.
+"""Knows when a generation may have changed: drops it from memory, and wakes whoever waits for it.
 
 Changes made by this process are told by name, at once. Those of other processes on the same
 database (another instance, a stdio server, the command line) are found in the history, which
-is followed only while somebody waits.
+is followed from the first question on. While it cannot be read, nothing in memory is relied on.
 """
 
 import asyncio
@@ -11,25 +11,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service import store
+from service.cache import Cache
 from service.db import Database
 from service.errors import StoreUnavailable
 
 _PAUSE = 0.05  # seconds between looks at a database that has failed
 _AT_ONCE = 1000  # events read at once
+_SURE = 3.0  # seconds for which what was read stands; the history is looked at more often
 
 
 class Changes:
-    """Who waits for which generation; `ANY` stands for all of them."""
+    """Who waits for which generation; `ANY` stands for all of them.
+
+    Args:
+        cache: what is kept in memory, and dropped when it changes.
+    """
 
     ANY = ""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
+        self._cache = cache
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._watch: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     def tell(self, generation_id: str) -> None:
         """This generation has changed."""
+        self._cache.drop(generation_id)
         for name in (generation_id, self.ANY):
             for event in self._waiting.get(name, ()):
                 event.set()
@@ -39,8 +47,7 @@ class Changes:
         """An event that is set, from now on, whenever the generation may have changed."""
         event = asyncio.Event()
         self._waiting[generation_id].add(event)
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._follow(), name="watch-changes")
+        self.follow()
         try:
             yield event
         finally:
@@ -48,15 +55,20 @@ class Changes:
             if not self._waiting[generation_id]:
                 del self._waiting[generation_id]
 
+    def follow(self) -> None:
+        """From now on, find what others change."""
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow(), name="follow-changes")
+
     async def close(self) -> None:
-        """Stop watching."""
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        """Follow no longer."""
+        if self._following:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self) -> None:
         last: int | None = None
-        while self._waiting:
+        while True:
             try:
                 last = await self._tell_news(last)
                 await self._database.changed()
@@ -69,14 +81,18 @@ class Changes:
         if last is None:
             last = await self._database.read(store.last_event)
             self.wake_all()
-        while news := await self._database.read(store.events_after, last, _AT_ONCE):
-            for event in news:
-                self.tell(event.generation_id)
-            last = news[-1].seq
+        more = True
+        while more:
+            news = await self._database.read(store.changes_after, last, _AT_ONCE)
+            for last, generation_id in news:  # noqa: B007 - the number of the last is kept
+                self.tell(generation_id)
+            more = len(news) == _AT_ONCE
+        self._cache.be_sure(_SURE)
         return last
 
     def wake_all(self) -> None:
         """Any of them may have changed."""
+        self._cache.clear()
         for events in self._waiting.values():
             for event in events:
                 event.set()

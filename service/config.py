@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
     reconcile: bool = True
+    slow_after: float = Field(1, gt=0, allow_inf_nan=False)
+    cache_size: int = Field(128, ge=0, le=1_000_000)
+    mcp_fast: bool = True
 
     @field_validator("cors_origins", "callback_secret", "api_tokens", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 UNTOLD = "unknown"
 """The state of a generation that we heard of without hearing its state."""
@@ -122,7 +122,24 @@ def is_terminal(state: str) -> bool:
     return state in TERMINAL_STATES
 
 
-def is_settled(generation: Generation) -> bool:
+class Aging(Protocol):
+    """What is asked of a row that may have to be refreshed."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def terminal(self) -> bool: ...
+    @property
+    def assets(self) -> Mapping[str, str]: ...
+    @property
+    def assets_expire_at(self) -> datetime | None: ...
+    @property
+    def gone_at(self) -> object: ...
+    @property
+    def heard_at(self) -> datetime: ...
+
+
+def is_settled(generation: Aging) -> bool:
     """Whether nothing more will come: it failed, or it is completed and shows what was made.
 
     Luma may call a generation completed a moment before it has the URL.
@@ -130,7 +147,7 @@ def is_settled(generation: Generation) -> bool:
     return generation.terminal and (generation.state == "failed" or bool(generation.assets))
 
 
-def is_stale(generation: Generation, now: datetime, stale_after: timedelta) -> bool:
+def is_stale(generation: Aging, now: datetime, stale_after: timedelta) -> bool:
     """Whether a generation that is not settled has been quiet for too long to be believed."""
     if generation.gone_at:
         return False
@@ -140,3 +157,11 @@ def is_stale(generation: Generation, now: datetime, stale_after: timedelta) -> b
 def has_dead_assets(generation: Generation, now: datetime) -> bool:
     """Whether its presigned URLs have run out, so that only a new fetch gives usable ones."""
     return generation.assets_expire_at is not None and generation.assets_expire_at <= now
+
+
+def good_until(generation: Aging, stale_after: timedelta) -> datetime | None:
+    """Until when it is certainly neither stale nor without its assets; None: for ever."""
+    ends = [generation.assets_expire_at]
+    if not generation.gone_at and not is_settled(generation):
+        ends.append(generation.heard_at + stale_after)
+    return min(filter(None, ends), default=None)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from service import store
+from service.cache import Cache
 from service.changes import Changes, set_within
 from service.db import Database
 from service.errors import StoreUnavailable
@@ -33,9 +34,10 @@ class Stretch:
 class History:
     """What readers of the whole history are given."""
 
-    def __init__(self, database: Database, changes: Changes) -> None:
+    def __init__(self, database: Database, changes: Changes, cache: Cache) -> None:
         self._database = database
         self._changes = changes
+        self._cache = cache
         self._released = False
 
     def release(self) -> None:
@@ -49,6 +51,8 @@ class History:
     async def after(self, seq: int, limit: int) -> Stretch:
         """Up to `limit` events from behind `seq`."""
         events = await self._database.read(store.events_after, seq, limit)
+        for event in events:
+            self._cache.seen(event.generation_id, event.rev)
         return Stretch(events, missed=await self._lacks(seq, events))
 
     async def wait(self, seq: int, limit: int, seconds: float) -> Stretch:

@@ -1,52 +1,16 @@
-"""The public shape of a generation, the same bytes on every surface."""
+"""What else is shown in public: pages, events, deliveries; `shape` has the generation itself."""
 
-import hashlib
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
-from service.generation import Generation, Outcome
+from service.generation import Outcome
 from service.inbox import Delivery
 from service.listing import Page
 from service.observe import Receipt
+from service.shape import EXAMPLE, GenerationOut, Instant, body_of
 from service.store import Event
-
-_NO_ASSETS: dict[str, str | None] = {"video": None, "image": None, "progress_video": None}
-
-EXAMPLE: dict[str, Any] = {
-    "id": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
-    "upstream": "dream_machine",
-    "state": "completed",
-    "terminal": True,
-    "generation_type": "video",
-    "operation": "video",
-    "model": "ray-2",
-    "prompt": "an old lady laughing underwater, wearing a scuba diving suit",
-    "created_at": "2026-05-30T12:34:56.236000Z",
-    "failure_reason": None,
-    "failure_code": None,
-    "assets": {
-        "video": "https://storage.cdn-luma.com/dream_machine/1f/result.mp4",
-        "image": "https://storage.cdn-luma.com/dream_machine/1f/thumb.jpg",
-        "progress_video": None,
-    },
-    "outputs": [],
-    "request": {"generation_type": "video", "model": "ray-2", "callback_url": "[redacted]"},
-    "parent_id": None,
-    "rev": 3,
-    "source": "callback",
-    "verified": False,
-    "gone_at": None,
-    "first_seen_at": "2026-05-30T12:34:57.001000Z",
-    "updated_at": "2026-05-30T12:35:41.730000Z",
-    "finished_at": "2026-05-30T12:35:41.730000Z",
-}
-
-
-def _as_text(at: datetime) -> str:
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
 
 EVENT: dict[str, Any] = {
     "seq": 7,
@@ -74,57 +38,6 @@ _REPLAY = {
     "error": None,
 }
 
-Instant = Annotated[
-    datetime,
-    PlainSerializer(_as_text, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
-]
-
-
-class GenerationOut(BaseModel):
-    """One generation, as the tracker knows it."""
-
-    model_config = ConfigDict(
-        from_attributes=True, title="Generation", json_schema_extra={"examples": [EXAMPLE]}
-    )
-
-    id: str = Field(description="Luma's id of it.")
-    upstream: str = Field(description="Whose it is: dream_machine or agents.")
-    state: str = Field(
-        description="queued, dreaming or processing, completed, failed; or what Luma says that "
-        "we do not know yet; unknown if Luma has not told."
-    )
-    terminal: bool = Field(description="Whether the state is final.")
-    generation_type: str | None = Field(description="video or image.")
-    operation: str | None = Field(description="What was asked for: video, image, upscale_video …")
-    model: str | None
-    prompt: str | None
-    created_at: Instant | None = Field(description="By Luma's clock.")
-    failure_reason: str | None
-    failure_code: str | None
-    assets: dict[str, str | None] = Field(
-        description="URLs: video, image (for a video, its thumbnail), progress_video."
-    )
-    outputs: list[dict[str, Any]] = Field(
-        description="Agents API: all its outputs, as type, url and layer."
-    )
-    request: dict[str, Any] | None = Field(description="As Luma echoes it; no callback URL.")
-    parent_id: str | None = Field(description="What it was made from, where that is known.")
-    rev: int = Field(description="Rises by one on every real change.")
-    source: str = Field(description="How we learnt of the last change.")
-    verified: bool = Field(description="Whether Luma itself confirmed it; a callback is a claim.")
-    gone_at: Instant | None = Field(description="When Luma no longer knew it.")
-    first_seen_at: Instant
-    updated_at: Instant = Field(description="When `rev` last rose.")
-    finished_at: Instant | None = Field(description="When we learnt of the terminal state.")
-
-    @classmethod
-    def of(cls, generation: Generation) -> "GenerationOut":
-        """The public shape of a row."""
-        shown = cls.model_validate(generation)
-        shown.assets = {**_NO_ASSETS, **shown.assets}
-        return shown
-
 
 class PageOut(BaseModel):
     """One page of generations."""
@@ -133,11 +46,12 @@ class PageOut(BaseModel):
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page.")
     has_more: bool
 
-    @classmethod
-    def of(cls, page: Page) -> "PageOut":
-        """The public shape of a page."""
-        items = [GenerationOut.of(generation) for generation in page.items]
-        return cls(items=items, next_cursor=page.next_cursor, has_more=bool(page.next_cursor))
+
+def page_body(page: Page) -> bytes:
+    """A `PageOut` as JSON."""
+    items = b",".join([body_of(generation) for generation in page.items])
+    cursor, more = to_json(page.next_cursor), to_json(page.next_cursor is not None)
+    return b'{"items":[%b],"next_cursor":%b,"has_more":%b}' % (items, cursor, more)
 
 
 class EventOut(BaseModel):
@@ -243,18 +157,3 @@ class ReplayOut(BaseModel):
             outcome=receipt.outcome,
             error=str(receipt.unreadable) if receipt.unreadable else None,
         )
-
-
-def one_line(value: str) -> str:
-    """A text that others wrote, so that it can neither begin a line nor steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(value.split()))
-
-
-def body_of(generation: Generation) -> bytes:
-    """The generation as JSON; a pure function of the row."""
-    return GenerationOut.of(generation).model_dump_json().encode()
-
-
-def etag_of(body: bytes) -> str:
-    """A strong validator. Not `rev`: fresh presigned URLs are new bytes under the same rev."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

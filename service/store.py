@@ -55,6 +55,12 @@ _ANY_DUE = select(
 _PUT_OFF = update(GENERATIONS).where(
     GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.next_check_at == bindparam("seen_at")
 )
+_CHANGES = (
+    select(EVENTS.c.seq, EVENTS.c.generation_id)
+    .where(EVENTS.c.seq > bindparam("after"))
+    .order_by(EVENTS.c.seq)
+    .limit(bindparam("most"))
+)
 _NUMBERING = text("SELECT pg_advisory_xact_lock(0x65766E74)")
 
 
@@ -160,6 +166,12 @@ def events_after(connection: Connection, after: int, limit: int) -> list[Event]:
         select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
     )
     return [Event(**row) for row in rows.mappings()]
+
+
+def changes_after(connection: Connection, after: int, limit: int) -> list[tuple[int, str]]:
+    """The same, but only their numbers and which generations changed."""
+    rows = connection.execute(_CHANGES, {"after": after, "most": limit})
+    return [(row.seq, row.generation_id) for row in rows]
 
 
 def events_of(connection: Connection, generation_id: str, *, after: int, limit: int) -> list[Event]:

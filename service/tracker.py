@@ -2,23 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 
 from service import inbox, listing, migrating, store
+from service.cache import Cache, Reading
 from service.changes import Changes, set_within
 from service.db import Database
+from service.deliveries import Deliveries
 from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.fetching import Fetcher
-from service.generation import Generation, Outcome, has_dead_assets, is_stale, is_usable_id
+from service.generation import (
+    Generation,
+    Outcome,
+    good_until,
+    has_dead_assets,
+    is_stale,
+    is_usable_id,
+)
+from service.glimpse import Glimpse, glimpse
 from service.history import History
 from service.logs import log
-from service.luma.reading import clean_text, shown
 from service.metrics import CALLBACKS, LOOKUPS
-from service.observe import Callback, Receipt, refold
+from service.observe import Callback, Receipt
 from service.observe import receive as take_callbacks
+from service.shape import GenerationOut, Shown
 from service.tokens import Grant
 
 PATIENCE = timedelta(seconds=5)
@@ -38,14 +47,22 @@ class Served(Enum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+_COUNTERS = {served: LOOKUPS.labels(served.value) for served in Served}
+_HITS = _COUNTERS[Served.HIT]
+
+
+class Answer(NamedTuple):
     """A generation, and how we came by it."""
 
-    generation: Generation
+    shown: Shown
     served: Served
     age: timedelta
     """Time since Luma last told us anything of it."""
+
+    @property
+    def generation(self) -> GenerationOut:
+        """What is shown, as an object with fields."""
+        return self.shown.generation()
 
 
 def utc_now() -> datetime:
@@ -60,6 +77,7 @@ class Tracker:
         database: open, and migrated.
         fetcher: asks Luma.
         changes: wakes those who wait.
+        cache: what was read lately.
         stale_after: how long an open generation may be quiet before it is refreshed.
         clock: tells the time, aware and in UTC.
     """
@@ -69,6 +87,7 @@ class Tracker:
         database: Database,
         fetcher: Fetcher,
         changes: Changes,
+        cache: Cache,
         *,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
@@ -76,7 +95,9 @@ class Tracker:
         self._database = database
         self._fetcher = fetcher
         self._changes = changes
-        self.history = History(database, changes)
+        self._cache = cache
+        self.history = History(database, changes, cache)
+        self.deliveries = Deliveries(database, changes, clock)
         self._stale_after = stale_after
         self._clock = clock
         self._released = False
@@ -110,6 +131,22 @@ class Tracker:
             self._changes.tell(receipt.generation_id)
         return receipt
 
+    @property
+    def version(self) -> int | None:
+        """Rises whenever any answer may have changed; None if we might not hear of it."""
+        return self._cache.version if self._cache.sure else None
+
+    def known(self, generation_id: str) -> Answer | None:
+        """What `lookup` would answer, if that can be told at once and nobody need be asked."""
+        shown = self._cache.get(generation_id) or self._glimpsed(generation_id)
+        if shown is None:
+            return None
+        now = self._clock()
+        if shown.good_until is not None and shown.good_until <= now:
+            return None
+        _HITS.inc()
+        return Answer(shown, Served.HIT, now - shown.heard_at)
+
     async def lookup(self, generation_id: str, *, fresh: bool = False) -> Answer:
         """What we know of a generation; Luma is asked only if it is unknown, or `fresh`.
 
@@ -123,10 +160,16 @@ class Tracker:
             UpstreamError: it is not stored, and an upstream could not tell us.
             StoreUnavailable: the database did not answer.
         """
+        _require_usable(generation_id)
+        if not fresh and (answer := self.known(generation_id)):
+            return answer
         return await self._lookup(generation_id, fresh=fresh, quiet=self._stale_after)
 
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
         """As `lookup`, but answers as soon as the generation is terminal, or after `seconds`."""
+        _require_usable(generation_id)
+        if not fresh and (answer := self.known(generation_id)) and answer.shown.final:
+            return answer
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         quiet = min(self._stale_after, PATIENCE)
@@ -140,7 +183,11 @@ class Tracker:
 
     async def page(self, query: listing.Query) -> listing.Page:
         """A page of what is stored; costs no request to Luma."""
-        return await self._database.read(listing.page, query)
+        self._changes.follow()
+        page = await self._database.read(listing.page, query)
+        for generation in page.items:
+            self._cache.seen(generation.id, generation.rev)
+        return page
 
     async def events(self, generation_id: str, *, after: int, limit: int) -> list[store.Event]:
         """The history of a generation that is stored, oldest first.
@@ -153,54 +200,10 @@ class Tracker:
             raise NotFound(
                 f"No history is stored for {generation_id}.", "Look the generation up first."
             )
-        return await self._database.read(store.events_of, generation_id, after=after, limit=limit)
-
-    async def deliveries(
-        self,
-        *,
-        outcomes: tuple[str, ...],
-        generation_ids: tuple[str, ...],
-        before: str | None,
-        limit: int,
-    ) -> list[inbox.Delivery]:
-        """The inbox, newest first."""
-        return await self._database.read(
-            inbox.deliveries,
-            outcomes=outcomes,
-            generation_ids=tuple(clean_text(id_) for id_ in generation_ids),
-            before=before and clean_text(before),
-            limit=limit,
-        )
-
-    async def delivery(self, delivery_id: str) -> tuple[inbox.Delivery, Any]:
-        """One delivery, and its body without our secrets: as parsed JSON, else as text.
-
-        Raises:
-            NotFound: there is none of that id.
-        """
-        delivery_id = clean_text(delivery_id)
-        found = await self._database.read(inbox.find_delivery, delivery_id)
-        body = await self._database.read(inbox.body_of, delivery_id)
-        if found is None or body is None:
-            raise _no_delivery(delivery_id)
-        return found, shown(body)
-
-    async def kept(self) -> list[str]:
-        """Up to 1,000 deliveries that are not folded yet, oldest first."""
-        return await self._database.read(inbox.kept, 1000)
-
-    async def replay(self, delivery_id: str) -> Receipt:
-        """Fold a delivery again.
-
-        Raises:
-            NotFound: there is none of that id.
-        """
-        receipt = await self._database.write(refold, clean_text(delivery_id), self._clock())
-        if receipt is None:
-            raise _no_delivery(delivery_id)
-        if receipt.generation_id:
-            self._changes.tell(receipt.generation_id)
-        return receipt
+        events = await self._database.read(store.events_of, generation_id, after=after, limit=limit)
+        for event in events:
+            self._cache.seen(generation_id, event.rev)
+        return events
 
     async def require_ready(self) -> None:
         """Whether the database answers and is migrated, and all that could be folded is.
@@ -222,32 +225,49 @@ class Tracker:
             )
 
     async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
-        _require_usable(generation_id)
-        row = await self._database.read(store.find, generation_id)
-        if row is None:
+        row, shown = await self._read(generation_id)
+        if row is None or shown is None:
             found = await self._fetcher.unknown(generation_id, fresh=fresh)
-            return self._answer(found, Served.MISS)
+            return self._answer(self._shown(found), Served.MISS)
         if not self._fetcher.can_ask(row.upstream):
-            return self._answer(row, Served.HIT)
+            return self._answer(shown, Served.HIT)
         if fresh or has_dead_assets(row, self._clock()):
-            return self._answer(await self._fetcher.known(row), Served.STALE)
+            return self._answer(self._shown(await self._fetcher.known(row)), Served.STALE)
         if is_stale(row, self._clock(), quiet):
             self._fetcher.behind(row)
-            return self._answer(row, Served.STALE)
-        return self._answer(row, Served.HIT)
+            return self._answer(shown, Served.STALE)
+        return self._answer(shown, Served.HIT)
+
+    async def _read(self, generation_id: str) -> tuple[Generation, Shown] | tuple[None, None]:
+        """The row, and how it is shown, which is kept."""
+        with self._cache.reading(generation_id) as reading:
+            row = await self._database.read(store.find, generation_id)
+            return (row, self._keep(self._shown(row), reading)) if row else (None, None)
+
+    def _glimpsed(self, generation_id: str) -> Shown | None:
+        """The same without waiting, where the database is so near."""
+        if not is_usable_id(generation_id):
+            return None
+        row = glimpse(self._database, generation_id)
+        return self._keep(row.shown(self._good_until(row)), Reading()) if row else None
+
+    def _keep(self, shown: Shown, reading: Reading) -> Shown:
+        self._cache.keep(shown, reading)
+        self._changes.follow()
+        return shown
+
+    def _shown(self, row: Generation) -> Shown:
+        return Shown.of(row, self._good_until(row))
+
+    def _good_until(self, row: Generation | Glimpse) -> datetime | None:
+        return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
 
     def _worth_waiting(self, answer: Answer) -> bool:
-        return not (self._released or answer.generation.terminal or answer.generation.gone_at)
+        return not (self._released or answer.shown.final)
 
-    def _answer(self, generation: Generation, served: Served) -> Answer:
-        LOOKUPS.labels(served.value).inc()
-        return Answer(generation, served, self._clock() - generation.heard_at)
-
-
-def _no_delivery(delivery_id: str) -> NotFound:
-    return NotFound(
-        f"There is no delivery {delivery_id[:64]}.", "GET /v1/deliveries lists those there are."
-    )
+    def _answer(self, shown: Shown, served: Served) -> Answer:
+        _COUNTERS[served].inc()
+        return Answer(shown, served, self._clock() - shown.heard_at)
 
 
 def _require_usable(generation_id: str) -> None:

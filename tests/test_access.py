@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from service.app import create_app
 from service.config import Settings
 from service.web.access import Access
+from service.web.visitors import Visitors
 
 LOCAL = "http://127.0.0.1:8000"
 ALL = "all-powerful"
@@ -22,11 +23,11 @@ async def _everything_is_fine(scope: Scope, receive: Receive, send: Send) -> Non
 
 
 def _open(*origins: str) -> Access:
-    return Access(_everything_is_fine, tokens=[], origins=origins)
+    return Access(_everything_is_fine, visitors=Visitors([]), origins=origins)
 
 
 def _guarded(*origins: str) -> Access:
-    return Access(_everything_is_fine, tokens=[ALL, f"ro:{READS}"], origins=origins)
+    return Access(_everything_is_fine, visitors=Visitors([ALL, f"ro:{READS}"]), origins=origins)
 
 
 async def _ask(
@@ -156,7 +157,7 @@ async def test_anything_else_is_refused(sent: str) -> None:
 @pytest.mark.parametrize("setting", ["ro:", "ro: "])
 async def test_a_forgotten_read_only_token_lets_nobody_in(setting: str) -> None:
     """`ro:$READ_TOKEN` with that variable unset must not open the service to an empty token."""
-    access = Access(_everything_is_fine, tokens=[setting, ALL], origins=[])
+    access = Access(_everything_is_fine, visitors=Visitors([setting, ALL]), origins=[])
     assert await _status(access, authorization="Bearer ") == 401
     assert await _status(access, authorization="Bearer") == 401
 

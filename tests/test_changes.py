@@ -1,17 +1,21 @@
 """Waking those who wait: by name in this process, by the history for what others have written."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
 from service import migrating
+from service.cache import Cache
 from service.changes import Changes
 from service.config import Settings
 from service.db import Database, open_database
 from service.generation import Observation, Source
+from service.merge import merge
 from service.observe import Heard, observe
+from service.shape import Shown
 from tests.conftest import Clock
 
 
@@ -33,11 +37,16 @@ class Others:
 
 
 @pytest.fixture
-async def changes(settings: Settings) -> AsyncIterator[Changes]:
+def cache() -> Cache:
+    return Cache(1_000_000)
+
+
+@pytest.fixture
+async def changes(settings: Settings, cache: Cache) -> AsyncIterator[Changes]:
     """What is tested, on a connection of its own."""
     async with open_database(settings.database_url) as database:
         await database.exclusively(migrating.upgrade)
-        made = Changes(database)
+        made = Changes(database, cache)
         yield made
         await made.close()
 
@@ -102,24 +111,20 @@ async def test_many_changes_at_once_all_arrive(changes: Changes, others: Others)
         await told(last)
 
 
-async def test_the_history_is_followed_only_while_somebody_waits(
+async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all(
     changes: Changes, others: Others
 ) -> None:
     def following() -> list[asyncio.Task[object]]:
-        return [task for task in asyncio.all_tasks() if task.get_name() == "watch-changes"]
+        return [task for task in asyncio.all_tasks() if task.get_name() == "follow-changes"]
 
     assert following() == []
     with changes.expect("a") as one, changes.expect("b"):
         await told(one)
         assert len(following()) == 1, "one for all"
-        [task] = following()
-    await others.hear("c")
-    await asyncio.wait([task], timeout=5)
-    assert task.done()
     with changes.expect("a") as one:
-        await told(one)
         await others.hear("a")
         await told(one)
+        assert len(following()) == 1
 
 
 async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watch(
@@ -134,6 +139,66 @@ async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watc
             event.clear()
         await others.hear("a")
         await told(event)
+
+
+# --- What is kept in memory --------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sure(changes: Changes, cache: Cache) -> Cache:
+    """A cache that would hear of every change."""
+    changes.follow()
+    await until(lambda: cache.sure)
+    return cache
+
+
+def keep(cache: Cache, generation_id: str) -> None:
+    """As a read of the database just now would."""
+    seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
+    row, _ = merge(None, seen, datetime(2026, 5, 30, tzinfo=UTC))
+    with cache.reading(generation_id) as reading:
+        cache.keep(Shown.of(row), reading)
+
+
+async def test_a_change_of_our_own_is_dropped_at_once(changes: Changes, sure: Cache) -> None:
+    keep(sure, "a")
+    keep(sure, "b")
+    changes.tell("a")
+    assert sure.get("a") is None
+    assert sure.get("b")
+
+
+async def test_what_another_process_has_changed_is_dropped_soon(
+    others: Others, sure: Cache
+) -> None:
+    await others.hear("a")
+    keep(sure, "a")
+    keep(sure, "b")
+    await others.hear("a", "completed")
+    await until(lambda: sure.get("a") is None)
+    assert sure.get("b"), "the others stay"
+
+
+async def test_nothing_in_memory_is_relied_on_while_the_history_cannot_be_read(
+    others: Others, sure: Cache
+) -> None:
+    keep(sure, "a")
+    await others.rename("events", "away")
+    await until(lambda: sure.get("a") is None)
+    keep(sure, "a")
+    assert sure.get("a") is None
+    await others.rename("away", "events")
+    await until(lambda: sure.sure)
+    assert sure.get("a") is None, "nobody knows what was missed"
+    keep(sure, "a")
+    assert sure.get("a")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until it holds; not for ever."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it is about what nobody tells
+            await asyncio.sleep(0.005)
 
 
 async def _quiet(event: asyncio.Event) -> bool:

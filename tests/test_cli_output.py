@@ -15,7 +15,7 @@ from service.cli.output import show_findings, show_generation, show_page, table_
 from service.generation import Generation, Observation, Source
 from service.listing import Page
 from service.merge import merge
-from service.schemas import GenerationOut, body_of
+from service.shape import Shown, body_of
 from service.tracker import Answer, Served
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def row(**given: Any) -> Generation:
 
 def answer(generation: Generation) -> Answer:
     """As the tracker answers."""
-    return Answer(generation, Served.HIT, timedelta(seconds=12.4))
+    return Answer(Shown.of(generation), Served.HIT, timedelta(seconds=12.4))
 
 
 def test_json_is_the_bytes_of_the_rest_api(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_page_as_json_is_one_object_on_stdout_alone(capsys: pytest.CaptureFixt
     show_page(Page([row()], "next"), as_json=True)
     printed = capsys.readouterr()
     shown = json.loads(printed.out)
-    assert shown["items"] == [GenerationOut.of(row()).model_dump(mode="json")]
+    assert shown["items"] == [json.loads(body_of(row()))]
     assert (shown["next_cursor"], shown["has_more"]) == ("next", True)
     assert printed.err == ""
 

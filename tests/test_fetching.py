@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 
 from service.bootstrap import open_tracker
+from service.cache import Cache
 from service.changes import Changes
 from service.config import Settings
 from service.db import Database, open_database
@@ -68,7 +69,7 @@ async def asking(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> As
     async with open_database(settings.database_url) as database, LumaClient(timeout=2) as client:
         gate = Gate("dream_machine", rate)
         upstream = dream_machine_upstream(luma.dream_machine_url, "luma-key", client, gate, clock)
-        changes = Changes(database)
+        changes = Changes(database, Cache(0))
         fetcher = Fetcher(database, [upstream], changes, clock)
         yield Asking(fetcher, upstream, database, luma, clock)
         await fetcher.close()

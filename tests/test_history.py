@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from service import migrating, store
+from service.cache import Cache
 from service.changes import Changes
 from service.config import Settings
 from service.db import Database, open_database
@@ -54,14 +55,14 @@ async def others(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
 async def changes(others: Store, settings: Settings) -> AsyncIterator[Changes]:
     """Of an instance that hears of what is written only by the database."""
     async with open_database(settings.database_url) as database:
-        made = Changes(database)
+        made = Changes(database, Cache(0))
         yield made
         await made.close()
 
 
 @pytest.fixture
 def history(others: Store, changes: Changes) -> History:
-    return History(others.database, changes)
+    return History(others.database, changes, Cache(0))
 
 
 async def seqs(history: History, after: int, limit: int = 100) -> list[int]:
@@ -133,7 +134,7 @@ async def test_what_happens_while_one_looks_is_not_overlooked(
         await changes.close()  # so that nobody tells of it again
         changes.tell("a")
 
-    history = History(cast("Database", Interrupted(others.database, happens)), changes)
+    history = History(cast("Database", Interrupted(others.database, happens)), changes, Cache(0))
     async with asyncio.timeout(SOON):
         assert len((await history.wait(0, 100, 3600)).events) == 1
 

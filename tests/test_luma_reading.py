@@ -22,7 +22,7 @@ from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
 from service.luma import agents, dream_machine
 from service.luma.reading import instant, mapping, parse_object, text, usable_id
-from service.schemas import body_of
+from service.shape import body_of
 from service.tokens import REDACTED, Grant
 from tests.conftest import PAYLOADS
 from tests.single import observe, record, upgrade

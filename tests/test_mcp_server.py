@@ -9,7 +9,6 @@ from mcp import Client, MCPError
 from mcp_types import CallToolResult, TextContent
 
 from service.mcp_server import make_server
-from service.schemas import GenerationOut
 from service.simulator import Fault, Luma, Plan
 from service.tokens import Grant
 from service.tracker import Tracker
@@ -67,8 +66,7 @@ async def test_an_answer_says_everything_in_text_and_in_structure(
     assert f"Image URL: {assets['image']}" in lines
     assert "Prompt: a lake" in lines
     assert "Last heard from Luma: 7 s ago" in lines
-    row = (await tracker.lookup(made)).generation
-    assert result.structured_content == GenerationOut.of(row).model_dump(mode="json")
+    assert result.structured_content == (await tracker.lookup(made)).shown.document()
 
 
 async def test_what_is_not_finished_says_so(client: Client, luma: Luma) -> None:

@@ -319,6 +319,30 @@ async def test_a_file_that_is_no_database_is_unavailable(
     else:
         path.write_bytes(content)
     async with Sqlite(f"sqlite:///{path}") as database:
-        for attempt in (database.read(numbers), database.write(put, 1), database.changed()):
+        for attempt in (database.read(numbers), database.write(put, 1)):
             with pytest.raises(StoreUnavailable):
                 await attempt
+        assert database.glance("SELECT 1 FROM n") is None
+        async with asyncio.timeout(10):
+            await database.changed()  # whoever looks for what is new finds out
+
+
+async def test_a_glance_sees_what_is_committed_and_needs_no_thread(path: Path) -> None:
+    async with Sqlite(f"sqlite:///{path}") as database:
+        await database.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER)")))
+        await database.write(put, 1)
+        assert database.glance("SELECT n FROM n WHERE n = ?", 1) == [(1,)]
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("INSERT INTO n VALUES (2)")
+            assert database.glance("SELECT n FROM n") == [(1,)], "a writer stops no reader"
+            other.execute("COMMIT")
+        assert database.glance("SELECT n FROM n") == [(1,), (2,)]
+
+
+async def test_a_glance_that_would_have_to_wait_answers_nothing(path: Path) -> None:
+    async with Sqlite(f"sqlite:///{path}") as database:
+        await database.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER)")))
+        assert database.glance("SELECT n FROM n") == []
+        assert database.glance("SELECT n FROM nowhere") is None
+    assert Sqlite(f"sqlite:///{path}").glance("SELECT n FROM n") is None, "not opened yet"

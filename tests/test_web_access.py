@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from service.web.access import Access
+from service.web.visitors import Visitors
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -18,7 +19,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 def access(*, tokens: Iterable[str] = (), origins: Iterable[str] = ()) -> httpx.AsyncClient:
     """A browser, or a program, in front of the guard."""
-    guarded = Access(app, tokens=tokens, origins=origins)
+    guarded = Access(app, visitors=Visitors(tokens), origins=origins)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1:8000"
     )
@@ -121,6 +122,6 @@ async def test_what_is_no_request_is_passed_on() -> None:
     async def send(_message: object) -> None:
         raise AssertionError("nothing is to be said")
 
-    guarded = Access(inner, tokens=TOKENS, origins=[])
+    guarded = Access(inner, visitors=Visitors(TOKENS), origins=[])
     await guarded({"type": "lifespan"}, receive, send)
     assert seen == ["lifespan"]

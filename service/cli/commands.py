@@ -4,8 +4,10 @@ What takes long to import is imported in the command that needs it, so that `--h
 """
 
 import asyncio
+import gc
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,9 +77,10 @@ def serve(
 @app.command()
 def mcp() -> None:
     """Serve one MCP client on stdin and stdout, on the same store as the service."""
-    from service.mcp_server import serve_stdio
-
-    _with_tracker(_settings(), serve_stdio, quiet=False)
+    with _without_collecting():
+        settings = _settings()
+        from service.cli.stdio import serve as run
+    run(settings)
 
 
 @app.command()
@@ -117,9 +120,10 @@ def get(
 
     answer = _with_tracker(_settings(), look)
     show_generation(answer, as_json=json)
-    if wait is not None and not answer.generation.terminal:
-        raise typer.Exit(GONE if answer.generation.gone_at else WAIT_RAN_OUT)
-    if wait is not None and answer.generation.state == "failed":
+    generation = answer.generation
+    if wait is not None and not generation.terminal:
+        raise typer.Exit(GONE if generation.gone_at else WAIT_RAN_OUT)
+    if wait is not None and generation.state == "failed":
         raise typer.Exit(FAILED)
 
 
@@ -163,8 +167,8 @@ def replay(
     from service.cli.output import show_replays
 
     async def again(tracker: "Tracker") -> Any:
-        ids = delivery_ids or await tracker.kept()
-        return [await tracker.replay(delivery_id) for delivery_id in ids]
+        ids = delivery_ids or await tracker.deliveries.kept()
+        return [await tracker.deliveries.replay(delivery_id) for delivery_id in ids]
 
     show_replays(_with_tracker(_settings(), again), as_json=json)
 
@@ -228,21 +232,30 @@ def check() -> None:
         raise typer.Exit(1)
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Import without looking for garbage all the while: what is imported is none, and stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _settings(**given: Any) -> "Settings":
     from service.config import load_settings
 
     return load_settings(**given)
 
 
-def _with_tracker(
-    settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]], *, quiet: bool = True
-) -> Any:
+def _with_tracker(settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]]) -> Any:
     import logging
 
     from service.bootstrap import open_tracker
     from service.logs import configure
 
-    configure(logging.WARNING if quiet else logging.INFO)
+    configure(logging.WARNING)
 
     async def run() -> Any:
         async with open_tracker(settings) as tracker:

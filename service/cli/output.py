@@ -12,7 +12,8 @@ from rich.table import Table
 from service.generation import Generation
 from service.listing import Page
 from service.observe import Receipt
-from service.schemas import GenerationOut, PageOut, ReplayOut, body_of, one_line
+from service.schemas import ReplayOut, page_body
+from service.shape import one_line
 from service.tracker import Answer
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ console = Console(highlight=False)
 def show_generation(answer: Answer, *, as_json: bool) -> None:
     """One generation."""
     if as_json:
-        typer.echo(body_of(answer.generation))
+        typer.echo(answer.shown.body)
         return
-    shown = GenerationOut.of(answer.generation).model_dump(mode="json", exclude={"request"})
+    shown = answer.shown.document()
+    del shown["request"]
     assets = shown.pop("assets")
     rows = {**shown, **{f"{name}_url": url for name, url in assets.items()}}
     rows["heard"] = f"{max(0, answer.age.total_seconds()):.0f} s ago"
@@ -41,7 +43,7 @@ def show_generation(answer: Answer, *, as_json: bool) -> None:
 def show_page(page: Page, *, as_json: bool) -> None:
     """A page of generations."""
     if as_json:
-        typer.echo(PageOut.of(page).model_dump_json())
+        typer.echo(page_body(page))
     elif console.is_terminal:
         console.print(table_of(page.items))
     else:

@@ -10,7 +10,6 @@ only its own part; a commit that fails fails for all of them, and none is told o
 """
 
 from service.db.base import Database
-from service.db.postgres import Postgres
 from service.db.sqlite import Sqlite
 from service.db.trouble import Conflict, is_trouble
 
@@ -26,4 +25,6 @@ def open_database(url: str, direct_url: str = "") -> Database:
     """
     if url.startswith("sqlite"):
         return Sqlite(url)
+    from service.db.postgres import Postgres  # its driver takes long to import
+
     return Postgres(url, direct_url or url)

@@ -62,6 +62,14 @@ class Database(ABC):
             StoreUnavailable: the database did not answer.
         """
 
+    def glance(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
+        """Answer a question that takes microseconds at once; None where one would have to wait.
+
+        Args:
+            _sql: in the driver's own words, as are the values that come back.
+        """
+        return None
+
     @abstractmethod
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a transaction while nobody else runs anything so, in whatever process.
@@ -72,7 +80,10 @@ class Database(ABC):
 
     @abstractmethod
     async def changed(self) -> None:
-        """Return as soon as anybody may have committed something since the last call."""
+        """Return as soon as anybody may have committed something since the last call.
+
+        At the latest after a second or so.
+        """
 
     async def write(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -1,11 +1,16 @@
-"""SQLite: one file in WAL mode, readers in threads, and one writer that commits for all."""
+"""SQLite: one file in WAL mode, readers in threads, and one writer that commits for all.
+
+A glance needs no thread: it finds one row in a file that nobody can lock against readers, in a
+fifth of the time that going to a thread and back takes.
+"""
 
 import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
@@ -14,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.db.base import Database, Write, groups, run_apart, run_together
 from service.db.trouble import is_trouble, unavailable
+from service.errors import StoreUnavailable
 from service.metrics import COMMIT_SECONDS
 
 P = ParamSpec("P")
@@ -21,7 +27,8 @@ T = TypeVar("T")
 
 _READERS = 4
 _BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for our answer
-_LOOK_EVERY = 0.05  # seconds between looks for what another process has committed
+_LOOK_EVERY = 0.02  # seconds between looks for what another process has committed
+_LOOKS = 50  # then one looks for what is new even so
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -83,8 +90,20 @@ class Sqlite(Database):
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._writing: Connection | None = None  # always the same: it knows pages and statements
-        self._watching: Connection | None = None  # the version is counted per connection
-        self._version = 0
+        self._near: sqlite3.Connection | None = None  # for glances, which never wait
+        self._version: object = None
+
+    async def __aenter__(self) -> Self:
+        with suppress(StoreUnavailable, sqlite3.Error):  # whoever reads or writes will say so
+            self._near = await self._in_thread(self._come_near)
+        return await super().__aenter__()
+
+    def _come_near(self) -> sqlite3.Connection:
+        pooled = self.engine.raw_connection()
+        near = cast("sqlite3.Connection", pooled.driver_connection)
+        pooled.detach()
+        near.execute("PRAGMA busy_timeout=0")
+        return near
 
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -107,23 +126,28 @@ class Sqlite(Database):
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
+    def glance(self, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+        """Answer from the file, on this thread; None if it is busy or broken just now."""
+        if self._near is None:
+            return None
+        try:
+            return self._near.execute(sql, values).fetchall()
+        except sqlite3.Error:
+            return None
+
     async def changed(self) -> None:
         """Look again and again whether any process has committed something."""
-        while (version := await self._in_thread(self._look)) == self._version:  # noqa: ASYNC110
+        for _ in range(_LOOKS):
             await asyncio.sleep(_LOOK_EVERY)
-        self._version = version
+            if (version := self.glance("PRAGMA data_version")) != self._version:
+                self._version = version
+                return
 
     async def _in_thread(self, run: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
         except (DBAPIError, PoolTimeout) as error:
             raise unavailable(error) from error
-
-    def _look(self) -> int:
-        if self._watching is None:
-            self._watching = self.engine.connect()
-        with self._watching.begin():
-            return int(self._watching.exec_driver_sql("PRAGMA data_version").scalar_one())
 
     async def _commit(self, batch: list[Write]) -> None:
         loop = asyncio.get_running_loop()
@@ -152,10 +176,10 @@ class Sqlite(Database):
     async def close(self) -> None:
         """Let go of the file."""
         self._readers.shutdown()
-        if self._watching:
-            self._watching.close()
         self._writer.shutdown()
         self._stop_writing()
+        if self._near:
+            self._near.close()
         self.engine.dispose()
 
 

@@ -9,14 +9,15 @@ from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from service import listing
-from service.schemas import EventsOut, GenerationOut, PageOut, body_of, etag_of
-from service.tracker import Answer, Served
+from service.schemas import EventsOut, PageOut, page_body
+from service.shape import GenerationOut
 from service.web.deps import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
+from service.web.shown import response_of
+from service.web.slow import ASKED_TO_WAIT
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
-_CACHE_STATUS = {Served.HIT: "hit", Served.MISS: "fwd=miss", Served.STALE: "fwd=stale"}
 _READ_PROBLEMS = responses(
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -101,6 +102,7 @@ class EventParameters(Strict):
 async def get_generation(
     generation_id: _GenerationId,
     parameters: Annotated[GetParameters, Query()],
+    request: Request,
     tracker: TheTracker,
     if_none_match: Annotated[str | None, Header()] = None,
     cache_control: Annotated[str | None, Header()] = None,
@@ -114,10 +116,13 @@ async def get_generation(
     preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds = parameters.wait or preferred or 0
     if seconds:
+        request.scope[ASKED_TO_WAIT] = seconds
         answer = await tracker.wait(generation_id, seconds, fresh=fresh)
     else:
         answer = await tracker.lookup(generation_id, fresh=fresh)
-    response = _shown(answer, if_none_match)
+    status, headers, body = response_of(answer, if_none_match)
+    response = Response(body, status)
+    response.raw_headers = headers
     if preferred is not None:
         response.headers["Preference-Applied"] = f"wait={preferred}"
     return response
@@ -134,12 +139,12 @@ async def list_generations(
     parameters: Annotated[ListParameters, Query()], request: Request, tracker: TheTracker
 ) -> Response:
     """What is stored, newest first; costs no request to Luma."""
-    page = PageOut.of(await tracker.page(parameters.query()))
+    page = await tracker.page(parameters.query())
     headers = {"Cache-Control": "no-cache"}
     if page.next_cursor:
         url = request.url.include_query_params(cursor=page.next_cursor)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    return _json(page.model_dump_json().encode(), headers)
+    return Response(page_body(page), media_type="application/json", headers=headers)
 
 
 @router.get(
@@ -160,26 +165,3 @@ async def list_events(
     limit = parameters.limit
     events = await tracker.events(generation_id, after=parameters.cursor, limit=limit + 1)
     return EventsOut.of(events, limit)
-
-
-def _shown(answer: Answer, if_none_match: str | None) -> Response:
-    body = body_of(answer.generation)
-    headers = {
-        "ETag": etag_of(body),
-        "Age": str(max(0, int(answer.age.total_seconds()))),
-        "Cache-Status": f"luma-tracker; {_CACHE_STATUS[answer.served]}",
-        "Cache-Control": "no-cache",
-    }
-    if if_none_match and _matches(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return _json(body, headers)
-
-
-def _json(body: bytes, headers: dict[str, str]) -> Response:
-    return Response(body, media_type="application/json", headers=headers)
-
-
-def _matches(if_none_match: str, etag: str) -> bool:
-    """Weak comparison, as RFC 9110 wants it for If-None-Match."""
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return "*" in tags or etag in tags

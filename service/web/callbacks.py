@@ -21,6 +21,8 @@ from service.tracker import Tracker
 from service.web.body import read_body
 from service.web.headers import SECURE
 from service.web.problems import of_error, problem, responses
+from service.web.slow import SlowLog
+from service.web.whole import send_whole
 
 _PATH = "/callbacks/"
 MAX_BODY = 1024 * 1024  # bytes
@@ -66,22 +68,27 @@ class CallbackDoor:
     """Answers callbacks in front of all that concerns other requests alone, as the route would.
 
     What stands between costs more than the route itself, and lets callbacks pass anyway.
+
+    Args:
+        slow_after: seconds after which an answer is noted as slow.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, slow_after: float) -> None:
         self._app = app
+        self._take = SlowLog(_take, after=slow_after)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in a callback, and pass on the rest."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _is_callback(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        token = scope["path"].removeprefix(_PATH)
-        answer = await _answer(scope["app"].state, token, receive)
-        headers = [*answer.raw_headers, *SECURE]
-        status = answer.status_code
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        called = scope["type"] == "http" and scope["method"] == "POST"
+        mine = called and scope["path"].startswith(_PATH)
+        await (self._take if mine else self._app)(scope, receive, send)
+
+
+async def _take(scope: Scope, receive: Receive, send: Send) -> None:
+    token = scope["path"].removeprefix(_PATH)
+    answer = await _answer(scope["app"].state, token, receive)
+    headers = [*answer.raw_headers, *SECURE]
+    await send_whole(scope, send, answer.status_code, headers, bytes(answer.body))
 
 
 async def _answer(state: State, token: str, receive: Receive) -> Response:
@@ -100,10 +107,6 @@ async def _answer(state: State, token: str, receive: Receive) -> Response:
     except TrackerError as error:
         return of_error(error)
     return of_error(receipt.unreadable) if receipt.unreadable else _ANSWERS[receipt.outcome]
-
-
-def _is_callback(path: str) -> bool:
-    return path.startswith(_PATH)
 
 
 def _nothing_here(reason: str) -> Response:

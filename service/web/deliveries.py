@@ -38,7 +38,7 @@ async def list_deliveries(
     parameters: Annotated[DeliveryParameters, Query()], tracker: TheTracker
 ) -> DeliveriesOut:
     """Every callback that came with a good token, newest first, without the bodies."""
-    found = await tracker.deliveries(
+    found = await tracker.deliveries.page(
         outcomes=tuple(parameters.outcome),
         generation_ids=tuple(parameters.generation_id),
         before=parameters.cursor,
@@ -57,7 +57,7 @@ async def get_delivery(
     delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
 ) -> DeliveryWithBody:
     """What Luma, or whoever had the URL, said; our own callback URL is taken out of it."""
-    delivery, body = await tracker.delivery(delivery_id)
+    delivery, body = await tracker.deliveries.get(delivery_id)
     shown = DeliveryWithBody.model_validate(delivery)
     shown.body = body
     return shown
@@ -73,4 +73,4 @@ async def replay(
     delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
 ) -> ReplayOut:
     """For what was kept but not understood; folding twice does no harm."""
-    return ReplayOut.of(await tracker.replay(delivery_id))
+    return ReplayOut.of(await tracker.deliveries.replay(delivery_id))

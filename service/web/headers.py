@@ -8,23 +8,21 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_FREE_ON_PAGES = "Content-Security-Policy"
+_POLICY = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 _PAGES = ("/docs", "/redoc")  # FastAPI's own, with scripts from elsewhere
 
-SECURE: tuple[tuple[bytes, bytes], ...] = tuple(
-    (name.lower().encode(), value.encode()) for name, value in _HEADERS.items()
+SECURE = tuple(
+    (name.lower().encode(), value.encode()) for name, value in (_HEADERS | _POLICY).items()
 )
-"""The same as they are sent, for what answers in front of `SecurityHeaders`."""
+"""The same for who writes headers by hand, of an answer that is no page."""
 
 
 def secure(headers: MutableHeaders, path: str = "") -> None:
     """Add them to the headers of the answer to a request for `path`."""
-    on_page = path.startswith(_PAGES)
-    for name, value in _HEADERS.items():
-        if not (on_page and name == _FREE_ON_PAGES):
-            headers.setdefault(name, value)
+    said = _HEADERS if path.startswith(_PAGES) else _HEADERS | _POLICY
+    for name, value in said.items():
+        headers.setdefault(name, value)
 
 
 class SecurityHeaders:

@@ -16,6 +16,7 @@ from service.schemas import EVENT, EventOut, EventsOut
 from service.web.deps import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.head import BODILESS
 from service.web.problems import responses
+from service.web.slow import ASKED_TO_WAIT
 
 HEARTBEAT = 15.0  # seconds of quiet that proxies bear
 _RETRY = 1000  # milliseconds after which a browser comes again
@@ -90,6 +91,7 @@ async def _page(
     preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds, limit = parameters.wait or preferred or 0, parameters.limit
     if seconds:
+        request.scope[ASKED_TO_WAIT] = seconds
         found = await history.wait(after, limit + 1, seconds)
     else:
         found = await history.after(after, limit + 1)

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.schemas import EXAMPLE
+from service.shape import EXAMPLE
 from service.web.problems import Problem, responses
 
 _OPEN = ("/callbacks", "/healthz", "/readyz")

@@ -2,57 +2,104 @@
 
 import asyncio
 import re
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from starlette.datastructures import MutableHeaders
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from service.web.headers import secure
 from service.web.problems import problem
+from service.web.whole import WHOLE
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_TIME = 10.0  # seconds for them to come
 
 
+_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 def _without_upgrade(data: bytes) -> bytes:
     """We offer no other protocol; but the parser would take the body for one, so hide the offer."""
+    if b"\nupgrade:" not in data.lower():
+        return data
     head, end, body = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(rb"\r\nX-pgrade:", head) + end + body
+
+
+async def _send(cycle: RequestResponseCycle, message: Message) -> None:
+    """As uvicorn does, but what is whole at once."""
+    if message["type"] != WHOLE:
+        await RequestResponseCycle.send(cycle, cast("ASGISendEvent", message))
+        return
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if not cycle.disconnected:
+        _write(cycle, message)
+
+
+def _write(cycle: RequestResponseCycle, message: Message) -> None:
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    parts = [STATUS_LINE[message["status"]]]
+    for name, value in (*cycle.default_headers, *message["headers"]):
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+    if cycle.scope["method"] != "HEAD":
+        parts.append(message["body"])
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 class CarefulProtocol(HttpToolsProtocol):
     """Closes a connection whose request head grows or dawdles without end."""
 
-    _waiting: asyncio.TimerHandle | None = None
+    _watch: asyncio.TimerHandle | None = None
+    _head_began: float | None = None
     _in_body = False
     _before_head = 0
     _received = 0
+    _chunk = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request should begin soon."""
         super().connection_made(transport)
         self._await_head()
+        self._look_at_the_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """There is nothing left to wait for."""
-        self._head_came()
+        if self._watch:
+            self._watch.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Another request on the same connection."""
         super().on_message_begin()
+        self.scope["extensions"] = _EXTENSIONS
         self._await_head()
 
     def on_headers_complete(self) -> None:
         """The head is here, and the body is the route's business."""
-        self._head_came()
+        self._head_began = None
         self._in_body = True
-        head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if head > MAX_HEAD:
+        at_most = self._received - self._before_head + self._chunk
+        if at_most > MAX_HEAD and self._head_size() > MAX_HEAD:
             raise ValueError("The request's headers are too large.")  # which refuses it
         super().on_headers_complete()
+        self.cycle.send = partial(_send, self.cycle)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         """What comes now is another head."""
@@ -61,9 +108,11 @@ class CarefulProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes, of a head or of a body."""
-        self._received += len(data)
+        self._chunk = len(data)
+        self._received += self._chunk
         super().data_received(data if self._in_body else _without_upgrade(data))
-        if self._waiting and self._received - self._before_head > MAX_HEAD + len(data):
+        awaited = self._head_began is not None
+        if awaited and self._received - self._before_head > MAX_HEAD + len(data):
             self.send_400_response("The request's headers are too large.")
 
     def send_400_response(self, msg: str) -> None:
@@ -78,13 +127,17 @@ class CarefulProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _await_head(self) -> None:
-        self._head_came()
+        self._head_began = self.loop.time()
         self._before_head = self._received
-        self._waiting = self.loop.call_later(
-            MAX_TIME, self.send_400_response, "The request is too slow."
-        )
 
-    def _head_came(self) -> None:
-        if self._waiting:
-            self._waiting.cancel()
-            self._waiting = None
+    def _look_at_the_clock(self) -> None:
+        """One timer for a connection, for one for each request costs more than reading it."""
+        now = self.loop.time()
+        due = (now if self._head_began is None else self._head_began) + MAX_TIME
+        if due <= now:
+            self.send_400_response("The request is too slow.")
+        else:
+            self._watch = self.loop.call_at(due, self._look_at_the_clock)
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
-from service.simulator import Luma
+from service.simulator import Fault, Luma
 from tests.acceptance.conftest import Running, environment_for
 from tests.acceptance.talk import (
     body_of,
@@ -215,3 +216,61 @@ def test_a_wrong_setting_is_one_line_on_stderr(tmp_path: Path, luma: Luma) -> No
     assert run.stdout == ""
     [line] = run.stderr.splitlines()
     assert "TRACKER_STALE_AFTER" in line
+
+
+@BOTH
+async def test_who_gives_up_on_a_call_can_make_another(shared: Running, mode: str) -> None:
+    slow, known = shared.luma.create(), told(shared)
+    path = f"/dream-machine/v1/generations/{slow}"
+    shared.luma.fault(Fault(delay=2.0, path=path))
+    async with beside(shared, mode) as client:
+        with anyio.move_on_after(0.3) as gave_up:
+            await client.call_tool("get_generation", {"generation_id": slow})
+        result = await client.call_tool("get_generation", {"generation_id": known})
+
+    assert gave_up.cancelled_caught
+    assert result.structured_content == read(shared, known)
+
+
+async def test_it_answers_many_questions_at_once(shared: Running) -> None:
+    known = [told(shared) for _ in range(5)] * 20
+    async with beside(shared) as client:
+        results = await asyncio.gather(
+            *(client.call_tool("get_generation", {"generation_id": each}) for each in known)
+        )
+
+    for generation_id, result in zip(known, results, strict=True):
+        assert lines_of(result)["Generation ID"] == generation_id
+
+
+@BOTH
+async def test_large_questions_and_answers_come_whole(shared: Running, mode: str) -> None:
+    word = f"w{new_id()[:8]}"
+    long = f"{word} {'ä' * 100_000}"
+    for _ in range(10):
+        told(shared, request={"prompt": long})
+    async with beside(shared, mode) as client:
+        result = await client.call_tool("list_generations", {"q": word})
+        said = await refusal_of(client, {"generation_id": "x" * 1_000_000})
+
+    assert result.structured_content
+    assert [item["prompt"] for item in result.structured_content["items"]] == [long] * 10
+    assert said.startswith("Error getting generation xxx")
+
+
+def test_it_answers_what_comes_from_a_file(tmp_path: Path, luma: Luma) -> None:
+    (tmp_path / "said").write_text(_messages(("tools/list", {})))
+    with (tmp_path / "said").open("rb") as stdin, (tmp_path / "heard").open("wb") as stdout:
+        subprocess.run(
+            [sys.executable, "-m", "service", "mcp"],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            env=environment_for(tmp_path, luma),
+            cwd=tmp_path,
+            timeout=30,
+            check=True,
+        )
+
+    first = json.loads((tmp_path / "heard").read_text().splitlines()[0])
+    assert first["result"]["serverInfo"]["name"] == "luma-tracker"

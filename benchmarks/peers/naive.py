@@ -1,0 +1,138 @@
+"""The tracker as a competent person writes it first: FastAPI and SQLModel, as their tutorials do.
+
+    python -m benchmarks.peers.naive DATABASE_FILE
+
+A session for each request, a read before each insert, a commit for each callback. SQLite is as
+durable as ours. It checks no token, keeps no inbox and no history, and asks nobody.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query
+from pydantic import BaseModel
+from sqlalchemy import Engine, create_engine, event
+from sqlmodel import JSON, Column, Field, Session, SQLModel, col, select
+
+from benchmarks.peers.serving import serve
+
+
+class NaiveBase(SQLModel):
+    """What is stored and shown."""
+
+    id: str = Field(primary_key=True)
+    state: str
+    generation_type: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    created_at: datetime | None = Field(default=None, index=True)
+    failure_reason: str | None = None
+    assets: dict[str, str | None] | None = Field(default=None, sa_column=Column(JSON))
+    request: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class NaiveGeneration(NaiveBase, table=True):
+    """The row."""
+
+    updated_at: datetime
+
+
+class NaiveOut(BaseModel):
+    """The answer."""
+
+    id: str
+    state: str
+    generation_type: str | None
+    model: str | None
+    prompt: str | None
+    created_at: datetime | None
+    failure_reason: str | None
+    assets: dict[str, str | None] | None
+    request: dict[str, Any] | None
+    updated_at: datetime
+
+
+class Callback(BaseModel):
+    """What Luma sends."""
+
+    id: str
+    state: str
+    generation_type: str | None = None
+    model: str | None = None
+    created_at: datetime | None = None
+    failure_reason: str | None = None
+    assets: dict[str, str | None] | None = None
+    request: dict[str, Any] | None = None
+
+
+def open_engine(path: Path) -> Engine:
+    """The file, with its table."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    SQLModel.metadata.create_all(engine, [SQLModel.metadata.tables["naivegeneration"]])
+    return engine
+
+
+def fill(path: Path, bodies: Iterable[dict[str, Any]]) -> None:
+    """Put generations into the file, in one commit."""
+    engine = open_engine(path)
+    with Session(engine) as session:
+        session.add_all(_row(Callback.model_validate(body)) for body in bodies)
+        session.commit()
+    engine.dispose()
+
+
+def make(path: Path) -> FastAPI:
+    """The application on that file."""
+    app, engine = FastAPI(), open_engine(path)
+
+    def get_session() -> Iterator[Session]:
+        with Session(engine) as session:
+            yield session
+
+    opened = Annotated[Session, Depends(get_session)]
+
+    @app.get("/generations/{generation_id}", response_model=NaiveOut)
+    def get_generation(generation_id: str, session: opened) -> NaiveGeneration:
+        found = session.get(NaiveGeneration, generation_id)
+        if found is None:
+            raise HTTPException(404, "Generation not found")
+        return found
+
+    @app.get("/generations", response_model=list[NaiveOut])
+    def list_generations(
+        session: opened, limit: Annotated[int, Query(le=200)] = 20
+    ) -> list[NaiveGeneration]:
+        newest = select(NaiveGeneration).order_by(col(NaiveGeneration.created_at).desc())
+        return list(session.exec(newest.limit(limit)))
+
+    @app.post("/callback")
+    def receive(callback: Callback, session: opened) -> dict[str, bool]:
+        found = session.get(NaiveGeneration, callback.id)
+        if found is None or found.state not in ("completed", "failed"):
+            row = _row(callback)
+            if found is not None:
+                found.sqlmodel_update(row.model_dump())
+            session.add(found or row)
+            session.commit()
+        return {"ok": True}
+
+    return app
+
+
+def _row(callback: Callback) -> NaiveGeneration:
+    prompt = (callback.request or {}).get("prompt")
+    told = callback.model_dump()
+    return NaiveGeneration(**told, prompt=prompt, updated_at=datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    serve(make(Path(sys.argv[1])))

@@ -1,0 +1,217 @@
+"""The servers that rows are measured on: each is started when a row first wants it."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from benchmarks import wrk
+from benchmarks.asking import Answer, Request, Wrong, ask
+from benchmarks.filling import fill, lives
+from benchmarks.peers import naive, raw
+from benchmarks.processes import Server
+from benchmarks.slices import Slice, costing
+from benchmarks.storm import Order, Outcome, Same, blow
+from service import migrating
+from service.db import open_database
+from service.tokens import CallbackTokens
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+TOKEN = "token-of-the-benchmark"  # noqa: S105 - of servers that live for minutes, on loopback
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+_SECRET = "secret-of-the-benchmark"  # noqa: S105 - the same
+CALLBACK = f"/callbacks/{CallbackTokens([_SECRET]).reusable()}"
+_KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": "", "TRACKER_RECONCILE": "false"}
+_ROWS = 1000
+_BUSY = 2
+"""A slow peer's slices are so many times as long: what is under way at their end is not counted."""
+
+
+class Skipped(Exception):
+    """A row cannot be measured here; the text says why."""
+
+
+class Stage:
+    """Everything that one run needs, for as long as it is entered."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.times = 3 if quick else 20
+        self.seconds = 0.3 if quick else 0.4
+        self._made: dict[str, Any] = {}
+        self._open = ExitStack()
+        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()
+
+    @cached_property
+    def ours(self) -> Server:
+        """The service, with a thousand generations, that asks Luma nothing."""
+        return self._open.enter_context(self.service("ours", self.filled))
+
+    @cached_property
+    def uncached(self) -> Server:
+        """The same, which keeps nothing in memory."""
+        settings = {"TRACKER_CACHE_SIZE": "0"}
+        return self._open.enter_context(self.service("uncached", self.filled, **settings))
+
+    @cached_property
+    def receiving(self) -> Server:
+        """The service, which callbacks go to, so that its table grows."""
+        return self._open.enter_context(self.service("receiving"))
+
+    @cached_property
+    def naive_receiving(self) -> Server:
+        """The naive app, likewise."""
+        return self._peer("naive", str(self.naive_received))
+
+    @property
+    def naive_received(self) -> Path:
+        """Where that one stores."""
+        return self.folder / "received.db"
+
+    @cached_property
+    def raw(self) -> Server:
+        """Fixed bytes, as many as ours."""
+        noted = self.folder / "answer.json"
+        raw.write(noted, self.shown.headers, self.shown.body)
+        return self._peer("raw", str(noted))
+
+    @cached_property
+    def naive(self) -> Server:
+        """The naive app, with as many generations as ours."""
+        file = self.folder / "naive.db"
+        now = datetime.now(UTC)
+        naive.fill(file, (life.bodies[-1] for life in lives(_ROWS, now)))
+        return self._peer("naive", str(file))
+
+    @cached_property
+    def plain(self) -> Server:
+        """One plain route of FastAPI."""
+        return self._peer("plain")
+
+    @cached_property
+    def filled(self) -> Path:
+        """A database with a thousand generations."""
+        return self.database(_ROWS)
+
+    @cached_property
+    def generation_id(self) -> str:
+        """A completed generation of ours, and of the naive app's."""
+        page = ask(
+            self.ours.url, Request("/v1/generations?state=completed&limit=1", headers=BEARER)
+        )
+        return page.body.decode().partition('"id":"')[2].partition('"')[0]
+
+    @property
+    def reading(self) -> Request:
+        """The lookup that is measured."""
+        return Request(f"/v1/generations/{self.generation_id}", headers=BEARER)
+
+    @cached_property
+    def shown(self) -> Answer:
+        """Our answer to it."""
+        return ask(self.ours.url, self.reading)
+
+    @contextmanager
+    def service(
+        self, name: str, database: Path | None = None, *options: str, **settings: str
+    ) -> Iterator[Server]:
+        """`luma-tracker serve` with a copy of that database, or an empty one."""
+        folder = self.folder / name
+        with Server(
+            folder,
+            *("service", "serve", "--port", "0", *options),
+            **self.settings(folder, database, **settings),
+        ) as server:
+            ask(server.url, Request("/readyz"))
+            yield server
+
+    def settings(self, folder: Path, database: Path | None, **given: str) -> dict[str, str]:
+        """The environment of a process of ours that has a folder of its own."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "tracker.db"
+        if database and not file.exists():
+            shutil.copy(database, file)
+        return {
+            **_KEYLESS,
+            "TRACKER_DATABASE_URL": f"sqlite:///{file}",
+            "TRACKER_CALLBACK_SECRET": _SECRET,
+            "TRACKER_API_TOKENS": TOKEN,
+            **given,
+        }
+
+    def database(self, rows: int) -> Path:
+        """A file with that many generations."""
+        file = self.folder / f"filled-{rows}.db"
+        if not file.exists():
+            asyncio.run(_fill(file, rows))
+        return file
+
+    @contextmanager
+    def peer(self, name: str, *arguments: str, **settings: str) -> Iterator[Server]:
+        """One of `benchmarks.peers`."""
+        module = f"benchmarks.peers.{name}"
+        with Server(self.folder / name, module, *arguments, **settings) as server:
+            yield server
+
+    def hammer(
+        self,
+        server: Server,
+        request: Request,
+        *,
+        connections: int = CONNECTIONS,
+        slow: bool = False,
+    ) -> Callable[[], Slice]:
+        """Slices of one request again and again."""
+        seconds = self.seconds * (_BUSY if slow else 1)
+
+        def load() -> tuple[int, float]:
+            if not wrk.installed():
+                outcome = self.blow(Same(server.url, connections, seconds, request))
+                return outcome.in_time, outcome.seconds
+            told = wrk.run(server.url, request, connections, seconds)
+            if told.errors:
+                raise Wrong(f"{request.path}: {told.errors} errors")
+            return told.requests, told.seconds
+
+        return lambda: costing(server, load)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several rows share: made by the first that wants it."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    def blow(self, order: Order) -> Outcome:
+        """Carry out an order in a process of its own."""
+        return self._load.submit(blow, order).result()
+
+    def _peer(self, name: str, *arguments: str) -> Server:
+        return self._open.enter_context(self.peer(name, *arguments))
+
+    @cached_property
+    def _load(self) -> ProcessPoolExecutor:
+        return self._open.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+
+
+async def _fill(file: Path, rows: int) -> None:
+    unmigrated = open_database(f"sqlite:///{file}")
+    await unmigrated.exclusively(migrating.upgrade)
+    await unmigrated.close()
+    async with open_database(f"sqlite:///{file}") as database:
+        await fill(database, rows, datetime.now(UTC))

@@ -1,0 +1,113 @@
+"""HTTP to Luma, as httpx speaks it: whatever can happen on the way becomes an error of ours."""
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.luma.reading import clean_text
+from service.tokens import REDACTED
+
+_RETRY_AFTER = 5.0  # seconds, where Luma does not say
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+class Http:
+    """Asks, and can be closed.
+
+    Args:
+        timeout: seconds that one request may take, all in all.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
+
+    async def aclose(self) -> None:
+        """Let go of all connections."""
+        await self._http.aclose()
+
+    async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
+        """The body of a 200 answer.
+
+        Raises:
+            NotFound: 404.
+            UpstreamRefused: any other 4xx but 429.
+            UpstreamNonsense: another 2xx, or a redirect.
+            UpstreamUnavailable: 429, 5xx, no answer in time, no connection.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._http.get(url, headers=headers)
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise UpstreamUnavailable(
+                upstream, f"{upstream} did not answer within {self._timeout:g} s."
+            ) from error
+        except httpx.DecodingError as error:
+            raise UpstreamNonsense(
+                upstream, f"{upstream} answered in a broken encoding."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UpstreamUnavailable(
+                upstream, f"{upstream} could not be reached: {type(error).__name__}."
+            ) from error
+        return _body(upstream, response)
+
+    async def reaches(self, url: str) -> bool:
+        """Whether a plain GET of `url` is answered with 200."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return (await self._http.get(url)).status_code == httpx.codes.OK
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return False
+
+
+def _body(upstream: str, response: httpx.Response) -> bytes:
+    code = response.status_code
+    if code == httpx.codes.OK:
+        return response.content
+    said = f"{upstream} answered {code}{_detail(response)}"
+    if code == httpx.codes.NOT_FOUND:
+        raise NotFound(said)
+    if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        told = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
+        raise UpstreamUnavailable(upstream, said, retry_after=_retry_after(response), told=told)
+    if response.is_client_error:
+        raise UpstreamRefused(upstream, said)
+    raise UpstreamNonsense(upstream, said)
+
+
+def _detail(response: httpx.Response) -> str:
+    """What Luma says of an error: `detail`, a string or FastAPI's list; never a whole page."""
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "."
+    told = clean_text(detail if isinstance(detail, str) else json.dumps(detail))
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    told = told.replace(key, REDACTED) if key else told
+    return f": {told[:300].rstrip('.')}."
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds to wait, from either form of `Retry-After`."""
+    value = response.headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value)
+    if math.isnan(seconds):
+        seconds = _RETRY_AFTER
+    return min(max(seconds, 1.0), _LONGEST_RETRY_AFTER)
+
+
+def _seconds_until(http_date: str) -> float:
+    try:
+        return (parsedate_to_datetime(http_date) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return _RETRY_AFTER

@@ -1,0 +1,12 @@
+"""The MCP surface: the tools that agents call, over HTTP and over stdio.
+
+HTTP   web/mcp.py ─► over_http ─┬─ ordinary requests ─► the SDK's kernel ─┐
+                                └─ all else ─► the SDK ───────────────────┼─► server ─► tools
+stdio  over_stdio ─► the SDK ─────────────────────────────────────────────┘
+"""
+
+from service.mcp_server.over_http import OverHttp
+from service.mcp_server.over_stdio import serve_stdio
+from service.mcp_server.server import make_server
+
+__all__ = ["OverHttp", "make_server", "serve_stdio"]

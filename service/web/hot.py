@@ -1,0 +1,114 @@
+"""The short way for what is asked most: one generation by its id, and lists that did not change.
+
+Pure ASGI, in front of everything. It takes only plain questions that can be answered at once,
+and sends the bytes that the route would; whatever is unusual goes the ordinary way:
+
+    GET /v1/generations/{id} ─► plain, welcome? ─► known at once? ─► sent
+                                      └── no ──────────┴── no ─► guards ─► the route
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from starlette.datastructures import State
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.web.headers import SECURE
+from service.web.shown import response_of
+from service.web.visitors import Visitors
+from service.web.whole import Headers, send_whole
+
+_LIST = "/v1/generations"
+_ONE = f"{_LIST}/"
+_CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
+_MOST_LISTS = 64
+_LARGEST_LIST = 262_144  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A list as it was answered, while the tracker was at that version."""
+
+    version: int
+    headers: Headers
+    body: bytes
+
+
+class Hot:
+    """Answers at once what can be, and passes the rest on.
+
+    Args:
+        state: of the application; has the tracker as soon as it runs.
+        visitors: who is welcome.
+    """
+
+    def __init__(self, app: ASGIApp, *, state: State, visitors: Visitors) -> None:
+        self._app = app
+        self._state = state
+        self._visitors = visitors
+        self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
+        self._lists: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            path = scope["path"]
+            if path.startswith(_ONE) and (answered := self._one(scope, path[len(_ONE) :])):
+                status, headers, body = answered
+                await send_whole(scope, send, status, headers, body)
+                return
+            if path == _LIST and (plain := self._plain(scope)):
+                await self._list(plain.get(b"accept", b""), scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _one(self, scope: Scope, generation_id: str) -> tuple[int, Headers, bytes] | None:
+        """The answer, if it can be given at once."""
+        if scope["query_string"] or not (plain := self._plain(scope)):
+            return None
+        answer = self._state.tracker.known(generation_id)
+        if answer is None:
+            return None
+        tag = plain.get(b"if-none-match")
+        status, headers, body = response_of(answer, tag.decode("latin-1") if tag else None)
+        headers += SECURE
+        return status, headers, body
+
+    def _plain(self, scope: Scope) -> dict[bytes, bytes] | None:
+        """The headers, if none is unusual or came twice, and the visitor is welcome."""
+        headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]) or not self._unusual.isdisjoint(headers):
+            return None
+        address = (scope.get("client") or ("",))[0]
+        authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
+        return headers if self._visitors.welcomes(address, authorization, host) else None
+
+    async def _list(self, accept: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """From what was answered last time, if nothing has changed since."""
+        key = (scope["query_string"], accept)
+        version, kept = self._state.tracker.version, self._lists.get(key)
+        if kept and kept.version == version:
+            await send_whole(scope, send, 200, kept.headers, kept.body)
+            return
+        messages: list[Message] = []
+
+        async def recorded(message: Message) -> None:
+            messages.append(message)
+            await send(message)
+
+        await self._app(scope, receive, recorded)
+        if version is not None and _is_list(messages):
+            start, whole = messages
+            self._keep(key, _Kept(version, start["headers"], whole["body"]))
+
+    def _keep(self, key: tuple[bytes, bytes], kept: _Kept) -> None:
+        self._lists[key] = kept
+        self._lists.move_to_end(key)
+        while len(self._lists) > _MOST_LISTS:
+            self._lists.popitem(last=False)
+
+
+def _is_list(messages: list[Message]) -> bool:
+    """Whether this is a whole list, and not an error or something endless."""
+    whole = len(messages) == 2 and not messages[1].get("more_body", False)
+    return whole and messages[0]["status"] == 200 and len(messages[1]["body"]) <= _LARGEST_LIST
