@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> Application:
         summary="The state of every Luma generation, from a store that answers at once.",
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked anew each time
     )
     app.state.public_url = settings.public_url
     app.state.tokens = CallbackTokens(callback_secrets(settings))
@@ -90,4 +91,5 @@ def _guard(app: Application, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(callbacks.CallbackDoor, slow_after=settings.slow_after)
     app.front = Hot(app.behind, state=app.state, visitors=visitors)

@@ -5,6 +5,7 @@ Either way the SQL is the same however many rows there are, so it is built and p
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     Column,
+    ColumnElement,
     Connection,
     FromClause,
     Table,
@@ -52,32 +54,38 @@ def insert(
     if not rows:
         return 0
     names = tuple(rows[0])
-    counted = {"preserve_rowcount": True}
     if not is_postgres(connection):
-        each = _insert_each(table, on_conflict)
-        return connection.execute(each, list(rows), execution_options=counted).rowcount
+        return _insert_each(table, names, on_conflict).run(connection, rows)
     statement, values = _insert_unnested(table, names, on_conflict), _arrays(table, names, rows)
+    counted = {"preserve_rowcount": True}
     return connection.execute(statement, values, execution_options=counted).rowcount
 
 
 def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int:
-    """Put rows in the place of those of the same id, where `guard` is still as it was.
+    """Set columns of the rows of the same id, where `guard` is still as it was.
 
     Args:
-        rows: whole rows, and `before_<guard>`.
+        rows: `id`, the columns to set, the same for all, and `before_<guard>`.
 
     Returns:
         How many were written.
     """
     if not rows:
         return 0
-    names = tuple(name for name in rows[0] if not name.startswith(_BEFORE))
+    names = tuple(name for name in rows[0] if name not in ("id", _BEFORE + guard))
     if not is_postgres(connection):
-        places = [{**row, f"{_BEFORE}id": row["id"]} for row in rows]
-        return connection.execute(_replace_each(table, guard), places).rowcount
-    values = _arrays(table, names, rows)
+        return _replace_each(table, names, guard).run(connection, rows)
+    values = _arrays(table, ("id", *names), rows)
     values[_SENT + _BEFORE + guard] = [row[_BEFORE + guard] for row in rows]
     return connection.execute(_replace_unnested(table, names, guard), values).rowcount
+
+
+def among(column: Column[Any], name: str, *, postgres: bool) -> ColumnElement[bool]:
+    """Whether a column is one of a list, which is given under `name`."""
+    if postgres:
+        return column == func.any(bindparam(name, type_=ARRAY(column.type)))
+    each = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
+    return column.in_(select(each.c.value))
 
 
 def is_postgres(connection: Connection) -> bool:
@@ -85,12 +93,43 @@ def is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as SQLite gets it, the names of its values, and how each of them is sent.
+
+    SQLAlchemy has compiled it, but does not see the rows: that would cost more than to write them.
+    """
+
+    sql: str
+    values: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+
+    def run(self, connection: Connection, rows: Rows) -> int:
+        """Run it for each of the rows; answers how many were written."""
+        sent = [
+            tuple([send(row[name]) if send else row[name] for name, send in self.values])
+            for row in rows
+        ]
+        return connection.exec_driver_sql(self.sql, sent).rowcount
+
+
+def _prepared(statement: "Insert | Update", names: Sequence[str]) -> Prepared:
+    from sqlalchemy.dialects.sqlite import dialect
+
+    sqlite = dialect()
+    compiled = statement.compile(dialect=sqlite, column_keys=names)
+    values = [(name, compiled.binds[name].type) for name in compiled.positiontup or ()]
+    return Prepared(
+        compiled.string,
+        tuple((n, type_.dialect_impl(sqlite).bind_processor(sqlite)) for n, type_ in values),
+    )
+
+
 @cache
-def _insert_each(table: Table, on_conflict: OnConflict | None) -> "Insert":
+def _insert_each(table: Table, names: tuple[str, ...], on_conflict: OnConflict | None) -> Prepared:
     from sqlalchemy.dialects.sqlite import insert
 
     statement = insert(table)
-    return on_conflict(statement) if on_conflict else statement
+    return _prepared(on_conflict(statement) if on_conflict else statement, names)
 
 
 @cache
@@ -106,19 +145,18 @@ def _insert_unnested(
 
 
 @cache
-def _replace_each(table: Table, guard: str) -> Update:
-    return update(table).where(
-        table.c.id == bindparam(f"{_BEFORE}id"), table.c[guard] == bindparam(_BEFORE + guard)
-    )
+def _replace_each(table: Table, names: tuple[str, ...], guard: str) -> Prepared:
+    meant = table.c.id == bindparam("id"), table.c[guard] == bindparam(_BEFORE + guard)
+    return _prepared(update(table).where(*meant), names)
 
 
 @cache
 def _replace_unnested(table: Table, names: tuple[str, ...], guard: str) -> Update:
-    types = {name: _sent_as(table.c[name]) for name in names}
+    types = {name: _sent_as(table.c[name]) for name in ("id", *names)}
     new = _unnested({**types, _BEFORE + guard: table.c[guard].type})
     return (
         update(table)
-        .values({name: _as_kept(table.c[name], new) for name in names if name != "id"})
+        .values({name: _as_kept(table.c[name], new) for name in names})
         .where(table.c.id == new.c.id, table.c[guard] == new.c[_BEFORE + guard])
     )
 

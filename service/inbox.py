@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     bindparam,
     case,
     delete,
+    literal_column,
     select,
     update,
 )
@@ -25,9 +28,6 @@ from service.tables import BindingRow, DeliveryRow
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]
 
-_KNOWN = select(DELIVERIES.c.digest, DELIVERIES.c.id).where(
-    DELIVERIES.c.digest.in_(bindparam("digests", expanding=True))
-)
 _SETTLE = update(DELIVERIES).where(
     DELIVERIES.c.id == bindparam("kept_id"), DELIVERIES.c.handled_at.is_(None)
 )
@@ -78,7 +78,8 @@ class Arrival:
 def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
     """Callbacks as they come in; the same bytes have the same id, also those that came before."""
     digests = [hashlib.sha256(body).hexdigest() for body, _ in came]
-    known = connection.execute(_KNOWN, {"digests": [*{*digests}]})
+    knowing = _knowing(postgres=bulk.is_postgres(connection))
+    known = connection.execute(knowing, {"digests": [*{*digests}]})
     ids = {row.digest: row.id for row in known}
     for digest in digests:
         if digest not in ids:
@@ -87,6 +88,12 @@ def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> 
         Arrival(digest, body, at, ids[digest])
         for digest, (body, at) in zip(digests, came, strict=True)
     ]
+
+
+@cache
+def _knowing(*, postgres: bool) -> Select[Any]:
+    known = bulk.among(DELIVERIES.c.digest, "digests", postgres=postgres)
+    return select(DELIVERIES.c.digest, DELIVERIES.c.id).where(known)
 
 
 def keep(connection: Connection, came: Sequence[Arrival]) -> None:
@@ -106,7 +113,7 @@ def keep(connection: Connection, came: Sequence[Arrival]) -> None:
 def _count_again(statement: Any) -> Any:
     new, unhandled = statement.excluded, DELIVERIES.c.handled_at.is_(None)
     verdict = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _VERDICT}
-    duplicates = DELIVERIES.c.duplicates + new.duplicates + 1
+    duplicates = DELIVERIES.c.duplicates + new.duplicates + literal_column("1")
     return statement.on_conflict_do_update(
         index_elements=["digest"], set_={"duplicates": duplicates, **verdict}
     )

@@ -13,6 +13,7 @@ confirms it, and such an answer overrules it if it was asked for after the claim
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from service.generation import (
     UNTOLD,
@@ -23,6 +24,9 @@ from service.generation import (
     is_terminal,
     rank,
 )
+
+Told = dict[str, Any]
+"""Fields of the row, and what they are to be."""
 
 
 def merge(
@@ -43,11 +47,12 @@ def merge(
         return _first(seen, at), Outcome.APPLIED
     if seen.upstream != current.upstream:
         return current, Outcome.STALE
-    after, up_to_date = _fold(current, seen, at)
-    after = replace(after, heard_at=max(at, current.heard_at))
-    if _essence(after) == _essence(current):
-        return after, Outcome.UNCHANGED if up_to_date else Outcome.STALE
-    return _changed(current, after, seen, at), Outcome.APPLIED
+    told, up_to_date = _fold(current, seen, at)
+    heard_at = max(at, current.heard_at)
+    if _is_news(current, told):
+        return _changed(current, told, seen, at, heard_at), Outcome.APPLIED
+    after = replace(current, **told, heard_at=heard_at)
+    return after, Outcome.UNCHANGED if up_to_date else Outcome.STALE
 
 
 def _first(seen: Observation, at: datetime) -> Generation:
@@ -77,19 +82,27 @@ def _first(seen: Observation, at: datetime) -> Generation:
     )
 
 
-def _changed(current: Generation, after: Generation, seen: Observation, at: datetime) -> Generation:
-    finished_at = (current.finished_at or at) if after.terminal else None
+def _changed(
+    current: Generation, told: Told, seen: Observation, at: datetime, heard_at: datetime
+) -> Generation:
+    terminal = is_terminal(told.get("state", current.state))
     return replace(
-        after, rev=current.rev + 1, source=seen.source, updated_at=at, finished_at=finished_at
+        current,
+        **told,
+        rev=current.rev + 1,
+        source=seen.source,
+        updated_at=at,
+        heard_at=heard_at,
+        finished_at=(current.finished_at or at) if terminal else None,
     )
 
 
-def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Generation, bool]:
-    """The row after `seen`, and whether `seen` had come as far as the row."""
+def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Told, bool]:
+    """What `seen` makes of the row, and whether it had come as far as the row."""
     if seen.gone:
-        return replace(current, gone_at=current.gone_at or at), True
+        return {"gone_at": current.gone_at or at}, True
     if current.verified and current.terminal and not seen.authenticated:
-        return current, seen.state in (None, current.state)
+        return {}, seen.state in (None, current.state)
     if _overrules(current, seen) or _precedence(seen.state) > _precedence(current.state):
         return _taken_over(current, seen), True
     if (seen.state or UNTOLD) == current.state:
@@ -124,22 +137,22 @@ def _overrules(current: Generation, seen: Observation) -> bool:
     )
 
 
-def _taken_over(current: Generation, seen: Observation) -> Generation:
+def _taken_over(current: Generation, seen: Observation) -> Told:
     """State and all that belongs to it from `seen`; the rest from wherever it is known."""
-    return replace(
-        _static_filled(current, seen, seen_first=True),
-        state=seen.state or current.state,
-        failure_reason=seen.failure_reason,
-        failure_code=seen.failure_code,
-        assets=dict(seen.assets),
-        outputs=seen.outputs,
-        assets_expire_at=seen.assets_expire_at,
-        verified=seen.authenticated,
-        gone_at=None if seen.authenticated else current.gone_at,
-    )
+    return {
+        **_static_filled(current, seen, seen_first=True),
+        "state": seen.state or current.state,
+        "failure_reason": seen.failure_reason,
+        "failure_code": seen.failure_code,
+        "assets": dict(seen.assets),
+        "outputs": seen.outputs,
+        "assets_expire_at": seen.assets_expire_at,
+        "verified": seen.authenticated,
+        "gone_at": None if seen.authenticated else current.gone_at,
+    }
 
 
-def _filled(current: Generation, seen: Observation) -> Generation:
+def _filled(current: Generation, seen: Observation) -> Told:
     """The same state told again: gaps filled, newer assets taken, a claim confirmed."""
     if (
         seen.authenticated
@@ -148,32 +161,30 @@ def _filled(current: Generation, seen: Observation) -> Generation:
     ):
         return _taken_over(current, seen)
     assets = {**current.assets, **seen.assets}
-    return replace(
-        _static_filled(current, seen),
-        failure_reason=current.failure_reason or seen.failure_reason,
-        failure_code=current.failure_code or seen.failure_code,
-        assets=assets,
-        outputs=seen.outputs or current.outputs,
-        assets_expire_at=seen.assets_expire_at or current.assets_expire_at,
-        verified=current.verified and (seen.authenticated or assets == current.assets),
-        gone_at=None if seen.authenticated else current.gone_at,
-    )
+    return {
+        **_static_filled(current, seen),
+        "failure_reason": current.failure_reason or seen.failure_reason,
+        "failure_code": current.failure_code or seen.failure_code,
+        "assets": assets,
+        "outputs": seen.outputs or current.outputs,
+        "assets_expire_at": seen.assets_expire_at or current.assets_expire_at,
+        "verified": current.verified and (seen.authenticated or assets == current.assets),
+        "gone_at": None if seen.authenticated else current.gone_at,
+    }
 
 
-def _static_filled(
-    current: Generation, seen: Observation, *, seen_first: bool = False
-) -> Generation:
+def _static_filled(current: Generation, seen: Observation, *, seen_first: bool = False) -> Told:
     """What does not change in a generation's life, from the first of the two that knows it."""
     a, b = (seen, current) if seen_first else (current, seen)
-    return replace(
-        current,
-        generation_type=a.generation_type or b.generation_type,
-        operation=_told_best(a.operation, b.operation, a.generation_type or b.generation_type),
-        model=_told_best(a.model, b.model, (a.request or b.request or {}).get("model")),
-        prompt=a.prompt or b.prompt,
-        created_at=a.created_at or b.created_at,
-        request=a.request or b.request,
-    )
+    generation_type, request = a.generation_type or b.generation_type, a.request or b.request
+    return {
+        "generation_type": generation_type,
+        "operation": _told_best(a.operation, b.operation, generation_type),
+        "model": _told_best(a.model, b.model, (request or {}).get("model")),
+        "prompt": a.prompt or b.prompt,
+        "created_at": a.created_at or b.created_at,
+        "request": request,
+    }
 
 
 def _told_best(first: str | None, second: str | None, guess: object) -> str | None:
@@ -183,17 +194,20 @@ def _told_best(first: str | None, second: str | None, guess: object) -> str | No
     return first or second
 
 
-def _essence(generation: Generation) -> Generation:
-    """The row without what may move under the same `rev`.
+def _is_news(current: Generation, told: Told) -> bool:
+    return _essence(told) != _essence({name: getattr(current, name) for name in told})
+
+
+def _essence(told: Told) -> Told:
+    """Without what may move under the same `rev`.
 
     A presigned URL is minted anew at every read; the asset behind it is the same one.
     """
-    shown = replace(generation, heard_at=generation.first_seen_at)
-    if generation.assets_expire_at is None:
-        return shown
-    return replace(
-        shown,
-        assets=dict.fromkeys(generation.assets, ""),
-        outputs=tuple({**output, "url": ""} for output in generation.outputs),
-        assets_expire_at=None,
-    )
+    if told.get("assets_expire_at") is None:
+        return told
+    return {
+        **told,
+        "assets": dict.fromkeys(told["assets"], ""),
+        "outputs": tuple({**output, "url": ""} for output in told["outputs"]),
+        "assets_expire_at": None,
+    }

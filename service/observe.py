@@ -91,12 +91,14 @@ def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Recei
     Duplicates are folded again: after a claim was overruled, the same bytes may be news.
     A token that belongs to another generation is Forbidden, and nothing of its callback is kept.
     """
+    if len(callbacks) > 1:
+        return _receive(connection, callbacks)  # if it raises, they are tried one by one
     try:
         with connection.begin_nested():
             return _receive(connection, callbacks)
     except Exception as error:
-        if len(callbacks) > 1 or is_trouble(error):
-            raise  # they are tried one by one, or all of them again
+        if is_trouble(error):
+            raise  # and tried again
         return [_only_kept(connection, callbacks[0], error)]
 
 

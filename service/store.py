@@ -6,13 +6,14 @@ Functions of a connection, run by `service.db` in its transactions.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     Connection,
     RowMapping,
-    String,
+    Select,
     Table,
     bindparam,
     case,
@@ -34,15 +35,17 @@ EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = tuple(field.name for field in fields(Generation))
 
+# What stays for a generation's life once it is known, and is in most of the indexes: they are
+# left alone while only the rest moves.
+_FIXED = (
+    *("id", "upstream", "generation_type", "operation", "model", "prompt", "created_at"),
+    *("request", "parent_id", "first_seen_at"),
+)
+_FIXED_OF = attrgetter(*_FIXED)
+_MOVING = tuple(name for name in _FIELDS if name not in _FIXED)
+
 # What every callback or lookup runs is built once: building costs more than running.
 _FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
-_FIND_ALL = select(GENERATIONS).where(GENERATIONS.c.id.in_(bindparam("wanted", expanding=True)))
-_LOCK_ALL = (
-    select(GENERATIONS)
-    .where(GENERATIONS.c.id == func.any(bindparam("wanted", type_=ARRAY(String))))
-    .order_by(GENERATIONS.c.id)
-    .with_for_update()
-)
 _ANY_DUE = select(
     exists().where(
         GENERATIONS.c.next_check_at <= bindparam("now"),
@@ -95,9 +98,15 @@ def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
 
     They are locked in the order of their ids, so that no two writers wait for each other.
     """
-    statement = _LOCK_ALL if bulk.is_postgres(connection) else _FIND_ALL
-    rows = connection.execute(statement, {"wanted": sorted(ids)}).mappings()
+    locking = _locking(postgres=bulk.is_postgres(connection))
+    rows = connection.execute(locking, {"wanted": sorted(ids)}).mappings()
     return {row["id"]: as_generation(row) for row in rows}
+
+
+@cache
+def _locking(*, postgres: bool) -> Select[Any]:
+    wanted = bulk.among(GENERATIONS.c.id, "wanted", postgres=postgres)
+    return select(GENERATIONS).where(wanted).order_by(GENERATIONS.c.id).with_for_update()
 
 
 def save(connection: Connection, changes: Sequence[Change]) -> None:
@@ -108,11 +117,12 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
     """
     new = [_columns(c.after) for c in changes if c.before is None]
     new.sort(key=lambda row: row["id"])  # instances that add the same rows must not deadlock
-    changed = [
-        {**_columns(c.after), "before_rev": c.before.rev} for c in changes if c.before is not None
-    ]
+    told = [c for c in changes if c.before is not None]
+    moved = [c for c in told if _FIXED_OF(c.before) == _FIXED_OF(c.after)]
+    filled = [c for c in told if _FIXED_OF(c.before) != _FIXED_OF(c.after)]
     written = bulk.insert(connection, GENERATIONS, new, bulk.skip)
-    written += bulk.replace(connection, GENERATIONS, changed, "rev")
+    written += bulk.replace(connection, GENERATIONS, _replaced(moved, _MOVING), "rev")
+    written += bulk.replace(connection, GENERATIONS, _replaced(filled, _FIELDS), "rev")
     if written < len(changes):
         raise Conflict
 
@@ -236,8 +246,17 @@ def as_generation(row: RowMapping) -> Generation:
     return Generation(**values)
 
 
-def _columns(generation: Generation) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(generation, name) for name in _FIELDS}
+def _columns(generation: Generation, names: Sequence[str] = _FIELDS) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(generation, name) for name in names}
     values["outputs"] = list(generation.outputs)
-    values["ordered_at"] = generation.created_at or generation.first_seen_at
+    if "created_at" in values:
+        values["ordered_at"] = generation.created_at or generation.first_seen_at
     return values
+
+
+def _replaced(changes: Sequence[Change], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"id": c.after.id, **_columns(c.after, names), "before_rev": c.before.rev}
+        for c in changes
+        if c.before is not None
+    ]

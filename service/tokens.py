@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import Signer
 
 REDACTED = "[redacted]"
 _TOKEN = re.compile(r"[0-9a-f]{8}\.(?:any|one-[\w-]+)\.[\w-]{20,}")
@@ -51,13 +51,11 @@ class CallbackTokens:
     def grant(self, token: str) -> Grant | None:
         """What a token allows; None if we did not make it, found out in constant time."""
         signer = self._signers.get(token.partition(".")[0], self._signers[self._newest])
-        try:
-            value = signer.unsign(token.encode()).decode()
-        except (BadSignature, UnicodeError):
+        sent = token.encode("utf-8", "replace")
+        value = sent.rpartition(b".")[0]
+        if not hmac.compare_digest(signer.sign(value), sent):
             return None
-        if not hmac.compare_digest(signer.sign(value), token.encode()):
-            return None  # the same bytes written in another way
-        subject = value.partition(".")[2]
+        subject = value.decode().partition(".")[2]
         return Grant() if subject == _REUSABLE else Grant(subject.removeprefix(_SINGLE))
 
     def _sign(self, subject: str) -> str:
@@ -67,6 +65,8 @@ class CallbackTokens:
 
 def without_tokens(text: str) -> str:
     """A text as it may be shown: Luma, and people in a hurry, repeat callback URLs anywhere."""
+    if f".{_REUSABLE}." not in text and f".{_SINGLE}" not in text:
+        return text  # nearly always, and found out in a tenth of the time
     return _TOKEN.sub(REDACTED, text)
 
 
@@ -76,10 +76,7 @@ def _key_id(secret: str) -> str:
 
 
 def _signer(secret: str) -> Signer:
-    return Signer(
-        secret,
-        salt="luma-tracker.callback",
-        sep=".",
-        key_derivation="hmac",
-        digest_method=hashlib.sha256,
-    )
+    """The key is derived once; the signer would derive it anew for each signature."""
+    salt = b"luma-tracker.callback"
+    derived = hmac.digest(secret.encode(), salt, hashlib.sha256)
+    return Signer(derived, salt=salt, sep=".", key_derivation="none", digest_method=hashlib.sha256)

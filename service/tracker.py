@@ -33,6 +33,8 @@ from service.tokens import Grant
 PATIENCE = timedelta(seconds=5)
 """For how long a generation that somebody waits for may be quiet before Luma is asked."""
 
+_COUNTED = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
+
 LONGEST_LAG = timedelta(seconds=60)
 """A delivery that waits longer to be folded is a sign that something is wrong."""
 
@@ -118,9 +120,9 @@ class Tracker:
                 take_callbacks, Callback(body, grant, self._clock())
             )
         except StoreUnavailable:
-            CALLBACKS.labels("unavailable").inc()
+            _COUNTED["unavailable"].inc()
             raise
-        CALLBACKS.labels("unreadable" if receipt.unreadable else receipt.outcome.value).inc()
+        _COUNTED["unreadable" if receipt.unreadable else receipt.outcome].inc()
         if receipt.outcome is Outcome.KEPT:
             log.warning(
                 "kept", delivery_id=receipt.delivery_id, generation_id=receipt.generation_id

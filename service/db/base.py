@@ -141,20 +141,25 @@ def groups(batch: list[Write]) -> list[list[Write]]:
 
 
 def run_together(connection: Connection, writes: list[Write]) -> None:
-    """One call for all of them; only a failure of the database itself ends the transaction."""
-    try:
-        with connection.begin_nested():
-            items = [write.item for write in writes]
-            for write, result in zip(writes, writes[0].together(connection, items), strict=True):
-                write.result = result
-    except Exception as error:
-        if is_trouble(error):
-            raise
-        if len(writes) == 1:
-            writes[0].result = error  # it is its caller's
-            return
-        for write in writes:
-            run_together(connection, [write])
+    """One call for all of them; if it raises, a new transaction must run them apart.
+
+    No savepoint: SQLite copies every page that is changed within one, and failures are rare.
+    """
+    items = [write.item for write in writes]
+    for write, result in zip(writes, writes[0].together(connection, items), strict=True):
+        write.result = result
+
+
+def run_apart(connection: Connection, writes: list[Write]) -> None:
+    """A call for each; only a failure of the database itself ends the transaction."""
+    for write in writes:
+        try:
+            with connection.begin_nested():
+                run_together(connection, [write])
+        except Exception as error:
+            if is_trouble(error):
+                raise
+            write.result = error  # it is its caller's
 
 
 def _answer(write: Write) -> None:

@@ -25,7 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from service.db.base import Database, Write, groups, run_together
+from service.db.base import Database, Write, groups, run_apart, run_together
 from service.db.notices import Notices
 from service.db.trouble import is_trouble, may_pass, unavailable
 from service.metrics import COMMIT_SECONDS
@@ -120,7 +120,7 @@ class Postgres(Database):
         for writes in groups(batch):
             try:
                 with COMMIT_SECONDS.time():
-                    await _patiently(partial(self._commit_once, writes))
+                    await self._commit_group(writes)
             except Exception as error:  # noqa: BLE001 - whatever it was, callers must not rely on it
                 failure = unavailable(error)
                 for write in writes:
@@ -128,10 +128,20 @@ class Postgres(Database):
             else:
                 self._notices.announce()
 
-    async def _commit_once(self, writes: list[Write]) -> None:
-        patience = _PATIENCE + _EACH * len(writes)  # should each have to be tried alone
+    async def _commit_group(self, writes: list[Write]) -> None:
+        try:
+            await _patiently(partial(self._commit_once, run_together, writes, _PATIENCE))
+        except Exception as error:
+            if is_trouble(error):
+                raise
+            patience = _PATIENCE + _EACH * len(writes)
+            await _patiently(partial(self._commit_once, run_apart, writes, patience))
+
+    async def _commit_once(
+        self, run: Callable[[Connection, list[Write]], None], writes: list[Write], patience: float
+    ) -> None:
         async with asyncio.timeout(patience), self._engine.begin() as connection:
-            await connection.run_sync(run_together, writes)
+            await connection.run_sync(run, writes)
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.db.base import Database, Write, groups, run_together
-from service.db.trouble import unavailable
+from service.db.base import Database, Write, groups, run_apart, run_together
+from service.db.trouble import is_trouble, unavailable
 from service.errors import StoreUnavailable
 from service.metrics import COMMIT_SECONDS
 
@@ -40,7 +40,7 @@ _PRAGMAS = (
 def make_engine(url: str) -> Engine:
     """An engine whose every connection is set up as the module's head says."""
     engine = create_engine(
-        url, pool_size=_READERS + 2, max_overflow=0, pool_timeout=5, hide_parameters=True
+        url, pool_size=_READERS + 3, max_overflow=0, pool_timeout=5, hide_parameters=True
     )
 
     @event.listens_for(engine, "connect")
@@ -89,6 +89,7 @@ class Sqlite(Database):
         self.engine = make_engine(url)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
+        self._writing: Connection | None = None  # always the same: it knows pages and statements
         self._near: sqlite3.Connection | None = None  # for glances, which never wait
         self._version: object = None
 
@@ -150,27 +151,45 @@ class Sqlite(Database):
 
     async def _commit(self, batch: list[Write]) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, _commit, self.engine, batch)
+        await loop.run_in_executor(self._writer, self._commit_now, batch)
+
+    def _commit_now(self, batch: list[Write]) -> None:
+        """In the writer's thread."""
+        try:
+            connection = self._writing = self._writing or self._open_writing()
+            with COMMIT_SECONDS.time():
+                _run(connection, batch)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
+            self._stop_writing()
+            failure = unavailable(error)
+            for write in batch:
+                write.result = failure
+
+    def _open_writing(self) -> Connection:
+        return self.engine.connect().execution_options(writes=True)
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing.close()
+            self._writing = None
 
     async def close(self) -> None:
         """Let go of the file."""
         self._readers.shutdown()
         self._writer.shutdown()
+        self._stop_writing()
         if self._near:
             self._near.close()
         self.engine.dispose()
 
 
-def _commit(engine: Engine, batch: list[Write]) -> None:
+def _run(connection: Connection, batch: list[Write]) -> None:
     try:
-        with (
-            COMMIT_SECONDS.time(),
-            engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
+        with connection.begin():
             for writes in groups(batch):
                 run_together(connection, writes)
-    except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
-        failure = unavailable(error)
-        for write in batch:
-            write.result = failure
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        with connection.begin():
+            run_apart(connection, batch)

@@ -99,8 +99,11 @@ def _clean_member(key: str, value: Any, depth: int) -> Any:
 
 def clean_text(value: str) -> str:
     """Without our tokens, and without what UTF-8 (lone surrogates) or PostgreSQL (NUL) refuse."""
-    text = value.encode("utf-8", "replace").decode("utf-8")
-    return without_tokens(text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    if "\0" in value:
+        value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return without_tokens(value)
 
 
 def _brief(error: Exception) -> str:

@@ -30,7 +30,7 @@ class SlowLog:
         began = time.monotonic()
 
         async def timed(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if "status" in message:
                 self._note(scope, message["status"], time.monotonic() - began)
             await send(message)
 
