@@ -20,11 +20,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _tracker(request: Request) -> Tracker:
+async def _tracker(request: Request) -> Tracker:
     return cast("Tracker", request.app.state.tracker)
 
 
-def _public_url(request: Request) -> str | None:
+async def _public_url(request: Request) -> str | None:
     return cast("str | None", request.app.state.public_url)
 
 
