@@ -6,6 +6,7 @@ socket and the same process id, and whoever calls meanwhile waits rather than be
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -30,6 +31,11 @@ class Server(uvicorn.Server):
     """uvicorn, which also knows SIGHUP, and lets no one wait who waits for a generation."""
 
     reload = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; what is there now stays, and to look through it for garbage stops all for 0.1 s."""
+        await super().startup(sockets)
+        gc.freeze()
 
     def on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         """Stop, to begin anew."""
