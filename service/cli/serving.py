@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
     reload = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin; what is there now stays, and to look through it for garbage stops all for 0.1 s."""
+        """Begin; what is there now stays: to search it for garbage stops all for 0.1 s."""
         await super().startup(sockets)
         gc.freeze()
 
