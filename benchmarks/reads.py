@@ -58,15 +58,19 @@ def _against_naive(stage: Stage, ours: Request, peer: Request) -> Finding:
     for server, request in ((stage.ours, ours), (stage.naive, peer)):
         ask(server.url, request)
     slow = stage.hammer(stage.naive, peer, slow=True)
-    return by_rate(interleave(stage.hammer(stage.ours, ours), slow, stage.times))
+    return by_cpu(interleave(stage.hammer(stage.ours, ours), slow, stage.times))
+
+
+_DIRECT = {"TRACKER_CACHE_SIZE": "0"}
+"""As several workers on one file read anyway."""
 
 
 def workers(stage: Stage) -> Finding:
     """Two workers' lookups, against one worker's."""
     try:
         with (
-            stage.service("two", stage.filled, "--workers", "2") as two,
-            stage.service("one", stage.filled, "--workers", "1") as one,
+            stage.service("two", stage.filled, "--workers", "2", **_DIRECT) as two,
+            stage.service("one", stage.filled, "--workers", "1", **_DIRECT) as one,
         ):
             load = partial(stage.hammer, request=stage.reading)
             compared = interleave(load(two), load(one), stage.times)

@@ -5,7 +5,7 @@ from benchmarks.finding import Row
 
 RAW = "raw ASGI app, as many fixed bytes"
 NAIVE = "FastAPI + SQLModel, session per request"
-GET = "one plain FastAPI GET"
+GET = "one plain FastAPI GET of the same generation"
 
 ROWS = [
     Row("get-cached", "lookup, cached, bearer", RAW, reads.cached, 0.90, 0.80),

@@ -86,9 +86,14 @@ class Stage:
     @cached_property
     def raw(self) -> Server:
         """Fixed bytes, as many as ours."""
+        return self._peer("raw", str(self.noted))
+
+    @cached_property
+    def noted(self) -> Path:
+        """Our answer, for peers."""
         noted = self.folder / "answer.json"
         raw.write(noted, self.shown.headers, self.shown.body)
-        return self._peer("raw", str(noted))
+        return noted
 
     @cached_property
     def naive(self) -> Server:
@@ -101,7 +106,7 @@ class Stage:
     @cached_property
     def plain(self) -> Server:
         """One plain route of FastAPI."""
-        return self._peer("plain")
+        return self._peer("plain", str(self.noted))
 
     @cached_property
     def filled(self) -> Path:

@@ -43,7 +43,7 @@ def _in_plain_answers(stage: Stage, era: str) -> Finding:
     answer = ask(stage.ours.url, call).body.decode()
     if f"Generation ID: {stage.generation_id}" not in answer:
         raise Wrong(f"get_generation answered {answer[:300]}")
-    plain = stage.hammer(stage.plain, Request("/things/one"))
+    plain = stage.hammer(stage.plain, Request(f"/generations/{stage.generation_id}"))
     return by_cost(interleave(stage.hammer(stage.ours, call), plain, stage.times))
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.peers.naive DATABASE_FILE
 
-A session for each request, a read before each insert, a commit for each callback. SQLite is as
-durable as ours. It checks no token, keeps no inbox and no history, and asks nobody.
+A session for each request, a read before each insert, a commit for each callback, which also keeps
+the callback as it came and notes the change, as ours does. SQLite is as durable as ours. It checks
+no token, knows no duplicates and no order, and asks nobody.
 """
 
 import sys
@@ -38,6 +39,28 @@ class NaiveGeneration(NaiveBase, table=True):
     """The row."""
 
     updated_at: datetime
+
+
+class NaiveDelivery(SQLModel, table=True):
+    """A callback as it came."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    generation_id: str = Field(index=True)
+    body: bytes
+    received_at: datetime
+
+
+class NaiveEvent(SQLModel, table=True):
+    """A change of state."""
+
+    seq: int | None = Field(default=None, primary_key=True)
+    generation_id: str = Field(index=True)
+    from_state: str | None
+    to_state: str
+    at: datetime
+
+
+_TABLES = ("naivegeneration", "naivedelivery", "naiveevent")
 
 
 class NaiveOut(BaseModel):
@@ -77,7 +100,7 @@ def open_engine(path: Path) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
-    SQLModel.metadata.create_all(engine, [SQLModel.metadata.tables["naivegeneration"]])
+    SQLModel.metadata.create_all(engine, [SQLModel.metadata.tables[name] for name in _TABLES])
     return engine
 
 
@@ -117,15 +140,31 @@ def make(path: Path) -> FastAPI:
     @app.post("/callback")
     def receive(callback: Callback, session: opened) -> dict[str, bool]:
         found = session.get(NaiveGeneration, callback.id)
+        session.add(_delivery(callback))
         if found is None or found.state not in ("completed", "failed"):
             row = _row(callback)
+            session.add(_event(found, row))
             if found is not None:
                 found.sqlmodel_update(row.model_dump())
             session.add(found or row)
-            session.commit()
+        session.commit()
         return {"ok": True}
 
     return app
+
+
+def _delivery(callback: Callback) -> NaiveDelivery:
+    body = callback.model_dump_json().encode()
+    return NaiveDelivery(generation_id=callback.id, body=body, received_at=datetime.now(UTC))
+
+
+def _event(before: NaiveGeneration | None, after: NaiveGeneration) -> NaiveEvent:
+    return NaiveEvent(
+        generation_id=after.id,
+        from_state=before.state if before else None,
+        to_state=after.state,
+        at=after.updated_at,
+    )
 
 
 def _row(callback: Callback) -> NaiveGeneration:

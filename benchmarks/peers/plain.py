@@ -1,17 +1,30 @@
-"""One plain route of FastAPI: the unit that calls of MCP tools are counted in."""
+"""One plain route of FastAPI, which answers a generation: the unit for calls of tools.
+
+    python -m benchmarks.peers.plain ANSWER
+
+ANSWER is a file with an answer of ours, see `benchmarks.peers.raw.write`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 
 from benchmarks.peers.serving import serve
 
-app = FastAPI()
 
+def make(path: Path) -> FastAPI:
+    """An application that has one generation, and it in memory."""
+    app, generation = FastAPI(), json.loads(json.loads(path.read_text())["body"])
 
-@app.get("/things/{thing_id}")
-async def get_thing(thing_id: str) -> dict[str, str]:
-    """Answer at once."""
-    return {"id": thing_id, "state": "completed"}
+    @app.get("/generations/{generation_id}")
+    async def get_generation(generation_id: str) -> dict[str, Any]:
+        return {**generation, "id": generation_id}
+
+    return app
 
 
 if __name__ == "__main__":
-    serve(app)
+    serve(make(Path(sys.argv[1])))

@@ -1,29 +1,40 @@
-"""Our own application, which answers each callback as soon as it has read it: nothing is stored.
+"""Our own application, with the commit left out: what a callback said is folded, and forgotten.
 
-What is left is what a callback costs besides being kept.
+What is missing against ours is that the pages are written and on disk before the answer.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from sqlalchemy import Connection
 
 from benchmarks.peers.serving import serve
 from service.app import create_app
 from service.config import Settings, load_settings
-from service.generation import Outcome
-from service.observe import Receipt
+from service.db import Database, open_database
+from service.errors import Forbidden
+from service.observe import Callback, Receipt, receive
 from service.tokens import Grant
-
-_TAKEN = Receipt(delivery_id="none", outcome=Outcome.APPLIED)
+from service.tracker import utc_now
 
 
 class Careless:
     """A tracker that forgets what it is told."""
 
-    async def receive(self, _body: bytes, _grant: Grant) -> Receipt:
-        """Say that it was taken in."""
-        return _TAKEN
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def receive(self, body: bytes, grant: Grant) -> Receipt:
+        """Take it in, but for the commit."""
+        return await self._database.write_all(_undone, Callback(body, grant, utc_now()))
+
+
+def _undone(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
+    receipts = receive(connection, callbacks)
+    connection.exec_driver_sql("ROLLBACK")
+    connection.exec_driver_sql("BEGIN")  # which is what is committed: nothing
+    return receipts
 
 
 def make(settings: Settings) -> FastAPI:
@@ -33,8 +44,8 @@ def make(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def careless(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(app):
-            app.state.tracker = Careless()
+        async with opened(app), open_database(settings.database_url) as database:
+            app.state.tracker = Careless(database)
             yield
 
     app.router.lifespan_context = careless
