@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> Application:
 def _guard(app: Application, settings: Settings) -> None:
     visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
     app.state.visitors = visitors
-    app.add_middleware(Mcp)
+    app.add_middleware(Mcp, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)
     app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
@@ -92,4 +92,5 @@ def _guard(app: Application, settings: Settings) -> None:
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(callbacks.CallbackDoor, slow_after=settings.slow_after)
-    app.front = Hot(app.behind, state=app.state, visitors=visitors)
+    mcp = SecurityHeaders(SlowLog(Mcp(app.behind, state=app.state), after=settings.slow_after))
+    app.front = Hot(app.behind, mcp=mcp, state=app.state, visitors=visitors)

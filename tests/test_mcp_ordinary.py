@@ -19,6 +19,7 @@ from service.mcp_server.tools import TOOLS
 from service.simulator import Luma
 from service.tokens import Grant
 from service.tracker import Tracker
+from service.web.headers import SecurityHeaders
 from service.web.mcp import MAX_BODY, Mcp
 from tests.conftest import Clock
 
@@ -264,7 +265,8 @@ def crooked() -> Iterator[Question]:
 async def opened(tracker: Tracker, *, fast: bool) -> AsyncIterator[httpx.AsyncClient]:
     """MCP over HTTP by the one way or the other."""
     app = Starlette()
-    app.add_middleware(Mcp)
+    app.add_middleware(Mcp, state=app.state)
+    app.add_middleware(SecurityHeaders)
     app.state.mcp = OverHttp(tracker, fast=fast)
     async with app.state.mcp.run():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

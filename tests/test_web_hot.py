@@ -72,7 +72,7 @@ async def both_ways(settings: Settings, *tokens: str) -> AsyncIterator[Both]:
         transport=httpx.ASGITransport(app.behind), base_url="http://127.0.0.1"
     )
     both = Both(app, ordinary, ordinary)
-    front = Hot(both.behind, state=app.state, visitors=app.state.visitors)
+    front = Hot(both.behind, mcp=both.behind, state=app.state, visitors=app.state.visitors)
     async with (
         app.router.lifespan_context(app),
         ordinary,

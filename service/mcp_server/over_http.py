@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.mcp_server.ordinary import Ordinary
@@ -38,11 +39,12 @@ class OverHttp:
         async with self._sdk.run():
             yield
 
-    async def __call__(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Answer a POST that has come whole."""
-        if self._ordinary and (response := await self._ordinary.answer(scope, body)):
-            await response(scope, receive, send)
-            return
+    async def answer(self, scope: Scope, body: bytes) -> Response | None:
+        """The response to a POST that has come whole, if it is an ordinary one."""
+        return await self._ordinary.answer(scope, body) if self._ordinary else None
+
+    async def leave_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Have the SDK answer it."""
         whole = iter([{"type": "http.request", "body": body, "more_body": False}])
 
         async def again() -> Message:

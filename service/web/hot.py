@@ -1,10 +1,11 @@
-"""The short way for what is asked most: one generation by its id, and lists that did not change.
+"""The short way for what is asked most: generations by id, lists that did not change, tools.
 
 Pure ASGI, in front of everything. It takes only plain questions that can be answered at once,
 and sends the bytes that the route would; whatever is unusual goes the ordinary way:
 
     GET /v1/generations/{id} ─► plain, welcome? ─► known at once? ─► sent
-                                      └── no ──────────┴── no ─► guards ─► the route
+    POST /mcp                ─► plain, welcome? ───────┼─────────► web/mcp.py
+                                      └── no ──────────┴── no ───► guards ─► the route
 """
 
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from service.web.visitors import Visitors
 from service.web.whole import Headers, send_whole
 
 _LIST = "/v1/generations"
+_MCP = "/mcp"
 _ONE = f"{_LIST}/"
 _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
 _MOST_LISTS = 64
@@ -38,12 +40,14 @@ class Hot:
     """Answers at once what can be, and passes the rest on.
 
     Args:
+        mcp: answers `/mcp`, where everybody who is welcome may ask.
         state: of the application; has the tracker as soon as it runs.
         visitors: who is welcome.
     """
 
-    def __init__(self, app: ASGIApp, *, state: State, visitors: Visitors) -> None:
+    def __init__(self, app: ASGIApp, *, mcp: ASGIApp, state: State, visitors: Visitors) -> None:
         self._app = app
+        self._mcp = mcp
         self._state = state
         self._visitors = visitors
         self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
@@ -60,7 +64,8 @@ class Hot:
             if path == _LIST and (plain := self._plain(scope)):
                 await self._list(plain.get(b"accept", b""), scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        asks_mcp = scope["type"] == "http" and scope["path"] == _MCP and self._plain(scope)
+        await (self._mcp if asks_mcp else self._app)(scope, receive, send)
 
     def _one(self, scope: Scope, generation_id: str) -> tuple[int, Headers, bytes] | None:
         """The answer, if it can be given at once."""

@@ -1,21 +1,37 @@
 """`/mcp`, in front of the framework: what is not a whole POST of JSON goes no further."""
 
+from typing import Protocol
+
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web.body import read_body
+from service.web.headers import SECURE
 from service.web.problems import problem
+from service.web.whole import send_whole
 
 MAX_BODY = 1024 * 1024  # bytes
 _PATH = "/mcp"
 
 
+class Answering(Protocol):
+    """What answers POSTs that have come whole."""
+
+    async def answer(self, scope: Scope, body: bytes) -> Response | None:
+        """The response to an ordinary one."""
+
+    async def leave_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answer any other."""
+
+
 class Mcp:
     """Passes POSTs to `/mcp` on to what `state.mcp` is, and what is not for `/mcp` to the app."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, state: State) -> None:
         self._app = app
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -24,10 +40,22 @@ class Mcp:
             return
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
         body = await _body(Request(scope, receive))
+        mcp: Answering = self._state.mcp
         if isinstance(body, Response):
             await body(scope, receive, send)
+        elif answer := await mcp.answer(scope, body):
+            await _send(answer, scope, receive, send)
         else:
-            await scope["app"].state.mcp(scope, body, receive, send)
+            await mcp.leave_to_sdk(scope, body, receive, send)
+
+
+async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """In one piece, unless the page of some site may have to be told that it may read it."""
+    if any(name == b"origin" for name, _ in scope["headers"]):
+        await answer(scope, receive, send)
+        return
+    headers = [*answer.raw_headers, *SECURE]
+    await send_whole(scope, send, answer.status_code, headers, bytes(answer.body))
 
 
 async def _body(request: Request) -> bytes | Response:
