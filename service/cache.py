@@ -69,9 +69,9 @@ class Cache:
             if not readings:
                 del self._readings[generation_id]
 
-    def keep(self, shown: Shown, reading: Reading) -> None:
-        """Keep what was read, unless it has changed since."""
-        if reading.spoilt or not self.sure:
+    def keep(self, shown: Shown, reading: Reading | None = None) -> None:
+        """Keep what was read just now, or by a `reading`, unless it has changed since."""
+        if not self.sure or (reading and reading.spoilt):
             return
         self._remove(shown.id)
         self._kept[shown.id] = shown

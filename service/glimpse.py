@@ -59,15 +59,9 @@ class Glimpse(NamedTuple):
     def shown(self, good_until: datetime | None) -> Shown:
         """As it is sent."""
         body = encoded(self.values)
-        return Shown(
-            id=self.values["id"],
-            rev=self.values["rev"],
-            body=body,
-            etag=etag_of(body),
-            heard_at=self.heard_at,
-            good_until=good_until,
-            final=self.terminal or self.gone_at is not None,
-        )
+        final = self.terminal or self.gone_at is not None
+        id_, rev = self.values["id"], self.values["rev"]
+        return Shown(id_, rev, body, etag_of(body), self.heard_at, good_until, final)
 
 
 def glimpse(database: Database, generation_id: str) -> Glimpse | None:

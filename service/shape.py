@@ -2,10 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import from_json, to_json
@@ -98,8 +97,7 @@ NAMES = tuple(GenerationOut.model_fields)
 _values_of = attrgetter(*NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A generation as it is sent, and what is said beside it.
 
     `etag` is a hash of the body and not `rev`: fresh presigned URLs are new bytes under the

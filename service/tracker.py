@@ -249,9 +249,9 @@ class Tracker:
         if not is_usable_id(generation_id):
             return None
         row = glimpse(self._database, generation_id)
-        return self._keep(row.shown(self._good_until(row)), Reading()) if row else None
+        return self._keep(row.shown(self._good_until(row))) if row else None
 
-    def _keep(self, shown: Shown, reading: Reading) -> Shown:
+    def _keep(self, shown: Shown, reading: Reading | None = None) -> Shown:
         self._cache.keep(shown, reading)
         self._changes.follow()
         return shown

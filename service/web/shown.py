@@ -12,6 +12,7 @@ _SERVED = {
     )
 }
 _HIT = _SERVED[Served.HIT]
+_DAY = 86_400  # seconds
 _REVALIDATE = (b"cache-control", b"no-cache")
 _JSON = (b"content-type", b"application/json")
 
@@ -20,7 +21,7 @@ def response_of(answer: Answer, if_none_match: str | None) -> tuple[int, Headers
     """Status, headers and body; `Age` counts seconds since Luma last told us."""
     shown = answer.shown
     etag = (b"etag", shown.etag.encode())
-    age = (b"age", b"%d" % max(0, answer.age.total_seconds()))
+    age = (b"age", b"%d" % max(0, answer.age.days * _DAY + answer.age.seconds))
     served = _HIT if answer.served is Served.HIT else _SERVED[answer.served]
     if if_none_match and _matches(if_none_match, shown.etag):
         return 304, [etag, age, served, _REVALIDATE], b""
