@@ -1,18 +1,16 @@
 """Request heads on a real socket: large ones are refused, and only heads count as heads."""
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.web.protocol import MAX_HEAD, MAX_TIME, CarefulProtocol
+from service.web.protocol import MAX_HEAD, MAX_TIME
 from tests.hostile import PROBLEM, Raw, answer_on, connect
-from tests.waiting import until
+from tests.served import served
 
 SMALL = b"GET /small HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -25,17 +23,8 @@ async def _say_how_long(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server that speaks our protocol and answers how long the body was."""
-    config = uvicorn.Config(
-        _say_how_long, http=CarefulProtocol, lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
+    with served(_say_how_long) as url:
+        yield url
 
 
 def _head(size: int) -> bytes:

@@ -1,18 +1,14 @@
 """An answer that is sent whole is, on the wire, what uvicorn would have sent; real sockets."""
 
 import re
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.web.protocol import CarefulProtocol
 from service.web.whole import WHOLE, Headers, send_whole
 from tests.hostile import connect
-from tests.waiting import until
+from tests.served import served
 
 BODY = b'{"id": "a"}'
 DATE = re.compile(rb"date: [^\r]*")
@@ -35,17 +31,8 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server that answers by either way."""
-    config = uvicorn.Config(
-        _answer, http=CarefulProtocol, lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
+    with served(_answer) as url:
+        yield url
 
 
 def _wire(url: str, requests: bytes, *, closes: bool) -> bytes:
