@@ -29,6 +29,7 @@ from service.luma import Rate
 from service.secret_files import SecretFiles, kept_secret
 
 _FIRST_PASSED = 3  # by systemd's protocol
+_PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib knows one host at most
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Listed = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -154,10 +155,10 @@ class Settings(BaseSettings):
         """The database as people may see it: without user, password and options."""
         if not self.on_server:
             return str(self.database_path)
-        parts = urlsplit(self.database_url)
-        if "@" in parts.path + parts.query + parts.fragment:  # a password that is not quoted
+        authority, path, rest = _PARTS.findall(self.database_url)[0]
+        if "@" in path + rest:  # a password that is not quoted
             return "postgresql://…"
-        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"postgresql://{authority.rpartition('@')[2]}{path}"
 
     @property
     def secret_path(self) -> Path:

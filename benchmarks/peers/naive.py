@@ -16,12 +16,17 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.orm import registry
 from sqlmodel import JSON, Column, Field, Session, SQLModel, col, select
 
 from benchmarks.peers.serving import serve
 
 
-class NaiveBase(SQLModel):
+class Apart(SQLModel, registry=registry()):
+    """Tables that are none of the tracker's."""
+
+
+class NaiveBase(Apart):
     """What is stored and shown."""
 
     id: str = Field(primary_key=True)
@@ -41,7 +46,7 @@ class NaiveGeneration(NaiveBase, table=True):
     updated_at: datetime
 
 
-class NaiveDelivery(SQLModel, table=True):
+class NaiveDelivery(Apart, table=True):
     """A callback as it came."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -50,7 +55,7 @@ class NaiveDelivery(SQLModel, table=True):
     received_at: datetime
 
 
-class NaiveEvent(SQLModel, table=True):
+class NaiveEvent(Apart, table=True):
     """A change of state."""
 
     seq: int | None = Field(default=None, primary_key=True)
@@ -58,9 +63,6 @@ class NaiveEvent(SQLModel, table=True):
     from_state: str | None
     to_state: str
     at: datetime
-
-
-_TABLES = ("naivegeneration", "naivedelivery", "naiveevent")
 
 
 class NaiveOut(BaseModel):
@@ -100,7 +102,7 @@ def open_engine(path: Path) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
-    SQLModel.metadata.create_all(engine, [SQLModel.metadata.tables[name] for name in _TABLES])
+    Apart.metadata.create_all(engine)
     return engine
 
 
