@@ -38,7 +38,7 @@ async def slow(http: httpx.AsyncClient, method: str, url: str, **given: Any) -> 
 
 async def test_a_request_that_took_long_is_logged(http: httpx.AsyncClient, luma: Luma) -> None:
     made = luma.create()
-    luma.fault(Fault(delay=0.5))
+    luma.fault(Fault(delay=0.5, times=2))  # whichever upstream is asked first
     [entry] = await slow(http, "GET", f"/v1/generations/{made}?fresh=true")
     assert entry["path"] == f"/v1/generations/{made}"
     assert (entry["method"], entry["status"]) == ("GET", 200)
