@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -15,7 +16,9 @@ from service.config import Settings
 from service.db import Database, open_database
 from service.generation import Observation, Source
 from service.history import History
+from service.merge import merge
 from service.observe import Heard, observe
+from service.shape import Shown
 from tests.conftest import Clock
 from tests.databases import execute
 
@@ -230,3 +233,17 @@ async def test_a_number_that_was_never_given_is_not_missed(history: History, oth
     await others.hear("a", *STATES)
     execute(others.url, "DELETE FROM events WHERE seq = 2")
     assert not (await history.after(1, 10)).missed
+
+
+async def test_who_is_shown_a_change_is_not_answered_with_what_was_before(
+    others: Store, changes: Changes, clock: Clock
+) -> None:
+    cache = Cache(1_000_000)
+    cache.be_sure(3600)
+    seen = Observation(id="a", upstream="agents", source=Source.FETCH)
+    before, _ = merge(None, seen, clock())
+    cache.keep(Shown.of(replace(before, rev=0)))
+    assert cache.get("a")
+    await others.hear("a")
+    await History(others.database, changes, cache).after(0, 10)
+    assert cache.get("a") is None

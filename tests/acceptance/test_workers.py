@@ -1,12 +1,13 @@
 """Several processes on one socket: each answers what any was told, and each is replaced."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -36,27 +37,47 @@ def service(tmp_path: Path, luma: Luma) -> Iterator[Service]:
     service.stop()
 
 
-def _tell_and_read(service: Service, count: int) -> None:
-    """Callbacks on one connection, each read back on another: by chance of another process."""
-    for n in range(count):
-        body = json.dumps(body_of(new_id(), "queued")).encode()
-        told = httpx.post(service.callback_url, content=body, timeout=20)
-        assert told.json() == {"outcome": "applied"}, n
-        generation_id = json.loads(body)["id"]
-        for state in ("queued", "dreaming", "completed"):
-            said = json.dumps(body_of(generation_id, state))
-            assert httpx.post(service.callback_url, content=said, timeout=20).status_code == 200
-            read = httpx.get(f"{service.url}/v1/generations/{generation_id}", timeout=20)
-            assert read.json()["state"] == state
-            listed = httpx.get(
-                f"{service.url}/v1/generations?id={generation_id}", timeout=20
-            ).json()
-            assert [(g["id"], g["state"]) for g in listed["items"]] == [(generation_id, state)]
+def _process_of(client: httpx.Client) -> str:
+    """Which of them answers on this connection."""
+    told = client.get("/metrics").text
+    return re.findall(r"^process_start_time_seconds (\S+)$", told, re.MULTILINE)[0]
+
+
+@pytest.fixture
+def connections(service: Service) -> Iterator[dict[str, httpx.Client]]:
+    """One that is kept open to each of them."""
+    with ExitStack() as stack:
+        found: dict[str, httpx.Client] = {}
+
+        def connect() -> None:
+            client = stack.enter_context(httpx.Client(base_url=service.url, timeout=20))
+            found.setdefault(_process_of(client), client)
+
+        while len(found) < WORKERS:
+            threads = [threading.Thread(target=connect) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        yield found
 
 
 @pytest.mark.sqlite
-def test_what_one_was_told_each_answers_at_once(service: Service) -> None:
-    _tell_and_read(service, 15)
+def test_what_one_was_told_each_answers_at_once(
+    service: Service, connections: dict[str, httpx.Client]
+) -> None:
+    one, other = connections.values()
+    for n in range(30):
+        teller, reader = (one, other) if n % 2 else (other, one)
+        generation_id = new_id()
+        for state in ("queued", "dreaming", "completed"):
+            told = teller.post(service.callback_path, json=body_of(generation_id, state))
+            assert told.json() == {"outcome": "applied"}
+            for client in (reader, teller):
+                read = client.get(f"/v1/generations/{generation_id}").json()
+                assert read["state"] == state
+                listed = client.get(f"/v1/generations?id={generation_id}").json()
+                assert [g["state"] for g in listed["items"]] == [state]
 
 
 def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Service) -> None:
