@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,41 +37,41 @@ def service(tmp_path: Path, luma: Luma) -> Iterator[Service]:
     service.stop()
 
 
-def _process_of(client: httpx.Client) -> str:
-    """Which of them answers on this connection."""
-    told = client.get("/metrics").text
-    found = re.search(r"^process_start_time_seconds (\S+)$", told, re.MULTILINE)
-    assert found
-    return found[1]
+def _taken(client: httpx.Client) -> list[str]:
+    """What the process that answers on this connection has counted of callbacks."""
+    told: str = client.get("/metrics").text
+    return re.findall(r"^luma_tracker_callbacks_total.*$", told, re.MULTILINE)
+
+
+def _of_another(service: Service, one: httpx.Client, clients: list[httpx.Client]) -> httpx.Client:
+    """A connection to the process that `one` does not speak to, which counts its own callbacks."""
+    before = [_taken(client) for client in clients]
+    one.post(service.callback_path, json=body_of(new_id(), "queued"))
+    after = [_taken(client) for client in clients]
+    both = zip(clients, before, after, strict=True)
+    return next(client for client, was, is_ in both if was == is_)
 
 
 @pytest.fixture
-def connections(service: Service) -> Iterator[dict[str, httpx.Client]]:
-    """One that is kept open to each of them."""
-    with ExitStack() as stack:
-        found: dict[str, httpx.Client] = {}
+def connections(service: Service) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """One that is kept open to each of them; of many that come at once, each takes some."""
+    with ExitStack() as stack, ThreadPoolExecutor(32) as threads:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=service.url, timeout=20)) for _ in range(32)
+        ]
+        assert {answer.status_code for answer in threads.map(_alive, clients)} == {200}
+        yield clients[0], _of_another(service, clients[0], clients)
 
-        def connect() -> None:
-            client = stack.enter_context(httpx.Client(base_url=service.url, timeout=20))
-            found.setdefault(_process_of(client), client)
 
-        for _ in range(50):
-            if len(found) == WORKERS:
-                break
-            threads = [threading.Thread(target=connect) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert len(found) == WORKERS, "one of them takes everything"
-        yield found
+def _alive(client: httpx.Client) -> httpx.Response:
+    return client.get("/healthz")
 
 
 @pytest.mark.sqlite
 def test_what_one_was_told_each_answers_at_once(
-    service: Service, connections: dict[str, httpx.Client]
+    service: Service, connections: tuple[httpx.Client, httpx.Client]
 ) -> None:
-    one, other = connections.values()
+    one, other = connections
     for n in range(30):
         teller, reader = (one, other) if n % 2 else (other, one)
         generation_id = new_id()
