@@ -83,14 +83,14 @@ class Cache:
         """It may have changed."""
         self.version += 1
         self._remove(generation_id)
-        for reading in self._readings.get(generation_id, ()):
-            reading.spoilt = True
+        self._spoil(generation_id)
 
     def seen(self, generation_id: str, rev: int) -> None:
         """Somebody is being told of this `rev`, so what is older must not be told any more."""
         kept = self._kept.get(generation_id)
         if kept and kept.rev < rev:
             self.drop(generation_id)
+        self._spoil(generation_id)  # what is being read may be older, too
 
     def clear(self) -> None:
         """Anything may have changed, and we may not hear of it."""
@@ -101,6 +101,10 @@ class Cache:
         for readings in self._readings.values():
             for reading in readings:
                 reading.spoilt = True
+
+    def _spoil(self, generation_id: str) -> None:
+        for reading in self._readings.get(generation_id, ()):
+            reading.spoilt = True
 
     def _remove(self, generation_id: str) -> None:
         if kept := self._kept.pop(generation_id, None):

@@ -35,6 +35,18 @@ async def start(settings: Settings) -> AsyncIterator[Starter]:
         yield started
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_ordinary_mcp_requests_are_left_to_the_sdk_only_where_that_is_set(
+    settings: Settings, *, fast: bool
+) -> None:
+    app = create_app(settings.model_copy(update={"mcp_fast": fast}))
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
+    ping = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
+    async with app.router.lifespan_context(app):
+        assert (await app.state.mcp.answer(scope, ping) is not None) == fast
+
+
 async def test_a_healthy_service_says_so(start: Starter) -> None:
     http = await start()
     assert (await http.get("/healthz")).json() == {"alive": True}

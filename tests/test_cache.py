@@ -99,6 +99,13 @@ def test_whoever_is_told_of_a_rev_is_never_answered_with_an_older_one(cache: Cac
     assert cache.get("a") is None
 
 
+def test_a_read_under_way_while_somebody_is_told_of_a_rev_is_not_kept(cache: Cache) -> None:
+    with cache.reading("a") as reading:
+        cache.seen("a", 2)
+        cache.keep(shown(rev=1), reading)
+    assert cache.get("a") is None
+
+
 def test_every_change_is_another_version(cache: Cache) -> None:
     versions = [cache.version]
     for id_ in "ab":

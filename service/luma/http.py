@@ -33,14 +33,7 @@ class Http:
         await self._http.aclose()
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
-        """The body of a 200 answer.
-
-        Raises:
-            NotFound: 404.
-            UpstreamRefused: any other 4xx but 429.
-            UpstreamNonsense: another 2xx, or a redirect.
-            UpstreamUnavailable: 429, 5xx, no answer in time, no connection.
-        """
+        """What `LumaClient.get` promises."""
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._http.get(url, headers=headers)
