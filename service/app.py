@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
@@ -20,6 +20,7 @@ from service.web.hot import Hot
 from service.web.mcp import Mcp
 from service.web.slow import SlowLog
 from service.web.visitors import Visitors
+from service.web.whole import Whole
 
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
@@ -35,11 +36,15 @@ _EXPOSED = [
 class Application(FastAPI):
     """FastAPI, behind what needs nothing of it."""
 
-    front: ASGIApp
+    front: Hot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Everything comes in here."""
+        """Everything comes in here, but what our own server could ask for `at_once`."""
         await self.front(scope, receive, send)
+
+    def at_once(self, scope: Scope) -> Whole | None:
+        """An answer that nobody has to wait for, if there is one."""
+        return self.front.at_once(scope)
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
         """And goes on here, if it is not answered in front."""

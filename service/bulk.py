@@ -3,12 +3,12 @@
 Either way the SQL is the same however many rows there are, so it is built and prepared once.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
 from sqlalchemy import (
     ARRAY,
     JSON,
@@ -88,6 +88,11 @@ def among(column: Column[Any], name: str, *, postgres: bool) -> ColumnElement[bo
     return column.in_(select(each.c.value))
 
 
+def document(value: Any) -> str:
+    """JSON as it is kept: in the words in which it is sent, so that it may go out as it stands."""
+    return to_json(value, inf_nan_mode="null").decode()
+
+
 def is_postgres(connection: Connection) -> bool:
     """Which of the two it is."""
     return connection.dialect.name == "postgresql"
@@ -115,7 +120,7 @@ class Prepared:
 def _prepared(statement: "Insert | Update", names: Sequence[str]) -> Prepared:
     from sqlalchemy.dialects.sqlite import dialect
 
-    sqlite = dialect()
+    sqlite = dialect(json_serializer=document)
     compiled = statement.compile(dialect=sqlite, column_keys=names)
     values = [(name, compiled.binds[name].type) for name in compiled.positiontup or ()]
     return Prepared(
@@ -185,7 +190,7 @@ def _sender(kept: Column[Any]) -> Callable[[Any], Any]:
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
+    return None if value is None else document(value)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -1,67 +1,55 @@
-"""A row of SQLite's as it is sent, with nothing else made of it on the way.
+"""A row of SQLite's as it is sent: the database writes the body, and Python only passes it on.
 
-What takes most of a lookup is to make a `Generation` of a row and text of the `Generation`. Here
-times stay the text that they are in the file, and the body has the same bytes all the same.
+What takes most of a lookup is to make a `Generation` of a row and text of the `Generation`. The
+body that SQLite puts together has the same bytes all the same (`tests/test_glimpse.py`).
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic_core import from_json
-
+from service.bulk import document
 from service.db import Database
 from service.generation import TERMINAL_STATES
-from service.shape import INSTANTS, NAMES, Shown, encoded, etag_of
+from service.shape import INSTANTS, NAMES, NO_ASSETS, Shown, etag_of
 
-_TERMINAL = f"state IN {TERMINAL_STATES}"
-_COLUMNS = ", ".join(_TERMINAL if name == "terminal" else name for name in NAMES)
-_FIND = f"SELECT {_COLUMNS}, heard_at, assets_expire_at FROM generations WHERE id = ?"  # noqa: S608
+_AS_JSON = {
+    "terminal": f"iif(state IN {TERMINAL_STATES}, 'true', 'false')",
+    "verified": "iif(verified, 'true', 'false')",
+    "assets": f"json_patch('{document(NO_ASSETS)}', assets)",
+    "outputs": "outputs",  # documents are kept as they are sent
+    "request": "coalesce(request, 'null')",
+    **{at: f"""coalesce('"' || replace({at}, ' ', 'T') || 'Z"', 'null')""" for at in INSTANTS},
+}
+_TEMPLATE = ",".join(f'"{name}":%s' for name in NAMES)
+_VALUES = ", ".join(_AS_JSON.get(name, f"json_quote({name})") for name in NAMES)
+_FIND = f"""
+    SELECT CAST(printf('{{{_TEMPLATE}}}', {_VALUES}) AS BLOB),
+        rev, upstream, state, state IN {TERMINAL_STATES}, assets <> '{document({})}', gone_at,
+        assets_expire_at, heard_at
+    FROM generations WHERE id = ?
+"""  # noqa: S608 - all of it is ours
 
 
 class Glimpse(NamedTuple):
-    """What must be known of a row to send it."""
+    """A generation as it is sent, and what must be known to send it."""
 
-    values: Mapping[str, Any]
-    heard_at: datetime
+    id: str
+    body: bytes
+    rev: int
+    upstream: str
+    state: str
+    terminal: bool
+    assets: bool
+    """Whether there are any."""
+    gone_at: str | None
     assets_expire_at: datetime | None
-
-    @property
-    def upstream(self) -> str:
-        """Whose it is."""
-        upstream: str = self.values["upstream"]
-        return upstream
-
-    @property
-    def state(self) -> str:
-        """How far it has come."""
-        state: str = self.values["state"]
-        return state
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the state is final."""
-        terminal: bool = self.values["terminal"]
-        return terminal
-
-    @property
-    def gone_at(self) -> str | None:
-        """When Luma no longer knew it."""
-        gone_at: str | None = self.values["gone_at"]
-        return gone_at
-
-    @property
-    def assets(self) -> Mapping[str, str]:
-        """The URLs that there are."""
-        assets: Mapping[str, str] = self.values["assets"]
-        return assets
+    heard_at: datetime
 
     def shown(self, good_until: datetime | None) -> Shown:
-        """As it is sent."""
-        body = encoded(self.values)
-        final = self.terminal or self.gone_at is not None
-        id_, rev = self.values["id"], self.values["rev"]
-        return Shown(id_, rev, body, etag_of(body), self.heard_at, good_until, final)
+        """With its validator."""
+        final = bool(self.terminal or self.gone_at)
+        etag = etag_of(self.body)
+        return Shown(self.id, self.rev, self.body, etag, self.heard_at, good_until, final)
 
 
 def glimpse(database: Database, generation_id: str) -> Glimpse | None:
@@ -69,17 +57,9 @@ def glimpse(database: Database, generation_id: str) -> Glimpse | None:
     found = database.glance(_FIND, generation_id)
     if not found:
         return None
-    *row, heard_at, expires = found[0]
-    values = dict(zip(NAMES, row, strict=True))
-    for name in INSTANTS:
-        if at := values[name]:
-            values[name] = f"{at[:10]}T{at[11:]}Z"
-    for name in ("assets", "outputs", "request"):
-        if document := values[name]:
-            values[name] = from_json(document)
-    for name in ("terminal", "verified"):
-        values[name] = bool(values[name])
-    return Glimpse(values, _time(heard_at), _time(expires) if expires else None)
+    *told, expires, heard_at = found[0]
+    times = expires and _time(expires), _time(heard_at)
+    return Glimpse(generation_id, *told, *times)  # type: ignore[call-arg]
 
 
 def _time(text: str) -> datetime:

@@ -1,7 +1,6 @@
 """The public shape of a generation, the same bytes on every surface."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from service.generation import Generation
 
-_NO_ASSETS: dict[str, str | None] = {"video": None, "image": None, "progress_video": None}
+NO_ASSETS: dict[str, str | None] = {"video": None, "image": None, "progress_video": None}
 
 EXAMPLE: dict[str, Any] = {
     "id": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
@@ -143,13 +142,8 @@ def body_of(generation: Generation) -> bytes:
     for name in INSTANTS:
         if at := shown[name]:
             shown[name] = _as_text(at)
-    return encoded(shown)
-
-
-def encoded(shown: Mapping[str, Any]) -> bytes:
-    """All values by their names, in that order and as JSON has them, as they are sent."""
-    assets = {**_NO_ASSETS, **shown["assets"]}
-    return to_json({**shown, "assets": assets}, inf_nan_mode="null")
+    shown["assets"] = {**NO_ASSETS, **shown["assets"]}
+    return to_json(shown, inf_nan_mode="null")
 
 
 def etag_of(body: bytes) -> str:

@@ -1,9 +1,10 @@
 """An ASGI application on a real socket, spoken to by our own protocol."""
 
+import asyncio
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -12,13 +13,23 @@ from service.web.protocol import CarefulProtocol
 from tests.waiting import until
 
 
+def _server(app: ASGIApp) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=CarefulProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return uvicorn.Server(config)
+
+
 @contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
-    """Its URL."""
-    config = uvicorn.Config(
-        app, http=CarefulProtocol, lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
+    """Its URL; it runs in a thread."""
+    server = _server(app)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -26,3 +37,15 @@ def served(app: ASGIApp) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(timeout=10)
+
+
+@asynccontextmanager
+async def served_here(app: ASGIApp) -> AsyncIterator[str]:
+    """The same on this event loop, for what lives on it."""
+    server = _server(app)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        await asyncio.to_thread(until, lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)

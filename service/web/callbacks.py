@@ -19,10 +19,9 @@ from service.metrics import REFUSALS
 from service.tokens import CallbackTokens
 from service.tracker import Tracker
 from service.web.body import read_body
-from service.web.headers import SECURE
 from service.web.problems import of_error, problem, responses
 from service.web.slow import SlowLog
-from service.web.whole import send_whole
+from service.web.whole import Whole, send_whole
 
 _PATH = "/callbacks/"
 MAX_BODY = 1024 * 1024  # bytes
@@ -87,8 +86,7 @@ class CallbackDoor:
 async def _take(scope: Scope, receive: Receive, send: Send) -> None:
     token = scope["path"].removeprefix(_PATH)
     answer = await _answer(scope["app"].state, token, receive)
-    headers = [*answer.raw_headers, *SECURE]
-    await send_whole(scope, send, answer.status_code, headers, bytes(answer.body))
+    await send_whole(scope, send, Whole.of(answer))
 
 
 async def _answer(state: State, token: str, receive: Receive) -> Response:

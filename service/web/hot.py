@@ -9,6 +9,7 @@ and sends the bytes that the route would; whatever is unusual goes the ordinary 
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import State
@@ -16,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.headers import SECURE
 from service.web.shown import response_of
-from service.web.visitors import Visitors
-from service.web.whole import Headers, send_whole
+from service.web.visitors import Visitors, is_direct
+from service.web.whole import Whole, send_whole
 
 _LIST = "/v1/generations"
 _MCP = "/mcp"
@@ -26,14 +27,16 @@ _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
 _MOST_LISTS = 64
 _LARGEST_LIST = 262_144  # bytes
 
+_Key = tuple[bytes, bytes]
+"""What a list depends on: the query, and what is accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """A list as it was answered, while the tracker was at that version."""
 
     version: int
-    headers: Headers
-    body: bytes
+    whole: Whole
 
 
 class Hot:
@@ -51,33 +54,49 @@ class Hot:
         self._state = state
         self._visitors = visitors
         self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
-        self._lists: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
+        self._lists: OrderedDict[_Key, _Kept] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        if scope["type"] == "http" and scope["method"] == "GET":
-            path = scope["path"]
-            if path.startswith(_ONE) and (answered := self._one(scope, path[len(_ONE) :])):
-                status, headers, body = answered
-                await send_whole(scope, send, status, headers, body)
-                return
-            if path == _LIST and (plain := self._plain(scope)):
-                await self._list(plain.get(b"accept", b""), scope, receive, send)
-                return
-        asks_mcp = scope["type"] == "http" and scope["path"] == _MCP and self._plain(scope)
-        await (self._mcp if asks_mcp else self._app)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif whole := self._known(scope):
+            await send_whole(scope, send, whole)
+        elif _asks_for_list(scope) and (plain := self._plain(scope)):
+            await self._list(_key(scope, plain), scope, receive, send)
+        else:
+            asks_mcp = scope["path"] == _MCP and self._plain(scope)
+            await (self._mcp if asks_mcp else self._app)(scope, receive, send)
 
-    def _one(self, scope: Scope, generation_id: str) -> tuple[int, Headers, bytes] | None:
-        """The answer, if it can be given at once."""
+    def at_once(self, scope: Scope) -> Whole | None:
+        """The answer, if nobody has to wait for it.
+
+        For a server that asks this before it begins a task for the request. It has not looked
+        yet for whom a proxy speaks, so what a proxy passed on is not answered here.
+        """
+        return self._known(scope) if is_direct(name for name, _ in scope["headers"]) else None
+
+    def _known(self, scope: Scope) -> Whole | None:
+        if scope["method"] == "GET" and scope["path"].startswith(_ONE):
+            return self._one(scope, scope["path"][len(_ONE) :])
+        return self._listed(scope) if _asks_for_list(scope) else None
+
+    def _one(self, scope: Scope, generation_id: str) -> Whole | None:
         if scope["query_string"] or not (plain := self._plain(scope)):
             return None
         answer = self._state.tracker.known(generation_id)
         if answer is None:
             return None
         tag = plain.get(b"if-none-match")
-        status, headers, body = response_of(answer, tag.decode("latin-1") if tag else None)
-        headers += SECURE
-        return status, headers, body
+        whole = response_of(answer, tag.decode("latin-1") if tag else None)
+        whole.headers.extend(SECURE)
+        return whole
+
+    def _listed(self, scope: Scope) -> Whole | None:
+        """A list as it was answered last time, if nothing has changed since."""
+        plain = self._plain(scope)
+        kept = self._lists.get(_key(scope, plain)) if plain else None
+        return kept.whole if kept and kept.version == self._state.tracker.version else None
 
     def _plain(self, scope: Scope) -> dict[bytes, bytes] | None:
         """The headers, if none is unusual or came twice, and the visitor is welcome."""
@@ -88,13 +107,9 @@ class Hot:
         authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
         return headers if self._visitors.welcomes(address, authorization, host) else None
 
-    async def _list(self, accept: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        """From what was answered last time, if nothing has changed since."""
-        key = (scope["query_string"], accept)
-        version, kept = self._state.tracker.version, self._lists.get(key)
-        if kept and kept.version == version:
-            await send_whole(scope, send, 200, kept.headers, kept.body)
-            return
+    async def _list(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and keep what is answered."""
+        version = self._state.tracker.version
         messages: list[Message] = []
 
         async def recorded(message: Message) -> None:
@@ -104,13 +119,21 @@ class Hot:
         await self._app(scope, receive, recorded)
         if version is not None and _is_list(messages):
             start, whole = messages
-            self._keep(key, _Kept(version, start["headers"], whole["body"]))
+            self._keep(key, _Kept(version, Whole(200, start["headers"], whole["body"])))
 
-    def _keep(self, key: tuple[bytes, bytes], kept: _Kept) -> None:
+    def _keep(self, key: _Key, kept: _Kept) -> None:
         self._lists[key] = kept
         self._lists.move_to_end(key)
         while len(self._lists) > _MOST_LISTS:
             self._lists.popitem(last=False)
+
+
+def _asks_for_list(scope: Scope) -> bool:
+    return bool(scope["path"] == _LIST and scope["method"] == "GET")
+
+
+def _key(scope: Scope, plain: Mapping[bytes, bytes]) -> _Key:
+    return scope["query_string"], plain.get(b"accept", b"")
 
 
 def _is_list(messages: list[Message]) -> bool:

@@ -8,9 +8,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web.body import read_body
-from service.web.headers import SECURE
 from service.web.problems import problem
-from service.web.whole import send_whole
+from service.web.whole import Whole, send_whole
 
 MAX_BODY = 1024 * 1024  # bytes
 _PATH = "/mcp"
@@ -54,8 +53,7 @@ async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) ->
     if any(name == b"origin" for name, _ in scope["headers"]):
         await answer(scope, receive, send)
         return
-    headers = [*answer.raw_headers, *SECURE]
-    await send_whole(scope, send, answer.status_code, headers, bytes(answer.body))
+    await send_whole(scope, send, Whole.of(answer))
 
 
 async def _body(request: Request) -> bytes | Response:

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -15,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from service.web.headers import secure
 from service.web.problems import problem
-from service.web.whole import WHOLE
+from service.web.whole import WHOLE, Whole
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGI3Application
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_TIME = 10.0  # seconds for them to come
@@ -36,26 +37,33 @@ def _without_upgrade(data: bytes) -> bytes:
     return _UPGRADE.sub(rb"\r\nX-pgrade:", head) + end + body
 
 
-async def _send(cycle: RequestResponseCycle, message: Message) -> None:
-    """As uvicorn does, but what is whole at once."""
-    if message["type"] != WHOLE:
-        await RequestResponseCycle.send(cycle, cast("ASGISendEvent", message))
+async def _run(
+    app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Call the application, and let it also send what is whole."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] != WHOLE:
+            await send(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        _write(cycle, Whole(message["status"], message["headers"], message["body"]))
+
+    await app(scope, receive, sent)
+
+
+def _write(cycle: RequestResponseCycle, whole: Whole) -> None:
+    if cycle.disconnected:
         return
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if not cycle.disconnected:
-        _write(cycle, message)
-
-
-def _write(cycle: RequestResponseCycle, message: Message) -> None:
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    parts = [STATUS_LINE[message["status"]]]
-    for name, value in (*cycle.default_headers, *message["headers"]):
+    parts = [STATUS_LINE[whole.status]]
+    for name, value in (*cycle.default_headers, *whole.headers):
         parts += (name, b": ", value, b"\r\n")
     parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
     if cycle.scope["method"] != "HEAD":
-        parts.append(message["body"])
+        parts.append(whole.body)
     cycle.transport.write(b"".join(parts))
     cycle.message_event.set()
     if not cycle.keep_alive:
@@ -66,6 +74,7 @@ def _write(cycle: RequestResponseCycle, message: Message) -> None:
 class CarefulProtocol(HttpToolsProtocol):
     """Closes a connection whose request head grows or dawdles without end."""
 
+    _ask: Callable[[Scope], Whole | None] | None = None
     _watch: asyncio.TimerHandle | None = None
     _head_began: float | None = None
     _in_body = False
@@ -76,6 +85,7 @@ class CarefulProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request should begin soon."""
         super().connection_made(transport)
+        self._ask = getattr(self.config.app, "at_once", None)
         self._await_head()
         self._look_at_the_clock()
 
@@ -99,7 +109,6 @@ class CarefulProtocol(HttpToolsProtocol):
         if at_most > MAX_HEAD and self._head_size() > MAX_HEAD:
             raise ValueError("The request's headers are too large.")  # which refuses it
         super().on_headers_complete()
-        self.cycle.send = partial(_send, self.cycle)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         """What comes now is another head."""
@@ -125,6 +134,26 @@ class CarefulProtocol(HttpToolsProtocol):
         head = b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines, b"", b""])
         self.transport.write(head + bytes(refusal.body))
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        """Answer at once if that can be, else begin a task for it.
+
+        But read first what others have sent, and then write: whoever waits for an answer on this
+        machine has to be woken, which is quicker for many in a row.
+        """
+        if whole := self._at_once(cycle, app):
+            self.loop.call_soon(_write, cycle, whole)
+        else:
+            super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
+
+    def _at_once(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> Whole | None:
+        """What the application answers without waiting, if it knows how, and we may write."""
+        if self._ask is None or app is not self.app or self.flow.write_paused:
+            return None
+        try:
+            return self._ask(cast("Scope", cycle.scope))
+        except Exception:  # noqa: BLE001 - in its task it will fail again, and be answered
+            return None
 
     def _await_head(self) -> None:
         self._head_began = self.loop.time()

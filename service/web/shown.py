@@ -1,7 +1,7 @@
 """How a generation is answered over HTTP, whichever way the question came in."""
 
 from service.tracker import Answer, Served
-from service.web.whole import Headers
+from service.web.whole import Whole
 
 _SERVED = {
     served: (b"cache-status", f"luma-tracker; {told}".encode())
@@ -17,16 +17,16 @@ _REVALIDATE = (b"cache-control", b"no-cache")
 _JSON = (b"content-type", b"application/json")
 
 
-def response_of(answer: Answer, if_none_match: str | None) -> tuple[int, Headers, bytes]:
+def response_of(answer: Answer, if_none_match: str | None) -> Whole:
     """Status, headers and body; `Age` counts seconds since Luma last told us."""
     shown = answer.shown
     etag = (b"etag", shown.etag.encode())
     age = (b"age", b"%d" % max(0, answer.age.days * _DAY + answer.age.seconds))
     served = _HIT if answer.served is Served.HIT else _SERVED[answer.served]
     if if_none_match and _matches(if_none_match, shown.etag):
-        return 304, [etag, age, served, _REVALIDATE], b""
+        return Whole(304, [etag, age, served, _REVALIDATE], b"")
     length = (b"content-length", b"%d" % len(shown.body))
-    return 200, [etag, age, served, _REVALIDATE, length, _JSON], shown.body
+    return Whole(200, [etag, age, served, _REVALIDATE, length, _JSON], shown.body)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
