@@ -183,20 +183,14 @@ def test_every_step_goes_up_and_down_and_up_again_with_data_in_it(engine: Engine
 def test_documents_of_older_versions_are_put_in_the_words_in_which_they_are_sent(
     engine: Engine, database: str
 ) -> None:
-    older = {
-        "assets": '{"video": "https://v"}',
-        "outputs": "[]",
-        "request": '{"p": "\\u00fc, 1e+16"}',
-    }
+    older = '{"video": "https://v"}', "[]", '{"p": "\\u00fc, 1e+16"}'
     go_to(engine, "0005")
     with engine.begin() as connection:
         for number in range(1500):
             fill(connection, number)
         connection.exec_driver_sql("UPDATE generations SET request = NULL")
-        for column, text in older.items():
-            connection.exec_driver_sql(
-                f"UPDATE generations SET {column} = ? WHERE id = 'id-1499'", (text,)
-            )
+        change = "UPDATE generations SET assets = ?, outputs = ?, request = ? WHERE id = 'id-1499'"
+        connection.exec_driver_sql(change, older)
 
     go_to(engine, "0006")
 
