@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
@@ -137,7 +137,7 @@ def _lived(life: Life, chance: random.Random, begun: datetime) -> Life:
     shown: dict[str, Any] = {**own, "prompt": prompt, "request": {**request, "callback_url": None}}
     times = [begun + timedelta(seconds=20 * n) for n, _ in enumerate(life.rows, 1)]
     rows = [
-        replace(row, **shown, first_seen_at=times[0], updated_at=at, heard_at=at)
+        row._replace(**shown, first_seen_at=times[0], updated_at=at, heard_at=at)
         for row, at in zip(life.rows, times, strict=True)
     ]
     rows[-1] = _ended(rows[-1], gone_at)
@@ -146,8 +146,8 @@ def _lived(life: Life, chance: random.Random, begun: datetime) -> Life:
 
 def _ended(row: Generation, gone_at: datetime | None) -> Generation:
     if row.terminal:
-        return replace(row, finished_at=row.updated_at, gone_at=gone_at)
-    return replace(row, next_check_at=row.updated_at + YEAR)  # nobody asks while we measure
+        return row._replace(finished_at=row.updated_at, gone_at=gone_at)
+    return row._replace(next_check_at=row.updated_at + YEAR)  # nobody asks while we measure
 
 
 def _put(connection: Connection, some: Sequence[Life], kept_since: datetime) -> None:

@@ -3,19 +3,23 @@
 Either way the SQL is the same however many rows there are, so it is built and prepared once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import (
     ARRAY,
     JSON,
+    Boolean,
     Column,
-    ColumnElement,
     Connection,
+    DateTime,
     FromClause,
+    Select,
     Table,
     Text,
     Update,
@@ -26,7 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -80,12 +84,24 @@ def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int
     return connection.execute(_replace_unnested(table, names, guard), values).rowcount
 
 
-def among(column: Column[Any], name: str, *, postgres: bool) -> ColumnElement[bool]:
-    """Whether a column is one of a list, which is given under `name`."""
-    if postgres:
-        return column == func.any(bindparam(name, type_=ARRAY(column.type)))
-    each = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
-    return column.in_(select(each.c.value))
+def find(
+    connection: Connection,
+    wanted: Column[Any],
+    values: Collection[str],
+    names: tuple[str, ...],
+    *,
+    lock: bool = False,
+) -> list[dict[str, Any]]:
+    """Those columns of the rows in which `wanted` is one of the values.
+
+    Args:
+        lock: keep the rows from other writers until we commit; in the order of `wanted`, so that
+            no two writers wait for each other.
+    """
+    if is_postgres(connection):
+        finding = _find_any(wanted, names, lock=lock)
+        return [dict(row) for row in connection.execute(finding, {_SENT: [*values]}).mappings()]
+    return _find_each(wanted, names).run(connection, values)
 
 
 def document(value: Any) -> str:
@@ -100,33 +116,36 @@ def is_postgres(connection: Connection) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement as SQLite gets it, the names of its values, and how each of them is sent.
+    """A statement as SQLite gets it, and how it gets the values.
 
     SQLAlchemy has compiled it, but does not see the rows: that would cost more than to write them.
     """
 
     sql: str
-    values: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+    values: Callable[[Mapping[str, Any]], Sequence[Any]]
+    sent: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """Which of the values SQLite gets otherwise than they are."""
 
     def run(self, connection: Connection, rows: Rows) -> int:
         """Run it for each of the rows; answers how many were written."""
-        sent = [
-            tuple([send(row[name]) if send else row[name] for name, send in self.values])
-            for row in rows
-        ]
-        return connection.exec_driver_sql(self.sql, sent).rowcount
+        return connection.exec_driver_sql(self.sql, [self._sent(row) for row in rows]).rowcount
+
+    def _sent(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        values = [*self.values(row)]
+        for n, sent in self.sent:
+            if (value := values[n]) is not None:
+                values[n] = sent(value)
+        return tuple(values)
 
 
 def _prepared(statement: "Insert | Update", names: Sequence[str]) -> Prepared:
     from sqlalchemy.dialects.sqlite import dialect
 
-    sqlite = dialect(json_serializer=document)
-    compiled = statement.compile(dialect=sqlite, column_keys=names)
-    values = [(name, compiled.binds[name].type) for name in compiled.positiontup or ()]
-    return Prepared(
-        compiled.string,
-        tuple((n, type_.dialect_impl(sqlite).bind_processor(sqlite)) for n, type_ in values),
-    )
+    compiled = statement.compile(dialect=dialect(), column_keys=names)
+    order = compiled.positiontup or []
+    ways = ((n, _there_and_back(compiled.binds[name].type)) for n, name in enumerate(order))
+    sent = tuple((n, way[0]) for n, way in ways if way)
+    return Prepared(compiled.string, itemgetter(*order), sent)
 
 
 @cache
@@ -181,17 +200,74 @@ def _as_kept(kept: Column[Any], new: FromClause) -> Any:
     return cast(sent, JSON) if isinstance(kept.type, JSON) else sent
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A query as SQLite gets it, and how its rows come back."""
+
+    sql: str
+    names: tuple[str, ...]
+    read: tuple[tuple[str, Callable[[Any], Any]], ...]
+    """Which of the values are other than SQLite has them."""
+
+    def run(self, connection: Connection, values: Collection[str]) -> list[dict[str, Any]]:
+        """What it finds."""
+        found = connection.exec_driver_sql(self.sql, (document([*values]),))
+        return [self._read(row) for row in found.all()]
+
+    def _read(self, values: Sequence[Any]) -> dict[str, Any]:
+        row = dict(zip(self.names, values, strict=True))
+        for name, read in self.read:
+            if (value := row[name]) is not None:
+                row[name] = read(value)
+        return row
+
+
+@cache
+def _find_each(wanted: Column[Any], names: tuple[str, ...]) -> Finding:
+    from sqlalchemy.dialects.sqlite import dialect
+
+    each = func.json_each(bindparam(_SENT, type_=JSON)).table_valued("value")
+    columns = [wanted.table.c[name] for name in names]
+    finding = select(*columns).where(wanted.in_(select(each.c.value)))
+    ways = ((column.name, _there_and_back(column.type)) for column in columns)
+    read = tuple((name, way[1]) for name, way in ways if way)
+    return Finding(str(finding.compile(dialect=dialect())), names, read)
+
+
+@cache
+def _find_any(wanted: Column[Any], names: tuple[str, ...], *, lock: bool) -> Select[Any]:
+    any_ = func.any(bindparam(_SENT, type_=ARRAY(wanted.type)))
+    finding = select(*(wanted.table.c[name] for name in names)).where(wanted == any_)
+    return finding.order_by(wanted).with_for_update() if lock else finding
+
+
 def _arrays(table: Table, names: Sequence[str], rows: Rows) -> dict[str, list[Any]]:
-    return {_SENT + name: [_sender(table.c[name])(row[name]) for row in rows] for name in names}
+    arrays = {name: [row[name] for row in rows] for name in names}
+    for name in names:
+        if isinstance(table.c[name].type, JSON):
+            arrays[name] = [None if v is None else document(v) for v in arrays[name]]
+    return {_SENT + name: values for name, values in arrays.items()}
 
 
-def _sender(kept: Column[Any]) -> Callable[[Any], Any]:
-    return _json if isinstance(kept.type, JSON) else _as_it_is
+@lru_cache  # most of a row's, and of its event's, are the same
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
-def _json(value: Any) -> str | None:
-    return None if value is None else document(value)
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+_OTHERWISE: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    JSON: (document, from_json),
+    DateTime: (_instant, _at),
+    Boolean: (int, bool),
+}
+"""What SQLite has otherwise than we: there and back. SQLAlchemy's own ways take much longer."""
+
+
+def _there_and_back(
+    type_: TypeEngine[Any],
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
+    return next((ways for kind, ways in _OTHERWISE.items() if isinstance(plain, kind)), None)

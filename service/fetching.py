@@ -1,7 +1,6 @@
 """Asking Luma, for people and for ourselves: each id at most once at a time, into the one door."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -113,7 +112,7 @@ class Fetcher:
         except NotFound as absence:
             self._absences.add(generation_id, absence)
             raise
-        return await self._observe(replace(seen, asked_at_rev=0))
+        return await self._observe(seen._replace(asked_at_rev=0))
 
     async def _again(self, row: Generation, purpose: Purpose) -> Generation:
         source = _SOURCES[purpose]
@@ -121,7 +120,7 @@ class Fetcher:
             seen = await self._upstreams[row.upstream].fetch(row.id, purpose)
         except NotFound:
             seen = Observation(id=row.id, upstream=row.upstream, source=source, gone=True)
-        after = await self._observe(replace(seen, source=source, asked_at_rev=row.rev))
+        after = await self._observe(seen._replace(source=source, asked_at_rev=row.rev))
         if row.terminal and not row.verified and after.state != row.state:
             OVERRULED.inc()
             log.warning("overruled", generation_id=row.id, claimed=row.state, state=after.state)

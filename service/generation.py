@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 UNTOLD = "unknown"
 """The state of a generation that we heard of without hearing its state."""
@@ -34,8 +34,7 @@ class Outcome(StrEnum):
     KEPT = "kept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(NamedTuple):
     """What Luma said about one generation, once. None and empty mean: it did not say."""
 
     id: str
@@ -49,7 +48,7 @@ class Observation:
     created_at: datetime | None = None
     failure_reason: str | None = None
     failure_code: str | None = None
-    assets: Mapping[str, str] = field(default_factory=dict)
+    assets: Mapping[str, str] = MappingProxyType({})
     outputs: tuple[Mapping[str, Any], ...] = ()
     assets_expire_at: datetime | None = None
     request: Mapping[str, Any] | None = None
@@ -63,8 +62,7 @@ class Observation:
         return self.source is not Source.CALLBACK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class Generation(NamedTuple):
     """All that we know of one generation: the row, and what every surface shows of it."""
 
     id: str
@@ -81,16 +79,16 @@ class Generation:
     outputs: tuple[Mapping[str, Any], ...]
     assets_expire_at: datetime | None
     request: Mapping[str, Any] | None
-    parent_id: str | None = None
     rev: int
     source: Source
     verified: bool
-    gone_at: datetime | None = None
     first_seen_at: datetime
     updated_at: datetime
     heard_at: datetime
     """When Luma last told us anything of it; moves without a new `rev`."""
     finished_at: datetime | None
+    parent_id: str | None = None
+    gone_at: datetime | None = None
     next_check_at: datetime | None = None
     """When to ask Luma about it unasked; bookkeeping, not shown."""
     checks: int = 0
@@ -100,6 +98,11 @@ class Generation:
     def terminal(self) -> bool:
         """Whether the state is final."""
         return is_terminal(self.state)
+
+    @property
+    def ordered_at(self) -> datetime:
+        """Its place among others: when it was created, or first seen while Luma has not told."""
+        return self.created_at or self.first_seen_at
 
 
 def is_usable_id(value: object) -> bool:

@@ -4,13 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     Table,
     bindparam,
     case,
@@ -78,9 +76,8 @@ class Arrival:
 def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
     """Callbacks as they come in; the same bytes have the same id, also those that came before."""
     digests = [hashlib.sha256(body).hexdigest() for body, _ in came]
-    knowing = _knowing(postgres=bulk.is_postgres(connection))
-    known = connection.execute(knowing, {"digests": [*{*digests}]})
-    ids = {row.digest: row.id for row in known}
+    known = bulk.find(connection, DELIVERIES.c.digest, {*digests}, ("digest", "id"))
+    ids = {row["digest"]: row["id"] for row in known}
     for digest in digests:
         if digest not in ids:
             ids[digest] = str(uuid7())
@@ -88,12 +85,6 @@ def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> 
         Arrival(digest, body, at, ids[digest])
         for digest, (body, at) in zip(digests, came, strict=True)
     ]
-
-
-@cache
-def _knowing(*, postgres: bool) -> Select[Any]:
-    known = bulk.among(DELIVERIES.c.digest, "digests", postgres=postgres)
-    return select(DELIVERIES.c.digest, DELIVERIES.c.id).where(known)
 
 
 def keep(connection: Connection, came: Sequence[Arrival]) -> None:

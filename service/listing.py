@@ -16,7 +16,7 @@ from service.bulk import is_postgres
 from service.errors import InvalidInput
 from service.generation import Generation
 from service.luma.reading import clean_text
-from service.store import GENERATIONS, as_generation
+from service.store import COLUMNS, GENERATIONS, as_generation
 
 MAX_LIMIT = 200
 MOST_VALUES = 200  # of one filter
@@ -69,7 +69,7 @@ def page(connection: Connection, query: Query) -> Page:
     down = query.sort.startswith("-")
     keys = (column, GENERATIONS.c.id)
     statement = (
-        select(GENERATIONS)
+        select(*COLUMNS)
         .where(*_conditions(query, column, connection))
         .order_by(*(key.desc() if down else key for key in keys))
         .limit(query.limit + 1)
@@ -82,8 +82,8 @@ def page(connection: Connection, query: Query) -> Page:
     rows = connection.execute(statement).mappings().all()
     items = [as_generation(row) for row in rows[: query.limit]]
     more = len(rows) > query.limit
-    last = rows[query.limit - 1] if more else None
-    cursor = _encode(query.sort, last[column.name], last["id"]) if last else None
+    last = items[-1] if more else None
+    cursor = _encode(query.sort, getattr(last, column.name), last.id) if last else None
     return Page(items, cursor)
 
 

@@ -11,7 +11,6 @@ assets. One exception: what a callback said is only a claim until an authenticat
 confirms it, and such an answer overrules it if it was asked for after the claim had come in.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -51,7 +50,7 @@ def merge(
     heard_at = max(at, current.heard_at)
     if _is_news(current, told):
         return _changed(current, told, seen, at, heard_at), Outcome.APPLIED
-    after = replace(current, **told, heard_at=heard_at)
+    after = current._replace(**told, heard_at=heard_at)
     return after, Outcome.UNCHANGED if up_to_date else Outcome.STALE
 
 
@@ -86,8 +85,7 @@ def _changed(
     current: Generation, told: Told, seen: Observation, at: datetime, heard_at: datetime
 ) -> Generation:
     terminal = is_terminal(told.get("state", current.state))
-    return replace(
-        current,
+    return current._replace(
         **told,
         rev=current.rev + 1,
         source=seen.source,

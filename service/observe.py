@@ -8,8 +8,8 @@ numbering of events - so instances never wait for each other in a circle.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -25,8 +25,7 @@ from service.schedule import next_check
 from service.tokens import Grant
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """One observation, when it reached us, and the delivery that brought it, if one did."""
 
     seen: Observation
@@ -34,8 +33,7 @@ class Heard:
     delivery_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(NamedTuple):
     """One POST to a callback URL whose token is good."""
 
     body: bytes
@@ -43,8 +41,7 @@ class Callback:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of one callback. `unreadable` says why it is only kept."""
 
     delivery_id: str
@@ -82,7 +79,7 @@ def _folded(row: Generation | None, heard: Heard) -> tuple[Generation, Outcome]:
     if outcome is not Outcome.APPLIED and not asked:
         return after, outcome
     checks = max(row.checks, 1) if row and asked else 0
-    return replace(after, checks=checks, next_check_at=next_check(after, heard.at, checks)), outcome
+    return after._replace(checks=checks, next_check_at=next_check(after, heard.at, checks)), outcome
 
 
 def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:

@@ -3,17 +3,15 @@
 Functions of a connection, run by `service.db` in its transactions.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
-    RowMapping,
-    Select,
     Table,
     bindparam,
     case,
@@ -33,7 +31,7 @@ from service.tables import EventRow, GenerationRow
 GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
-_FIELDS = tuple(field.name for field in fields(Generation))
+_FIELDS = Generation._fields
 
 # What stays for a generation's life once it is known, and is in most of the indexes: they are
 # left alone while only the rest moves.
@@ -45,7 +43,10 @@ _FIXED_OF = attrgetter(*_FIXED)
 _MOVING = tuple(name for name in _FIELDS if name not in _FIXED)
 
 # What every callback or lookup runs is built once: building costs more than running.
-_FIND = select(GENERATIONS).where(GENERATIONS.c.id == bindparam("wanted"))
+COLUMNS = [GENERATIONS.c[name] for name in _FIELDS]
+"""All but what only lists are sorted by."""
+
+_FIND = select(*COLUMNS).where(GENERATIONS.c.id == bindparam("wanted"))
 _ANY_DUE = select(
     exists().where(
         GENERATIONS.c.next_check_at <= bindparam("now"),
@@ -78,8 +79,7 @@ class Event:
     delivery_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A row, what it is to become, and the delivery that told it, if one did."""
 
     before: Generation | None
@@ -94,19 +94,9 @@ def find(connection: Connection, generation_id: str) -> Generation | None:
 
 
 def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
-    """The rows of those ids that there are, kept from other writers until we commit.
-
-    They are locked in the order of their ids, so that no two writers wait for each other.
-    """
-    locking = _locking(postgres=bulk.is_postgres(connection))
-    rows = connection.execute(locking, {"wanted": sorted(ids)}).mappings()
+    """The rows of those ids that there are, kept from other writers until we commit."""
+    rows = bulk.find(connection, GENERATIONS.c.id, ids, _FIELDS, lock=True)
     return {row["id"]: as_generation(row) for row in rows}
-
-
-@cache
-def _locking(*, postgres: bool) -> Select[Any]:
-    wanted = bulk.among(GENERATIONS.c.id, "wanted", postgres=postgres)
-    return select(GENERATIONS).where(wanted).order_by(GENERATIONS.c.id).with_for_update()
 
 
 def save(connection: Connection, changes: Sequence[Change]) -> None:
@@ -207,7 +197,7 @@ def claim_due(
     """
     final = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)  # read by due time alone
     rows = connection.execute(
-        select(GENERATIONS)
+        select(*COLUMNS)
         .where(
             GENERATIONS.c.next_check_at <= now,
             GENERATIONS.c.upstream == upstream,
@@ -238,23 +228,23 @@ def reschedule(connection: Connection, row: Generation, due: datetime | None) ->
     connection.execute(update(GENERATIONS).where(*unchanged).values(next_check_at=due))
 
 
-def as_generation(row: RowMapping) -> Generation:
-    """A row of the table as the domain knows it."""
-    values: dict[str, Any] = {name: row[name] for name in _FIELDS}
-    values["source"] = Source(values["source"])
-    values["outputs"] = tuple(values["outputs"])
-    return Generation(**values)
+def as_generation(row: Mapping[Any, Any]) -> Generation:
+    """What `COLUMNS` of the table say, as the domain knows it."""
+    source, outputs = Source(row["source"]), tuple(row["outputs"])
+    return Generation(**{**row, "source": source, "outputs": outputs})
 
 
-def _columns(generation: Generation, names: Sequence[str] = _FIELDS) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(generation, name) for name in names}
-    values["outputs"] = list(generation.outputs)
+def _columns(generation: Generation, names: tuple[str, ...] = _FIELDS) -> dict[str, Any]:
+    values = dict(zip(names, _getter(names)(generation), strict=True))
     if "created_at" in values:
-        values["ordered_at"] = generation.created_at or generation.first_seen_at
+        values["ordered_at"] = generation.ordered_at
     return values
 
 
-def _replaced(changes: Sequence[Change], names: Sequence[str]) -> list[dict[str, Any]]:
+_getter = cache(lambda names: attrgetter(*names))
+
+
+def _replaced(changes: Sequence[Change], names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
         {"id": c.after.id, **_columns(c.after, names), "before_rev": c.before.rev}
         for c in changes

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
@@ -254,4 +254,4 @@ async def test_a_duplicate_of_an_overruled_claim_is_a_claim_again(asking: Asking
     await asking.fetcher.check(row)
     settled = await asking.row(generation_id)
     assert settled.state == "dreaming"
-    assert replace(settled, rev=0).verified
+    assert settled._replace(rev=0).verified

@@ -1,7 +1,6 @@
 """What SQLite writes of a row is what we would have made of it, to the byte."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,7 +45,7 @@ async def _both(url: str, generation: Generation) -> tuple[Shown, Shown]:
 @given(seen=OBSERVATIONS, gone=st.booleans(), rev=st.integers(1, 2**40))
 def test_whatever_is_in_the_row(url: str, seen: Observation, gone: bool, rev: int) -> None:
     generation, _ = merge(None, seen, NOON)
-    generation = replace(generation, rev=rev, gone_at=NOON if gone else None)
+    generation = generation._replace(rev=rev, gone_at=NOON if gone else None)
     made, near = asyncio.run(_both(url, generation))
     assert near == made
 
@@ -63,8 +62,9 @@ def test_whatever_is_in_the_row(url: str, seen: Observation, gone: bool, rev: in
     ],
 )
 def test_texts_that_need_care(url: str, text: str) -> None:
-    generation = replace(
-        row(prompt=text, failure_reason=text, assets={text: text, "image": text}, state=text),
+    generation = row(
+        prompt=text, failure_reason=text, assets={text: text, "image": text}, state=text
+    )._replace(
         request={text: [text, {text: None}], "n": [1e16, 1e-7, 0.1, -0.0, 2**70, True]},
         outputs=({"url": text},),
     )

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -242,7 +241,7 @@ async def test_who_is_shown_a_change_is_not_answered_with_what_was_before(
     cache.be_sure(3600)
     seen = Observation(id="a", upstream="agents", source=Source.FETCH)
     before, _ = merge(None, seen, clock())
-    cache.keep(Shown.of(replace(before, rev=0)))
+    cache.keep(Shown.of(before._replace(rev=0)))
     assert cache.get("a")
     await others.hear("a")
     await History(others.database, changes, cache).after(0, 10)

@@ -1,7 +1,7 @@
 """The merge: whatever the order and however often, the same observations make the same row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,9 +103,9 @@ def tellings(draw: st.DrawFn, life: list[Moment], *, stateless: bool = False) ->
         **{name: value for name, value in said.items() if name not in left_out},
     )
     if stateless and draw(st.booleans()):
-        seen = replace(seen, state=None)
+        seen = seen._replace(state=None)
     if seen.authenticated and draw(st.booleans()):
-        seen = replace(seen, asked_at_rev=0)  # to be filled in: it depends on the order
+        seen = seen._replace(asked_at_rev=0)  # to be filled in: it depends on the order
     return Told(index, seen, draw(st.integers(0, 6)))
 
 
@@ -122,7 +122,7 @@ def arrive(tellings: Sequence[Told]) -> Generation:
             asked = min(told.asked, count)
             while known[asked] > told.moment:
                 asked -= 1
-            seen = replace(seen, asked_at_rev=revs[asked])
+            seen = seen._replace(asked_at_rev=revs[asked])
         row, _ = merge(row, seen, NOON + timedelta(seconds=count))
         revs.append(row.rev)
         known.append(max(known[-1], told.moment))
@@ -132,7 +132,7 @@ def arrive(tellings: Sequence[Told]) -> Generation:
 
 def lasting(row: Generation) -> dict[str, Any]:
     """The row without what depends on how and when we were told."""
-    return {f.name: getattr(row, f.name) for f in fields(row) if f.name not in OF_THE_WAY}
+    return {k: v for k, v in row._asdict().items() if k not in OF_THE_WAY}
 
 
 @st.composite
@@ -233,9 +233,9 @@ def steps(draw: st.DrawFn) -> tuple[Generation, Observation]:
     row, _ = merge(None, draw(observations()), NOON)
     for seen in draw(st.lists(observations(), max_size=3)):
         asked = draw(st.none() | st.integers(0, row.rev))
-        row, _ = merge(row, replace(seen, asked_at_rev=asked), NOON)
+        row, _ = merge(row, seen._replace(asked_at_rev=asked), NOON)
     asked = draw(st.none() | st.integers(0, row.rev))
-    return row, replace(draw(observations()), asked_at_rev=asked)
+    return row, draw(observations())._replace(asked_at_rev=asked)
 
 
 def shown(row: Generation) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def shown(row: Generation) -> dict[str, Any]:
 
     A presigned URL counts as the same one, however it is signed.
     """
-    seen = {f.name: getattr(row, f.name) for f in fields(row)}
+    seen = row._asdict()
     for name in ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at"):
         del seen[name]
     if seen.pop("assets_expire_at"):
@@ -299,8 +299,8 @@ def test_the_same_said_twice_is_the_same_as_said_once(
 @given(steps())
 def test_a_verified_end_is_immune_to_callbacks(step: tuple[Generation, Observation]) -> None:
     row, seen = step
-    end = replace(row, state="completed", verified=True, finished_at=NOON)
-    claim = replace(seen, source=Source.CALLBACK, gone=False)
+    end = row._replace(state="completed", verified=True, finished_at=NOON)
+    claim = seen._replace(source=Source.CALLBACK, gone=False)
     after, outcome = merge(end, claim, NOON)
     assert after == end
     assert outcome in (Outcome.UNCHANGED, Outcome.STALE)
@@ -312,7 +312,7 @@ def test_a_verified_end_keeps_its_state_whatever_is_said(
     step: tuple[Generation, Observation],
 ) -> None:
     row, seen = step
-    end = replace(row, state="failed", verified=True, finished_at=NOON)
+    end = row._replace(state="failed", verified=True, finished_at=NOON)
     after, _ = merge(end, seen, NOON)
     assert (after.state, after.finished_at) == ("failed", NOON)
 

@@ -1,6 +1,5 @@
 """The statements: rows come back as they went in, and nobody overwrites what they have not read."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,7 +83,7 @@ def test_what_is_not_there_is_none(connection: Connection) -> None:
 def test_a_row_takes_the_place_of_the_one_that_was_read(connection: Connection) -> None:
     before = generation()
     save(connection, None, before)
-    after = replace(before, rev=2, state="failed", assets={})
+    after = before._replace(rev=2, state="failed", assets={})
     assert save(connection, before, after)
     assert store.find(connection, "a") == after
 
@@ -92,9 +91,9 @@ def test_a_row_takes_the_place_of_the_one_that_was_read(connection: Connection) 
 def test_whoever_has_read_an_older_row_loses_and_changes_nothing(connection: Connection) -> None:
     first = generation()
     save(connection, None, first)
-    second = replace(first, rev=2)
+    second = first._replace(rev=2)
     save(connection, first, second)
-    assert not save(connection, first, replace(first, rev=2, state="failed"))
+    assert not save(connection, first, first._replace(rev=2, state="failed"))
     assert store.find(connection, "a") == second
 
 
@@ -102,7 +101,7 @@ def test_other_rows_are_left_alone(connection: Connection) -> None:
     one, other = generation(), generation(id="b")
     save(connection, None, one)
     save(connection, None, other)
-    save(connection, one, replace(one, rev=2))
+    save(connection, one, one._replace(rev=2))
     assert store.find(connection, "b") == other
 
 
@@ -122,7 +121,7 @@ def test_history_is_told_oldest_first_and_in_pages(connection: Connection) -> No
     one = generation(state="queued", source=Source.CALLBACK)
     add_event(connection, None, one, "d1")
     add_event(connection, None, generation(id="b"), None)
-    two = replace(one, state="completed", rev=2, source=Source.FETCH, updated_at=LATER)
+    two = one._replace(state="completed", rev=2, source=Source.FETCH, updated_at=LATER)
     add_event(connection, one, two, None)
     first, second = store.events_of(connection, "a", after=0, limit=10)
     assert first == store.Event(first.seq, "a", None, "queued", 1, "callback", NOON, "d1")

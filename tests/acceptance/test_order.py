@@ -6,7 +6,7 @@ alike share their beginning: it is told once, in a savepoint that is rolled back
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def answer(content: bytes) -> Told:
 
     def tell(connection: Connection, at: datetime) -> None:
         row = find(connection, ID)
-        asked = replace(seen(content, Source.FETCH, at), asked_at_rev=row.rev if row else 0)
+        asked = seen(content, Source.FETCH, at)._replace(asked_at_rev=row.rev if row else 0)
         observe(connection, asked, at)
 
     return Told("answer", tell)
@@ -71,7 +71,7 @@ def late_answer(content: bytes) -> Told:
     """Luma's answer to a question that we asked before we had heard anything else."""
 
     def tell(connection: Connection, at: datetime) -> None:
-        observe(connection, replace(seen(content, Source.FETCH, at), asked_at_rev=0), at)
+        observe(connection, seen(content, Source.FETCH, at)._replace(asked_at_rev=0), at)
 
     return Told("late answer", tell)
 
@@ -226,7 +226,7 @@ def test_a_confirmed_end_is_immune_in_every_order(connection: Connection) -> Non
     for _ in in_every_order(connection, told, NOON + timedelta(seconds=1)):
         row = row_of(connection)
         assert row.next_check_at is None
-        assert replace(row, heard_at=before.heard_at, checks=before.checks) == before
+        assert row._replace(heard_at=before.heard_at, checks=before.checks) == before
         assert len(events_of(connection, ID, after=0, limit=100)) == 1
 
 
