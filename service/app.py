@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
@@ -37,10 +38,11 @@ class Application(FastAPI):
     """FastAPI, behind what needs nothing of it."""
 
     front: Hot
+    entrance: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything comes in here, but what our own server could ask for `at_once`."""
-        await self.front(scope, receive, send)
+        await self.entrance(scope, receive, send)
 
     def at_once(self, scope: Scope) -> Whole | None:
         """An answer that nobody has to wait for, if there is one."""
@@ -96,6 +98,7 @@ def _guard(app: Application, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(callbacks.CallbackDoor, slow_after=settings.slow_after)
+    door = SlowLog(callbacks.CallbackDoor(app.state), after=settings.slow_after)
     mcp = SecurityHeaders(SlowLog(Mcp(app.behind, state=app.state), after=settings.slow_after))
-    app.front = Hot(app.behind, mcp=mcp, state=app.state, visitors=visitors)
+    app.front = Hot(app.behind, callbacks=door, mcp=mcp, state=app.state, visitors=visitors)
+    app.entrance = ServerErrorMiddleware(app.front, handler=problems.unforeseen)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from service.app import create_app
+from service.app import Application, create_app
 from service.config import Settings, callback_secrets
 from service.tokens import CallbackTokens
-from service.web.callbacks import MAX_BODY, CallbackDoor
+from service.web.callbacks import MAX_BODY
 from tests.conftest import PAYLOADS
 from tests.databases import execute, migrated_in
 
@@ -25,10 +25,10 @@ FOREIGN = {"Origin": "https://evil.example", "Host": "any.example", "Content-Typ
 
 
 @asynccontextmanager
-async def asking(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(app: Application, entrance: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that runs."""
     async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(entrance, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             yield client
 
@@ -36,7 +36,8 @@ async def asking(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def door(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service as it is."""
-    async with asking(create_app(settings)) as client:
+    app = create_app(settings)
+    async with asking(app, app) as client:
         yield client
 
 
@@ -46,9 +47,7 @@ async def route(settings: Settings, tmp_path: Path) -> AsyncIterator[httpx.Async
     folder = tmp_path / "route"
     folder.mkdir()
     app = create_app(settings.model_copy(update={"database_url": migrated_in(folder)}))
-    door: object = CallbackDoor
-    app.user_middleware = [each for each in app.user_middleware if each.cls is not door]
-    async with asking(app) as client:
+    async with asking(app, app.behind) as client:
         yield client
 
 

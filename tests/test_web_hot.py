@@ -74,7 +74,10 @@ async def both_ways(
     entrance = at_a_socket if by_socket else called
     async with app.router.lifespan_context(app), entrance(app.behind) as ordinary:
         both = Both(app, ordinary, ordinary)
-        front = Hot(both.behind, mcp=both.behind, state=app.state, visitors=app.state.visitors)
+        behind = both.behind
+        front = Hot(
+            behind, callbacks=behind, mcp=behind, state=app.state, visitors=app.state.visitors
+        )
         async with entrance(front) as both.short:
             yield both
 

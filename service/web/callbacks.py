@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.datastructures import State
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service.errors import Forbidden, TrackerError
 from service.generation import Outcome
@@ -20,10 +20,9 @@ from service.tokens import CallbackTokens
 from service.tracker import Tracker
 from service.web.body import read_body
 from service.web.problems import of_error, problem, responses
-from service.web.slow import SlowLog
 from service.web.whole import Whole, send_whole
 
-_PATH = "/callbacks/"
+PATH = "/callbacks/"
 MAX_BODY = 1024 * 1024  # bytes
 
 router = APIRouter(tags=["callbacks"])
@@ -40,7 +39,7 @@ class CallbackAnswer(BaseModel):
 
 
 @router.post(
-    _PATH + "{token:path}",
+    PATH + "{token:path}",
     summary="Take in a callback from Luma",
     operation_id="receiveCallback",
     response_model=CallbackAnswer,
@@ -60,7 +59,10 @@ class CallbackAnswer(BaseModel):
 )
 async def receive(token: str, request: Request) -> Response:
     """The URL is the credential: `luma-tracker callback-url` prints one."""
-    return await _answer(request.app.state, token, request.receive)
+    whole = await _answer(request.app.state, token, request.scope, request.receive)
+    response = Response(whole.body, whole.status)
+    response.raw_headers = whole.headers
+    return response
 
 
 class CallbackDoor:
@@ -69,47 +71,41 @@ class CallbackDoor:
     What stands between costs more than the route itself, and lets callbacks pass anyway.
 
     Args:
-        slow_after: seconds after which an answer is noted as slow.
+        state: of the application.
     """
 
-    def __init__(self, app: ASGIApp, *, slow_after: float) -> None:
-        self._app = app
-        self._take = SlowLog(_take, after=slow_after)
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take in a callback, and pass on the rest."""
-        called = scope["type"] == "http" and scope["method"] == "POST"
-        mine = called and scope["path"].startswith(_PATH)
-        await (self._take if mine else self._app)(scope, receive, send)
+        """Take in a callback."""
+        token = scope["path"].removeprefix(PATH)
+        await send_whole(scope, send, await _answer(self._state, token, scope, receive))
 
 
-async def _take(scope: Scope, receive: Receive, send: Send) -> None:
-    token = scope["path"].removeprefix(_PATH)
-    answer = await _answer(scope["app"].state, token, receive)
-    await send_whole(scope, send, Whole.of(answer))
-
-
-async def _answer(state: State, token: str, receive: Receive) -> Response:
+async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> Whole:
     tracker: Tracker = state.tracker
     tokens: CallbackTokens = state.tokens
     grant = tokens.grant(token)
     if grant is None:
         return _nothing_here("callback token")
-    body = await read_body(receive, MAX_BODY)
+    body = await read_body(scope, receive, MAX_BODY)
     if isinstance(body, Response):
-        return body
+        return Whole.of(body)
     try:
         receipt = await tracker.receive(body, grant)
     except Forbidden:
         return _nothing_here("callback token of another generation")
     except TrackerError as error:
-        return of_error(error)
-    return of_error(receipt.unreadable) if receipt.unreadable else _ANSWERS[receipt.outcome]
+        return Whole.of(of_error(error))
+    if receipt.unreadable:
+        return Whole.of(of_error(receipt.unreadable))
+    return _ANSWERS[receipt.outcome]
 
 
-def _nothing_here(reason: str) -> Response:
+def _nothing_here(reason: str) -> Whole:
     REFUSALS.labels(reason).inc()
-    return problem(404, "There is nothing here.")
+    return Whole.of(problem(404, "There is nothing here."))
 
 
-_ANSWERS = {outcome: JSONResponse({"outcome": outcome}) for outcome in Outcome}
+_ANSWERS = {outcome: Whole.of(JSONResponse({"outcome": outcome})) for outcome in Outcome}

@@ -1,8 +1,9 @@
-"""The short way for what is asked most: generations by id, lists that did not change, tools.
+"""The short way for what comes most: lookups by id, lists that did not change, tools, callbacks.
 
 Pure ASGI, in front of everything. It takes only plain questions that can be answered at once,
 and sends the bytes that the route would; whatever is unusual goes the ordinary way:
 
+    POST /callbacks/…        ─► web/callbacks.py, which looks at the token alone
     GET /v1/generations/{id} ─► plain, welcome? ─► known at once? ─► sent
     POST /mcp                ─► plain, welcome? ───────┼─────────► web/mcp.py
                                       └── no ──────────┴── no ───► guards ─► the route
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.web.callbacks import PATH as CALLBACKS
 from service.web.headers import SECURE
 from service.web.shown import response_of
 from service.web.visitors import Visitors, is_direct
@@ -43,13 +45,17 @@ class Hot:
     """Answers at once what can be, and passes the rest on.
 
     Args:
+        callbacks: takes them in, whoever brings them.
         mcp: answers `/mcp`, where everybody who is welcome may ask.
         state: of the application; has the tracker as soon as it runs.
         visitors: who is welcome.
     """
 
-    def __init__(self, app: ASGIApp, *, mcp: ASGIApp, state: State, visitors: Visitors) -> None:
+    def __init__(
+        self, app: ASGIApp, *, callbacks: ASGIApp, mcp: ASGIApp, state: State, visitors: Visitors
+    ) -> None:
         self._app = app
+        self._callbacks = callbacks
         self._mcp = mcp
         self._state = state
         self._visitors = visitors
@@ -60,6 +66,8 @@ class Hot:
         """Answer, or pass on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
+            await self._callbacks(scope, receive, send)
         elif whole := self._known(scope):
             await send_whole(scope, send, whole)
         elif _asks_for_list(scope) and (plain := self._plain(scope)):

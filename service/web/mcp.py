@@ -61,4 +61,4 @@ async def _body(request: Request) -> bytes | Response:
         return problem(405, "MCP is spoken by POST here.", headers={"Allow": "POST"})
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
         return problem(400, "MCP is spoken in application/json.")
-    return await read_body(request.receive, MAX_BODY)
+    return await read_body(request.scope, request.receive, MAX_BODY)

@@ -138,11 +138,14 @@ def install(app: FastAPI) -> None:
         detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
         return problem(error.status_code, detail, headers=error.headers)
 
-    @app.exception_handler(Exception)
-    async def _unforeseen(_request: Request, error: Exception) -> Response:
-        failure = problem(500, f"Something failed that should not: {type(error).__name__}.")
-        secure(failure.headers)  # this is answered outside of all that adds them
-        return failure
+    app.add_exception_handler(Exception, unforeseen)
+
+
+async def unforeseen(_request: Request, error: Exception) -> Response:
+    """The answer to a bug of ours."""
+    failure = problem(500, f"Something failed that should not: {type(error).__name__}.")
+    secure(failure.headers)  # this is answered outside of all that adds them
+    return failure
 
 
 def _kebab(name: str) -> str:

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from service.web.body import BODY
 from service.web.headers import secure
 from service.web.problems import problem
 from service.web.whole import WHOLE, Whole
@@ -25,7 +26,7 @@ MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_TIME = 10.0  # seconds for them to come
 
 
-_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
+_EXTENSIONS: dict[str, object] = {WHOLE: {}}
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -40,7 +41,9 @@ def _without_upgrade(data: bytes) -> bytes:
 async def _run(
     app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Call the application, and let it also send what is whole."""
+    """Call the application, tell it of a body that is whole, and let it send what is whole."""
+    if not cycle.more_body:
+        scope["extensions"] = {**_EXTENSIONS, BODY: bytes(cycle.body)}
 
     async def sent(message: Message) -> None:
         if message["type"] != WHOLE:
@@ -98,7 +101,7 @@ class CarefulProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Another request on the same connection."""
         super().on_message_begin()
-        self.scope["extensions"] = _EXTENSIONS
+        self.scope["extensions"] = _EXTENSIONS  # type: ignore[typeddict-item]
         self._await_head()
 
     def on_headers_complete(self) -> None:
