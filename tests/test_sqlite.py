@@ -1,6 +1,7 @@
 """The writer: what is queued shares a commit, and each caller learns exactly what became of it."""
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -103,6 +104,27 @@ async def test_everything_that_is_queued_shares_one_commit(database: Sqlite) -> 
         assert await asyncio.gather(first, *rest) == [None, *range(200)]
     assert len(commits) == 2
     assert await database.read(numbers) == list(range(200))
+
+
+async def test_many_who_write_again_and_again_come_to_share_every_commit(
+    database: Sqlite,
+) -> None:
+    pauses = random.Random(1)
+
+    async def write_again_and_again(writer: int) -> None:
+        for n in range(20):
+            await database.write(put, writer * 100 + n)
+            await asyncio.sleep(pauses.uniform(0, 0.002))  # as clients that are elsewhere
+
+    with counting(database.engine) as commits:
+        await asyncio.gather(*(write_again_and_again(writer) for writer in range(40)))
+    assert len(await database.read(numbers)) == 800
+    assert len(commits) < 35, "else it would be twice as many, each with a part of them"
+
+
+async def test_who_waits_for_others_that_do_not_come_is_not_forgotten(database: Sqlite) -> None:
+    await asyncio.gather(*(database.write(put, n) for n in range(40)))
+    assert await asyncio.wait_for(database.write(put, 40), 5) == 40
 
 
 async def test_a_commit_is_shared_by_512_at_most(database: Sqlite) -> None:

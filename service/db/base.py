@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -18,6 +19,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _BATCH = 512  # writes that share a commit, at most
+_MANY = 8  # writes in one commit that make it likely that as many follow at once
 _QUEUE = 10_000  # writes that may wait; past that the store says so instead of growing
 
 Together = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -37,8 +39,13 @@ class Write:
 class Database(ABC):
     """Runs functions of a connection. Use as an async context manager."""
 
+    _patience = 0.0
+    """Seconds for which a commit waits for those whom the last one answered, if they were many."""
+
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Write] = asyncio.Queue(_QUEUE)
+        self._awaited = 0
+        self._together = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,6 +118,8 @@ class Database(ABC):
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait(Write(fn, item, done))
+            if self._queue.qsize() >= self._awaited:
+                self._together.set()
         except asyncio.QueueFull as error:
             raise StoreUnavailable(f"{_QUEUE} writes are waiting for the database.") from error
         return await done
@@ -133,6 +142,16 @@ class Database(ABC):
             for write in batch:
                 _answer(write)
                 self._queue.task_done()
+            if self._patience and len(batch) >= _MANY:
+                await self._come_together(len(batch))
+
+    async def _come_together(self, answered: int) -> None:
+        """Wait until as many wait as there seem to be: one commit for all costs the least."""
+        self._awaited = min(answered + self._queue.qsize(), _BATCH)
+        self._together.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._together.wait()
 
 
 def groups(batch: list[Write]) -> list[list[Write]]:

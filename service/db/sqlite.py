@@ -84,6 +84,8 @@ class Sqlite(Database):
         url: `sqlite:///path`.
     """
 
+    _patience = 0.004  # Python runs one thread at a time: writer and loop had better take turns
+
     def __init__(self, url: str) -> None:
         super().__init__()
         self.engine = make_engine(url)
