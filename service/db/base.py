@@ -37,12 +37,14 @@ class Write:
 
 
 class Database(ABC):
-    """Runs functions of a connection. Use as an async context manager."""
+    """Runs functions of a connection. Use as an async context manager.
 
-    _patience = 0.0
-    """Seconds for which a commit waits for those whom the last one answered, if they were many."""
+    Args:
+        patience: seconds for which a commit waits for those whom the last one answered.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
+        self._patience = patience
         self._queue: asyncio.Queue[Write] = asyncio.Queue(_QUEUE)
         self._awaited = 0
         self._together = asyncio.Event()

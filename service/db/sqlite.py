@@ -82,12 +82,12 @@ class Sqlite(Database):
 
     Args:
         url: `sqlite:///path`.
+        patience: seconds for which a commit waits for those whom the last one answered, if they
+            were many. Python runs one thread at a time: writer and loop had better take turns.
     """
 
-    _patience = 0.004  # Python runs one thread at a time: writer and loop had better take turns
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
+    def __init__(self, url: str, *, patience: float = 0.004) -> None:
+        super().__init__(patience)
         self.engine = make_engine(url)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
