@@ -1,6 +1,6 @@
 """The service as one ASGI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -38,15 +38,21 @@ class Application(FastAPI):
     """FastAPI, behind what needs nothing of it."""
 
     front: Hot
+    door: callbacks.CallbackDoor
     entrance: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Everything comes in here, but what our own server could ask for `at_once`."""
+        """Everything comes in here, but what our own server asks `at_once`, or for a `promise`."""
         await self.entrance(scope, receive, send)
 
     def at_once(self, scope: Scope) -> Whole | None:
         """An answer that nobody has to wait for, if there is one."""
         return self.front.at_once(scope)
+
+    def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
+        """Whether this is a callback, and one that `answer` will be called for."""
+        mine: bool = scope["path"].startswith(callbacks.PATH)
+        return mine and self.door.promise(scope, body, answer)
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
         """And goes on here, if it is not answered in front."""
@@ -98,7 +104,7 @@ def _guard(app: Application, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
-    door = SlowLog(callbacks.CallbackDoor(app.state), after=settings.slow_after)
+    app.door = callbacks.CallbackDoor(app.state, slow_after=settings.slow_after)
     mcp = SecurityHeaders(SlowLog(Mcp(app.behind, state=app.state), after=settings.slow_after))
-    app.front = Hot(app.behind, callbacks=door, mcp=mcp, state=app.state, visitors=visitors)
+    app.front = Hot(app.behind, callbacks=app.door, mcp=mcp, state=app.state, visitors=visitors)
     app.entrance = ServerErrorMiddleware(app.front, handler=problems.unforeseen)

@@ -108,20 +108,25 @@ class Tracker:
         self.history.release()
         self._changes.wake_all()
 
-    async def receive(self, body: bytes, grant: Grant) -> Receipt:
-        """Take in a callback. When this returns, it is on disk.
+    def receive(self, body: bytes, grant: Grant) -> asyncio.Future[Receipt]:
+        """Take in a callback. When the future is done, it is on disk.
 
-        Raises:
+        Raises, when it is awaited:
             Forbidden: the token is for another generation.
             StoreUnavailable: it is not; Luma should try again.
         """
-        try:
-            receipt = await self._database.write_all(
-                take_callbacks, Callback(body, grant, self._clock())
-            )
-        except StoreUnavailable:
-            _COUNTED["unavailable"].inc()
-            raise
+        receiving = self._database.submit(take_callbacks, Callback(body, grant, self._clock()))
+        receiving.add_done_callback(self._received)
+        return receiving
+
+    def _received(self, receiving: asyncio.Future[Receipt]) -> None:
+        if receiving.cancelled():  # who waited for it has gone
+            return
+        if error := receiving.exception():
+            if isinstance(error, StoreUnavailable):
+                _COUNTED["unavailable"].inc()
+            return
+        receipt = receiving.result()
         _COUNTED["unreadable" if receipt.unreadable else receipt.outcome].inc()
         if receipt.outcome is Outcome.KEPT:
             log.warning(
@@ -129,7 +134,6 @@ class Tracker:
             )
         if receipt.generation_id:
             self._changes.tell(receipt.generation_id)
-        return receipt
 
     @property
     def version(self) -> int | None:

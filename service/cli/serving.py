@@ -24,6 +24,7 @@ from service.logs import log
 from service.web.protocol import CarefulProtocol
 
 _BACKLOG = 2048
+_ALLOCATIONS = 10_000  # between searches for garbage; hardly any of ours needs to be searched for
 _GRACE = 2  # seconds for answers under way; Luma waits 5 s in all
 
 
@@ -36,6 +37,7 @@ class Server(uvicorn.Server):
         """Begin; what is there now stays: to search it for garbage stops all for 0.1 s."""
         await super().startup(sockets)
         gc.freeze()
+        gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
 
     def on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
         """Stop, to begin anew."""

@@ -117,14 +117,20 @@ class Database(ABC):
             StoreUnavailable: nothing was written.
             Exception: what `fn` answered or raised for this item; nothing of it was written.
         """
+        return await self.submit(fn, item)
+
+    def submit(
+        self, fn: Callable[[Connection, Sequence[Item]], Sequence[T | Exception]], item: Item
+    ) -> asyncio.Future[T]:
+        """The same, for who does not wait here: the future has what `write_all` would answer."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait(Write(fn, item, done))
-            if self._queue.qsize() >= self._awaited:
-                self._together.set()
-        except asyncio.QueueFull as error:
-            raise StoreUnavailable(f"{_QUEUE} writes are waiting for the database.") from error
-        return await done
+        except asyncio.QueueFull:
+            done.set_exception(StoreUnavailable(f"{_QUEUE} writes are waiting for the database."))
+        if self._queue.qsize() >= self._awaited:
+            self._together.set()
+        return done
 
     @abstractmethod
     async def _commit(self, batch: list[Write]) -> None:

@@ -5,6 +5,9 @@ the body is read as it stands, kept, folded and on disk before we answer, and no
 token decides whether we take it.
 """
 
+import asyncio
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -15,11 +18,14 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import Forbidden, TrackerError
 from service.generation import Outcome
+from service.logs import log
 from service.metrics import REFUSALS
+from service.observe import Receipt
 from service.tokens import CallbackTokens
 from service.tracker import Tracker
 from service.web.body import read_body
-from service.web.problems import of_error, problem, responses
+from service.web.problems import of_bug, of_error, problem, responses
+from service.web.slow import note_slow
 from service.web.whole import Whole, send_whole
 
 PATH = "/callbacks/"
@@ -72,15 +78,43 @@ class CallbackDoor:
 
     Args:
         state: of the application.
+        slow_after: seconds after which an answer is noted as slow.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, slow_after: float) -> None:
         self._state = state
+        self._slow_after = slow_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in a callback."""
-        token = scope["path"].removeprefix(PATH)
-        await send_whole(scope, send, await _answer(self._state, token, scope, receive))
+        began = time.monotonic()
+        whole = await _answer(self._state, _token(scope), scope, receive)
+        note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
+        await send_whole(scope, send, whole)
+
+    def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
+        """Take in a callback that has come whole, and call `answer` when it is on disk.
+
+        Returns:
+            Whether it was taken; else it is to come in by the call.
+        """
+        grant = self._state.tokens.grant(_token(scope))
+        if grant is None or len(body) > MAX_BODY:
+            return False
+        began = time.monotonic()
+
+        def told(receiving: asyncio.Future[Receipt]) -> None:
+            whole = _told(receiving)
+            note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
+            answer(whole)
+
+        self._state.tracker.receive(body, grant).add_done_callback(told)
+        return True
+
+
+def _token(scope: Scope) -> str:
+    token: str = scope["path"].removeprefix(PATH)
+    return token
 
 
 async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> Whole:
@@ -92,12 +126,22 @@ async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> W
     body = await read_body(scope, receive, MAX_BODY)
     if isinstance(body, Response):
         return Whole.of(body)
+    receiving = tracker.receive(body, grant)
+    await asyncio.wait([receiving])
+    return _told(receiving)
+
+
+def _told(receiving: asyncio.Future[Receipt]) -> Whole:
+    """What came of it."""
     try:
-        receipt = await tracker.receive(body, grant)
+        receipt = receiving.result()
     except Forbidden:
         return _nothing_here("callback token of another generation")
     except TrackerError as error:
         return Whole.of(of_error(error))
+    except Exception as error:  # noqa: BLE001 - a bug of ours is answered too
+        log.error("callback not taken", exc_info=error)
+        return Whole.of(of_bug(error))
     if receipt.unreadable:
         return Whole.of(of_error(receipt.unreadable))
     return _ANSWERS[receipt.outcome]

@@ -142,10 +142,15 @@ def install(app: FastAPI) -> None:
 
 
 async def unforeseen(_request: Request, error: Exception) -> Response:
-    """The answer to a bug of ours."""
-    failure = problem(500, f"Something failed that should not: {type(error).__name__}.")
+    """As the framework asks for the answer to a bug of ours."""
+    failure = of_bug(error)
     secure(failure.headers)  # this is answered outside of all that adds them
     return failure
+
+
+def of_bug(error: Exception) -> Response:
+    """The answer to a bug of ours."""
+    return problem(500, f"Something failed that should not: {type(error).__name__}.")
 
 
 def _kebab(name: str) -> str:

@@ -26,6 +26,9 @@ MAX_HEAD = 64 * 1024  # bytes of request line and headers
 MAX_TIME = 10.0  # seconds for them to come
 
 
+_AtOnce = Callable[[Scope], Whole | None]
+_Promise = Callable[[Scope, bytes, Callable[[Whole], None]], bool]
+
 _EXTENSIONS: dict[str, object] = {WHOLE: {}}
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
@@ -77,7 +80,6 @@ def _write(cycle: RequestResponseCycle, whole: Whole) -> None:
 class CarefulProtocol(HttpToolsProtocol):
     """Closes a connection whose request head grows or dawdles without end."""
 
-    _ask: Callable[[Scope], Whole | None] | None = None
     _watch: asyncio.TimerHandle | None = None
     _head_began: float | None = None
     _in_body = False
@@ -88,7 +90,6 @@ class CarefulProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request should begin soon."""
         super().connection_made(transport)
-        self._ask = getattr(self.config.app, "at_once", None)
         self._await_head()
         self._look_at_the_clock()
 
@@ -139,24 +140,44 @@ class CarefulProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        """Answer at once if that can be, else begin a task for it.
+        """Answer without a task, if that can be, else begin one.
 
-        But read first what others have sent, and then write: whoever waits for an answer on this
-        machine has to be woken, which is quicker for many in a row.
+        But read first what there is of this request, and what others have sent: whoever waits for
+        an answer on this machine has to be woken, which is quicker for many in a row.
         """
-        if whole := self._at_once(cycle, app):
+        if cycle.scope["method"] == "POST":
+            self.loop.call_soon(self._begin, cycle, app)
+        elif whole := self._at_once(cycle, app):
             self.loop.call_soon(_write, cycle, whole)
         else:
-            super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
+            self._call(cycle, app)
+
+    def _begin(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if cycle.more_body or not self._promised(cycle, app):
+            self._call(cycle, app)
+
+    def _call(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
 
     def _at_once(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> Whole | None:
         """What the application answers without waiting, if it knows how, and we may write."""
-        if self._ask is None or app is not self.app or self.flow.write_paused:
+        ask: _AtOnce | None = getattr(self.config.app, "at_once", None)
+        if ask is None or app is not self.app or self.flow.write_paused:
             return None
         try:
-            return self._ask(cast("Scope", cycle.scope))
+            return ask(cast("Scope", cycle.scope))
         except Exception:  # noqa: BLE001 - in its task it will fail again, and be answered
             return None
+
+    def _promised(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
+        """Whether the application will answer by and by, if it knows how, and we may write."""
+        ask: _Promise | None = getattr(self.config.app, "promise", None)
+        if ask is None or app is not self.app or self.flow.write_paused:
+            return False
+        try:
+            return ask(cast("Scope", cycle.scope), bytes(cycle.body), partial(_write, cycle))
+        except Exception:  # noqa: BLE001 - in its task it will fail again, and be answered
+            return False
 
     def _await_head(self) -> None:
         self._head_began = self.loop.time()

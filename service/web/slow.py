@@ -31,15 +31,15 @@ class SlowLog:
 
         async def timed(message: Message) -> None:
             if "status" in message:
-                self._note(scope, message["status"], time.monotonic() - began)
+                note_slow(scope, message["status"], time.monotonic() - began, self._after)
             await send(message)
 
         await self._app(scope, receive, timed)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        if seconds <= self._after + scope.get(ASKED_TO_WAIT, 0):
-            return
-        path = without_tokens(scope["path"])
-        log.warning(
-            "slow", method=scope["method"], path=path, status=status, seconds=round(seconds, 3)
-        )
+
+def note_slow(scope: Scope, status: int, seconds: float, after: float) -> None:
+    """Note it, if it took longer than `after`."""
+    if seconds <= after + scope.get(ASKED_TO_WAIT, 0):
+        return
+    path = without_tokens(scope["path"])
+    log.warning("slow", method=scope["method"], path=path, status=status, seconds=round(seconds, 3))
