@@ -15,6 +15,7 @@ from service.tokens import CallbackTokens
 from service.web.callbacks import MAX_BODY
 from tests.conftest import PAYLOADS
 from tests.databases import execute, migrated_in
+from tests.served import served_here
 
 Told = tuple[int, list[tuple[str, str]], bytes]
 
@@ -38,6 +39,20 @@ async def door(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service as it is."""
     app = create_app(settings)
     async with asking(app, app) as client:
+        yield client
+
+
+@pytest.fixture
+async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The service with a third one, asked by our own server."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    app = create_app(settings.model_copy(update={"database_url": migrated_in(folder)}))
+    async with (
+        app.router.lifespan_context(app),
+        served_here(app) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         yield client
 
 
@@ -76,18 +91,29 @@ def questions(settings: Settings) -> list[httpx.Request]:
 
 
 async def told(client: httpx.AsyncClient, request: httpx.Request) -> Told:
-    """All that an answer says."""
-    answer = await client.send(request)
-    return answer.status_code, sorted(answer.headers.multi_items()), answer.content
+    """All that an answer says, but for what a server says of itself."""
+    asked = client.build_request(
+        request.method, request.url.raw_path.decode(), content=request.content
+    )
+    asked.headers.update(
+        {name: request.headers[name] for name in FOREIGN if name in request.headers}
+    )
+    answer = await client.send(asked)
+    headers = [(name, v) for name, v in answer.headers.multi_items() if name != "date"]
+    return answer.status_code, sorted(headers), answer.content
 
 
-async def test_the_door_answers_as_the_route_does(
-    door: httpx.AsyncClient, route: httpx.AsyncClient, questions: list[httpx.Request]
+async def test_door_and_server_answer_as_the_route_does(
+    door: httpx.AsyncClient,
+    server: httpx.AsyncClient,
+    route: httpx.AsyncClient,
+    questions: list[httpx.Request],
 ) -> None:
     seen = set()
     for question in questions:
         answer = await told(door, question)
         assert answer == await told(route, question), question
+        assert answer == await told(server, question), question
         assert ("x-content-type-options", "nosniff") in answer[1]
         seen.add(answer[0])
     assert seen == {200, 404, 405, 413, 422}

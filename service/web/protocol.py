@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from service.logs import log
 from service.web.body import BODY
 from service.web.headers import secure
 from service.web.problems import problem
@@ -166,7 +167,8 @@ class CarefulProtocol(HttpToolsProtocol):
             return None
         try:
             return ask(cast("Scope", cycle.scope))
-        except Exception:  # noqa: BLE001 - in its task it will fail again, and be answered
+        except Exception as error:  # noqa: BLE001 - it may yet be answered by the call
+            log.error("not answered at once", exc_info=error)
             return None
 
     def _promised(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
@@ -176,7 +178,8 @@ class CarefulProtocol(HttpToolsProtocol):
             return False
         try:
             return ask(cast("Scope", cycle.scope), bytes(cycle.body), partial(_write, cycle))
-        except Exception:  # noqa: BLE001 - in its task it will fail again, and be answered
+        except Exception as error:  # noqa: BLE001 - it may yet be answered by the call
+            log.error("nothing promised", exc_info=error)
             return False
 
     def _await_head(self) -> None:
