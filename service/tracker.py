@@ -25,7 +25,8 @@ from service.glimpse import Glimpse, glimpse
 from service.history import History
 from service.logs import log
 from service.metrics import CALLBACKS, LOOKUPS
-from service.observe import Callback, Receipt
+from service.observe import Callback
+from service.observe import Receipt as Receipt  # noqa: PLC0414 - which surfaces get from us
 from service.observe import receive as take_callbacks
 from service.shape import GenerationOut, Shown
 from service.tokens import Grant

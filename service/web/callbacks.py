@@ -20,9 +20,8 @@ from service.errors import Forbidden, TrackerError
 from service.generation import Outcome
 from service.logs import log
 from service.metrics import REFUSALS
-from service.observe import Receipt
 from service.tokens import CallbackTokens
-from service.tracker import Tracker
+from service.tracker import Receipt, Tracker
 from service.web.body import read_body
 from service.web.problems import of_bug, of_error, problem, responses
 from service.web.slow import note_slow
