@@ -82,7 +82,7 @@ class Hot:
         For a server that asks this before it begins a task for the request. It has not looked
         yet for whom a proxy speaks, so what a proxy passed on is not answered here.
         """
-        return self._known(scope) if is_direct(name for name, _ in scope["headers"]) else None
+        return self._known(scope) if is_direct(dict(scope["headers"])) else None
 
     def _known(self, scope: Scope) -> Whole | None:
         if scope["method"] == "GET" and scope["path"].startswith(_ONE):
