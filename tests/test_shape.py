@@ -31,10 +31,16 @@ OBSERVATIONS = st.builds(
     upstream=st.sampled_from(["dream_machine", "agents"]),
     source=st.sampled_from(Source),
     state=st.sampled_from([None, "queued", "completed", "failed", "new"]),
+    generation_type=_TEXT,
+    operation=_TEXT,
     model=_TEXT,
     prompt=_TEXT,
     failure_reason=_TEXT,
+    failure_code=_TEXT,
     created_at=_TIMES,
+    assets_expire_at=_TIMES,
+    gone=st.booleans(),
+    asked_at_rev=st.none(),
     assets=st.dictionaries(st.sampled_from(["video", "image", "x"]), st.text("a/"), max_size=3),
     outputs=st.lists(st.dictionaries(st.sampled_from(["type", "url"]), _JSON), max_size=2).map(
         tuple
