@@ -1,6 +1,7 @@
 """Request heads on a real socket: large ones are refused, and only heads count as heads."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -62,6 +63,15 @@ def test_a_head_beyond_the_limit_is_refused_though_it_comes_in_one_piece(
 ) -> None:
     answer = _say(url, _head(size))
     assert answer is None or answer.status in (400, 431)
+
+
+def test_a_head_beyond_the_limit_is_refused_though_it_comes_in_two_pieces(url: str) -> None:
+    head = _head(70_000)
+    with connect(url) as connection:
+        connection.sendall(head[:40_000])
+        time.sleep(0.3)
+        connection.sendall(head[40_000:])
+        assert b" 200 " not in connection.recv(65_536)
 
 
 def test_a_head_beyond_the_limit_is_refused_though_it_comes_in_small_pieces(url: str) -> None:

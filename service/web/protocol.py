@@ -33,6 +33,7 @@ class CarefulProtocol(QuickProtocol):
     _before_head = 0
     _received = 0
     _chunk = 0
+    _first_chunk = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request should begin soon."""
@@ -55,7 +56,7 @@ class CarefulProtocol(QuickProtocol):
         """The head is here, and the body is the route's business."""
         self._head_began = None
         self._in_body = True
-        at_most = self._received - self._before_head + self._chunk
+        at_most = self._received - self._before_head + self._first_chunk
         if at_most > MAX_HEAD and self._head_size() > MAX_HEAD:
             raise ValueError("The request's headers are too large.")  # which refuses it
         super().on_headers_complete()
@@ -88,6 +89,7 @@ class CarefulProtocol(QuickProtocol):
     def _await_head(self) -> None:
         self._head_began = self.loop.time()
         self._before_head = self._received
+        self._first_chunk = self._chunk  # somewhere in there it begins
 
     def _look_at_the_clock(self) -> None:
         """One timer for a connection, for one for each request costs more than reading it."""
