@@ -9,12 +9,14 @@ from statistics import quantiles
 from benchmarks.asking import Request
 from benchmarks.finding import Finding, by_rate
 from benchmarks.processes import Server
+from benchmarks.reads import NAIVE_PAGE, PAGE
 from benchmarks.slices import Slice, costing, interleave
 from benchmarks.stage import CALLBACK, CONNECTIONS, Stage
 from benchmarks.stored import balance, deliveries_in, told_in
 from benchmarks.storm import Conversation, Order, Outcome
 
 _MANY = 128
+_SENDERS = 2  # while lists are asked for
 _LONGER = 2
 """Slices of many connections: the naive app takes a second for the first answers."""
 
@@ -99,8 +101,19 @@ class Storms:
 
 def against_naive(stage: Stage) -> Finding:
     """At 32 connections."""
-    ours, naive = _both(stage, "some", CONNECTIONS)
-    found = by_rate(interleave(ours, naive, stage.times), wrong(ours))
+    return _compared(*_both(stage, "some", CONNECTIONS))
+
+
+def against_naive_on_postgres(stage: Stage) -> Finding:
+    """At 32 connections, both on PostgreSQL."""
+    return _compared(
+        Storms(stage, stage.receiving_on_postgres, CALLBACK, CONNECTIONS, "some"),
+        Storms(stage, stage.naive_receiving_on_postgres, "/callback", CONNECTIONS, "some"),
+    )
+
+
+def _compared(ours: Storms, naive: Storms) -> Finding:
+    found = by_rate(interleave(ours, naive, ours.stage.times), wrong(ours))
     return replace(found, other=f"{found.other}; {_honesty(ours, naive)}")
 
 
@@ -115,6 +128,34 @@ def at_many_connections(stage: Stage) -> Finding:
         f"{compared.by_rate:.1f} × by rate; {_honesty(ours, naive)}",
         wrong(ours),
     )
+
+
+def pages_meanwhile(stage: Stage) -> Finding:
+    """The newest page of 20, again and again, while callbacks come over other connections."""
+    ours = PagesInStorm(stage, stage.receiving, CALLBACK, PAGE)
+    naive = PagesInStorm(stage, stage.naive_receiving, "/callback", NAIVE_PAGE)
+    return by_rate(interleave(ours, naive, stage.times))
+
+
+@dataclass
+class PagesInStorm:
+    """Slices of one list, asked while callbacks arrive as quickly as two senders get answers."""
+
+    stage: Stage
+    server: Server
+    path: str
+    page: Request
+    told: int = 0
+
+    def __call__(self) -> Slice:
+        """The next slice, with callbacks of generations of its own."""
+        self.told += 1
+        seconds = self.stage.seconds * _LONGER
+        callbacks = Lives(self.server.url, _SENDERS, seconds, self.path, f"meanwhile-{self.told}")
+        storm = self.stage.begin(callbacks)
+        asked = self.stage.hammer(self.server, self.page, slow=True)()
+        storm.result()
+        return asked
 
 
 def against_uncommitted(stage: Stage) -> Finding:
@@ -136,10 +177,10 @@ def _both(stage: Stage, name: str, connections: int) -> tuple[Storms, Storms]:
 
 def wrong(ours: Storms) -> str:
     """What must not be: a callback refused, or stored otherwise than answered."""
-    file = ours.server.folder / "tracker.db"
+    store = ours.server.settings["TRACKER_DATABASE_URL"]
     answered = ours.total.taken
-    kept = balance(answered, deliveries_in(file, ours.name))
-    folded = balance(answered, told_in(file, "generations", ours.name))
+    kept = balance(answered, deliveries_in(store, ours.name))
+    folded = balance(answered, told_in(store, "generations", ours.name))
     wrong = [f"{ours.total.errors:,} callbacks refused"] if ours.total.errors else []
     wrong += [f"{what}: {b}" for what, b in (("inbox", kept), ("rows", folded)) if not b.exact]
     return "; ".join(wrong)
@@ -148,6 +189,6 @@ def wrong(ours: Storms) -> str:
 def _honesty(ours: Storms, naive: Storms) -> str:
     """What both answered, and whether it is there."""
     mine = wrong(ours) or f"{sum(ours.total.taken.values()):,} answered and stored, 0 refused"
-    rows = told_in(naive.stage.naive_received, "naivegeneration", naive.name)
+    rows = told_in(naive.server.arguments[-1], "naivegeneration", naive.name)
     stored = balance(naive.total.taken, rows)
     return f"ours {mine}; naive {stored}, {naive.total.errors:,} refused"

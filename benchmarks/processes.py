@@ -37,7 +37,7 @@ class Server:
     """
 
     def __init__(self, folder: Path, *module: str, **settings: str) -> None:
-        self.folder = folder
+        self.folder, self.arguments, self.settings = folder, module, settings
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / f"{module[0]}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:

@@ -53,7 +53,7 @@ class Question:
 async def place(database: Database, ids: list[str], now: datetime, span: timedelta) -> Place:
     """What the questions need to know of a filled database."""
     half = Query(limit=1, created_before=now - span / 2)
-    middle = await database.read(listing.page, half)
+    middle = await listing.page(database, half)
     return Place(database, ids, now, middle.next_cursor, random.Random(1))
 
 
@@ -76,7 +76,20 @@ def _timed(ask: Callable[[Connection, Place], object], connection: Connection, t
 
 
 def _page(name: str, query: Query, *, held: bool = True) -> Question:
-    return _reading(name, lambda connection, _: listing.page(connection, query), held=held)
+    return _paging(name, lambda _: query, held=held)
+
+
+def _paging(name: str, query: Callable[[Place], Query], *, held: bool = True) -> Question:
+    async def seconds(where: Place, times: int) -> list[float]:
+        return [await _search(where, query(where)) for _ in range(times)]
+
+    return Question(name, held, seconds)
+
+
+async def _search(where: Place, query: Query) -> float:
+    begun = perf_counter()
+    await listing.page(where.database, query)
+    return perf_counter() - begun
 
 
 def _point(connection: Connection, where: Place) -> object:
@@ -87,8 +100,8 @@ def _history(connection: Connection, where: Place) -> object:
     return store.events_of(connection, where.chance.choice(where.ids[-_RECENT:]), after=0, limit=50)
 
 
-def _deep(connection: Connection, where: Place) -> object:
-    return listing.page(connection, Query(limit=20, cursor=where.middle))
+def _deep(where: Place) -> Query:
+    return Query(limit=20, cursor=where.middle)
 
 
 def _inbox(connection: Connection, outcomes: tuple[str, ...]) -> object:
@@ -137,7 +150,7 @@ QUESTIONS = [
     _reading("point read", _point),
     _page("newest page", Query(limit=20)),
     _page("newest page by change", Query(limit=20, sort=Sort.UPDATED_DOWN)),
-    _reading("page from the middle", _deep),
+    _paging("page from the middle", _deep),
     _page("state: failed", Query(limit=20, state=("failed",))),
     _page("state: completed or failed", Query(limit=20, state=("completed", "failed"))),
     _page("model: a common one", Query(limit=20, model=("photon-1",))),

@@ -2,13 +2,12 @@
 
 import os
 from functools import partial
-from pathlib import Path
 
 from benchmarks.asking import Request, Wrong, ask
 from benchmarks.finding import Finding, by_cpu, by_rate
 from benchmarks.processes import NotStarted, Server
-from benchmarks.slices import interleave
-from benchmarks.stage import BEARER, Skipped, Stage
+from benchmarks.slices import Comparison, interleave
+from benchmarks.stage import BEARER, COMPLETED, Skipped, Stage, first_id
 from benchmarks.stored import ids_in
 from benchmarks.storm import Each
 from service.config import Settings
@@ -17,6 +16,8 @@ _CACHED = 100_000
 _CACHED_QUICK = 5_000
 _SETTLE = 2_000  # lookups after which a server has what it needs besides its cache
 _LONGEST = 120.0  # seconds for reading them all
+PAGE = Request("/v1/generations?limit=20", headers=BEARER)
+NAIVE_PAGE = Request("/generations?limit=20")
 
 
 def cached(stage: Stage) -> Finding:
@@ -45,20 +46,38 @@ def _against_raw(stage: Stage, server: Server, request: Request) -> Finding:
 def cached_naive(stage: Stage) -> Finding:
     """A lookup that is in memory, against the naive app's."""
     peer = Request(f"/generations/{stage.generation_id}")
-    return _against_naive(stage, stage.reading, peer)
+    return by_cpu(_against(stage, (stage.ours, stage.reading), (stage.naive, peer)))
 
 
 def newest(stage: Stage) -> Finding:
     """The newest page of 20."""
-    ours = Request("/v1/generations?limit=20", headers=BEARER)
-    return _against_naive(stage, ours, Request("/generations?limit=20"))
+    return by_cpu(_against(stage, (stage.ours, PAGE), (stage.naive, NAIVE_PAGE)))
 
 
-def _against_naive(stage: Stage, ours: Request, peer: Request) -> Finding:
-    for server, request in ((stage.ours, ours), (stage.naive, peer)):
+def uncached_page_on_postgres(stage: Stage) -> Finding:
+    """The newest page of 20, from PostgreSQL."""
+    ours, naive = stage.uncached_on_postgres, stage.naive_on_postgres
+    return by_rate(_against(stage, (ours, PAGE), (naive, NAIVE_PAGE)))
+
+
+def uncached_on_postgres(stage: Stage) -> Finding:
+    """A lookup that is read from PostgreSQL."""
+    ours, naive = stage.uncached_on_postgres, stage.naive_on_postgres
+    path = f"/generations/{_first_completed(ours)}"
+    asked = Request(f"/v1{path}", headers=BEARER)
+    return by_rate(_against(stage, (ours, asked), (naive, Request(path))))
+
+
+def _first_completed(server: Server) -> str:
+    return first_id(ask(server.url, Request(COMPLETED, headers=BEARER)))
+
+
+def _against(
+    stage: Stage, ours: tuple[Server, Request], naive: tuple[Server, Request]
+) -> Comparison:
+    for server, request in (ours, naive):
         ask(server.url, request)
-    slow = stage.hammer(stage.naive, peer, slow=True)
-    return by_cpu(interleave(stage.hammer(stage.ours, ours), slow, stage.times))
+    return interleave(stage.hammer(*ours), stage.hammer(*naive, slow=True), stage.times)
 
 
 _DIRECT = {"TRACKER_CACHE_SIZE": "0"}
@@ -104,7 +123,7 @@ def memory(stage: Stage) -> Finding:
     )
 
 
-def _grown(stage: Stage, database: Path, count: int, cache_size: int) -> float:
+def _grown(stage: Stage, database: str, count: int, cache_size: int) -> float:
     """By how many bytes a service grows while it answers a lookup of each generation."""
     settings = {"TRACKER_CACHE_SIZE": str(cache_size)}
     paths = [f"/v1/generations/{id_}" for id_ in ids_in(database)]

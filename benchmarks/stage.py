@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,6 +22,7 @@ from benchmarks.storm import Order, Outcome, Same, blow
 from service import migrating
 from service.db import open_database
 from service.tokens import CallbackTokens
+from tests import postgres
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ TOKEN = "token-of-the-benchmark"  # noqa: S105 - of servers that live for minute
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 _SECRET = "secret-of-the-benchmark"  # noqa: S105 - the same
 CALLBACK = f"/callbacks/{CallbackTokens([_SECRET]).reusable()}"
+COMPLETED = "/v1/generations?state=completed&limit=1"
 _KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": "", "TRACKER_RECONCILE": "false"}
 _ROWS = 1000
 _BUSY = 2
@@ -76,12 +78,12 @@ class Stage:
     @cached_property
     def naive_receiving(self) -> Server:
         """The naive app, likewise."""
-        return self._peer("naive", str(self.naive_received))
+        return self._peer("naive", self.naive_received)
 
     @property
-    def naive_received(self) -> Path:
+    def naive_received(self) -> str:
         """Where that one stores."""
-        return self.folder / "received.db"
+        return f"sqlite:///{self.folder / 'received.db'}"
 
     @cached_property
     def raw(self) -> Server:
@@ -98,10 +100,7 @@ class Stage:
     @cached_property
     def naive(self) -> Server:
         """The naive app, with as many generations as ours."""
-        file = self.folder / "naive.db"
-        now = datetime.now(UTC)
-        naive.fill(file, (life.bodies[-1] for life in lives(_ROWS, now)))
-        return self._peer("naive", str(file))
+        return self._naive_with_rows(f"sqlite:///{self.folder / 'naive.db'}")
 
     @cached_property
     def plain(self) -> Server:
@@ -109,17 +108,45 @@ class Stage:
         return self._peer("plain", str(self.noted))
 
     @cached_property
-    def filled(self) -> Path:
+    def filled(self) -> str:
         """A database with a thousand generations."""
         return self.database(_ROWS)
 
     @cached_property
+    def uncached_on_postgres(self) -> Server:
+        """The service with a thousand generations on PostgreSQL, which keeps nothing in memory."""
+        url = self._on_postgres("uncached")
+        asyncio.run(_fill(url, _ROWS))
+        return self._open.enter_context(
+            self.service("uncached-on-postgres", url, TRACKER_CACHE_SIZE="0")
+        )
+
+    @cached_property
+    def naive_on_postgres(self) -> Server:
+        """The naive app, likewise."""
+        return self._naive_with_rows(self._on_postgres("naive"))
+
+    @cached_property
+    def receiving_on_postgres(self) -> Server:
+        """The service, which callbacks go to."""
+        return self._open.enter_context(
+            self.service("receiving-on-postgres", self._on_postgres("receiving"))
+        )
+
+    @cached_property
+    def naive_receiving_on_postgres(self) -> Server:
+        """The naive app, likewise."""
+        return self._peer("naive", self.naive_received_on_postgres)
+
+    @cached_property
+    def naive_received_on_postgres(self) -> str:
+        """Where that one stores."""
+        return self._on_postgres("naive_received")
+
+    @cached_property
     def generation_id(self) -> str:
         """A completed generation of ours, and of the naive app's."""
-        page = ask(
-            self.ours.url, Request("/v1/generations?state=completed&limit=1", headers=BEARER)
-        )
-        return page.body.decode().partition('"id":"')[2].partition('"')[0]
+        return first_id(ask(self.ours.url, Request(COMPLETED, headers=BEARER)))
 
     @property
     def reading(self) -> Request:
@@ -133,9 +160,9 @@ class Stage:
 
     @contextmanager
     def service(
-        self, name: str, database: Path | None = None, *options: str, **settings: str
+        self, name: str, database: str | None = None, *options: str, **settings: str
     ) -> Iterator[Server]:
-        """`luma-tracker serve` with a copy of that database, or an empty one."""
+        """`luma-tracker serve` with a copy of that file, or an empty one, or that PostgreSQL."""
         folder = self.folder / name
         with Server(
             folder,
@@ -145,26 +172,28 @@ class Stage:
             ask(server.url, Request("/readyz"))
             yield server
 
-    def settings(self, folder: Path, database: Path | None, **given: str) -> dict[str, str]:
+    def settings(self, folder: Path, database: str | None, **given: str) -> dict[str, str]:
         """The environment of a process of ours that has a folder of its own."""
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "tracker.db"
-        if database and not file.exists():
-            shutil.copy(database, file)
+        url = f"sqlite:///{folder / 'tracker.db'}"
+        if database and not database.startswith("sqlite"):
+            url = database
+        elif database and not _file_of(url).exists():
+            shutil.copy(_file_of(database), _file_of(url))
         return {
             **_KEYLESS,
-            "TRACKER_DATABASE_URL": f"sqlite:///{file}",
+            "TRACKER_DATABASE_URL": url,
             "TRACKER_CALLBACK_SECRET": _SECRET,
             "TRACKER_API_TOKENS": TOKEN,
             **given,
         }
 
-    def database(self, rows: int) -> Path:
+    def database(self, rows: int) -> str:
         """A file with that many generations."""
-        file = self.folder / f"filled-{rows}.db"
-        if not file.exists():
-            asyncio.run(_fill(file, rows))
-        return file
+        url = f"sqlite:///{self.folder / f'filled-{rows}.db'}"
+        if not _file_of(url).exists():
+            asyncio.run(_fill(url, rows))
+        return url
 
     @contextmanager
     def peer(self, name: str, *arguments: str, **settings: str) -> Iterator[Server]:
@@ -204,7 +233,25 @@ class Stage:
 
     def blow(self, order: Order) -> Outcome:
         """Carry out an order in a process of its own."""
-        return self._load.submit(blow, order).result()
+        return self.begin(order).result()
+
+    def begin(self, order: Order) -> Future[Outcome]:
+        """The same, while something else is measured."""
+        return self._load.submit(blow, order)
+
+    def _naive_with_rows(self, url: str) -> Server:
+        now = datetime.now(UTC)
+        naive.fill(url, (life.bodies[-1] for life in lives(_ROWS, now)))
+        return self._peer("naive", url)
+
+    def _on_postgres(self, name: str) -> str:
+        """An empty database on a server of our own, with PostgreSQL's own durability."""
+        self._postgres.execute(f"CREATE DATABASE {name}")
+        return self._postgres.url(name)
+
+    @cached_property
+    def _postgres(self) -> postgres.Server:
+        return self._open.enter_context(postgres.serving({}))
 
     def _peer(self, name: str, *arguments: str) -> Server:
         return self._open.enter_context(self.peer(name, *arguments))
@@ -214,9 +261,18 @@ class Stage:
         return self._open.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
 
 
-async def _fill(file: Path, rows: int) -> None:
-    unmigrated = open_database(f"sqlite:///{file}")
+def first_id(page: Answer) -> str:
+    """The id of the first generation on a page."""
+    return page.body.decode().partition('"id":"')[2].partition('"')[0]
+
+
+def _file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+async def _fill(url: str, rows: int) -> None:
+    unmigrated = open_database(url)
     await unmigrated.exclusively(migrating.upgrade)
     await unmigrated.close()
-    async with open_database(f"sqlite:///{file}") as database:
+    async with open_database(url) as database:
         await fill(database, rows, datetime.now(UTC))

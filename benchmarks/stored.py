@@ -4,7 +4,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
+
+import psycopg
 
 _TOLD = {"dreaming": 1, "completed": 2}
 """How many of a generation's two callbacks a row in that state has seen."""
@@ -44,35 +46,39 @@ def balance(answered: Mapping[str, int], stored: Mapping[str, int]) -> Balance:
     )
 
 
-def deliveries_in(file: Path, prefix: str) -> dict[str, int]:
+def deliveries_in(url: str, prefix: str) -> dict[str, int]:
     """How many deliveries our inbox has of each generation whose id begins so."""
-    with _opened(file) as database:
-        return dict(
-            database.execute(
-                "SELECT generation_id, count(*) FROM deliveries WHERE generation_id GLOB ?"
-                " GROUP BY 1",
-                (f"{prefix}*",),
-            )
+    return dict(
+        _rows(
+            url,
+            "SELECT generation_id, count(*) FROM deliveries"  # noqa: S608 - our own names
+            f" WHERE generation_id LIKE '{prefix}%' GROUP BY 1",
         )
+    )
 
 
-def told_in(file: Path, table: str, prefix: str) -> dict[str, int]:
+def told_in(url: str, table: str, prefix: str) -> dict[str, int]:
     """How many of its callbacks the row of each generation has seen, by its state."""
-    with _opened(file) as database:
-        found = database.execute(
-            f"SELECT id, state FROM {table} WHERE id GLOB ?",  # noqa: S608 - our own names
-            (f"{prefix}*",),
-        )
-        return {id_: _TOLD[state] for id_, state in found}
+    told = f"SELECT id, state FROM {table} WHERE id LIKE '{prefix}%'"  # noqa: S608 - our own names
+    return {id_: _TOLD[state] for id_, state in _rows(url, told)}
 
 
-def ids_in(file: Path) -> list[str]:
+def ids_in(url: str) -> list[str]:
     """Every generation's id."""
-    with _opened(file) as database:
-        return [id_ for (id_,) in database.execute("SELECT id FROM generations")]
+    return [id_ for (id_,) in _rows(url, "SELECT id FROM generations")]
+
+
+def _rows(url: str, question: str) -> list[tuple[Any, ...]]:
+    with _opened(url) as connection:
+        return list(connection.execute(question).fetchall())
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+def _opened(url: str) -> Iterator[Any]:
+    if not url.startswith("sqlite"):
+        with psycopg.connect(url) as connection:
+            yield connection
+        return
+    file = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         yield connection

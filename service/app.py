@@ -106,5 +106,12 @@ def _guard(app: Application, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders)
     app.door = callbacks.CallbackDoor(app.state, slow_after=settings.slow_after)
     mcp = SecurityHeaders(SlowLog(Mcp(app.behind, state=app.state), after=settings.slow_after))
-    app.front = Hot(app.behind, callbacks=app.door, mcp=mcp, state=app.state, visitors=visitors)
+    app.front = Hot(
+        app.behind,
+        callbacks=app.door,
+        mcp=mcp,
+        state=app.state,
+        visitors=visitors,
+        slow_after=settings.slow_after,
+    )
     app.entrance = ServerErrorMiddleware(app.front, handler=problems.unforeseen)

@@ -35,8 +35,6 @@ class Cache:
         self._kept: OrderedDict[str, Shown] = OrderedDict()
         self._readings: defaultdict[str, set[Reading]] = defaultdict(set)
         self._sure_until = 0.0
-        self.version = 0
-        """Rises whenever any generation may have changed."""
 
     @property
     def sure(self) -> bool:
@@ -81,7 +79,6 @@ class Cache:
 
     def drop(self, generation_id: str) -> None:
         """It may have changed."""
-        self.version += 1
         self._remove(generation_id)
         self._spoil(generation_id)
 
@@ -94,7 +91,6 @@ class Cache:
 
     def clear(self) -> None:
         """Anything may have changed, and we may not hear of it."""
-        self.version += 1
         self._sure_until = 0.0
         self._kept.clear()
         self._taken = 0

@@ -5,19 +5,23 @@ skip nor repeat rows while new ones come in, and the hundredth page costs what t
 """
 
 import base64
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, tuple_
-
-from service.bulk import is_postgres
+from service.db import Database, Dialect
 from service.errors import InvalidInput
-from service.generation import Generation
 from service.luma.reading import clean_text
-from service.store import COLUMNS, GENERATIONS, as_generation
+from service.representation import body_sql, instant
+from service.shape import GenerationOut
 
+_ESCAPE = "!"
+_QUOTED = f"'{_ESCAPE}'"
+_ESCAPED = re.compile(r"[!%_]")
 MAX_LIMIT = 200
 MOST_VALUES = 200  # of one filter
 
@@ -51,83 +55,131 @@ class Query:
     cursor: str | None = None
 
 
+class Listed(NamedTuple):
+    """One generation of a page: its body as it is sent, and what a memory of it is held against."""
+
+    id: str
+    rev: int
+    body: bytes
+
+    def generation(self) -> GenerationOut:
+        """The body as an object with fields."""
+        return GenerationOut.model_validate_json(self.body)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page; `next_cursor` is None on the last."""
 
-    items: list[Generation]
+    items: list[Listed]
     next_cursor: str | None
 
 
-def page(connection: Connection, query: Query) -> Page:
+async def page(database: Database, query: Query) -> Page:
     """The generations that `query` asks for.
 
     Raises:
         InvalidInput: the cursor is not one of ours, or of another order.
+        StoreUnavailable: the database did not answer in time.
     """
-    column = GENERATIONS.c.updated_at if "updated" in query.sort else GENERATIONS.c.ordered_at
+    sql, values = question(query, database.dialect)
+    rows = await database.search(sql, *values)
+    items = [Listed(*row[:3]) for row in rows[: query.limit]]
+    if len(rows) <= query.limit:
+        return Page(items, None)
+    *_, at = rows[query.limit - 1]
+    return Page(items, _encode(query.sort, at, items[-1].id))
+
+
+@lru_cache(256)  # dashboards ask the same again and again
+def question(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
+    """The SQL of a page and one row more, and its values."""
+    order = "updated_at" if "updated" in query.sort else "ordered_at"
     down = query.sort.startswith("-")
-    keys = (column, GENERATIONS.c.id)
-    statement = (
-        select(*COLUMNS)
-        .where(*_conditions(query, column, connection))
-        .order_by(*(key.desc() if down else key for key in keys))
-        .limit(query.limit + 1)
-        .offset(query.offset)
-    )
+    where = Conditions(dialect)
+    _filter(where, query, order)
     if query.cursor is not None:
         at, generation_id = _decode(query.cursor, query.sort)
-        place = tuple_(*keys), tuple_(literal(at, column.type), literal(generation_id))
-        statement = statement.where(place[0] < place[1] if down else place[0] > place[1])
-    rows = connection.execute(statement).mappings().all()
-    items = [as_generation(row) for row in rows[: query.limit]]
-    more = len(rows) > query.limit
-    last = items[-1] if more else None
-    cursor = _encode(query.sort, getattr(last, column.name), last.id) if last else None
-    return Page(items, cursor)
+        comparison = "<" if down else ">"
+        where.add(f"({order}, id) {comparison} ({where.value(at)}, {where.value(generation_id)})")
+    direction = "DESC" if down else "ASC"
+    # Bodies are written of the rows of the page only, whatever had to be sorted to find them.
+    sql = f"""
+        SELECT id, rev, {body_sql(dialect)}, {order} FROM (
+            SELECT * FROM generations WHERE {where}
+            ORDER BY {order} {direction}, id {direction}
+            LIMIT {where.value(query.limit + 1)} OFFSET {where.value(query.offset)}
+        ) AS page
+    """  # noqa: S608 - names are ours, and values are sent beside it
+    return sql, tuple(where.values)
 
 
-def _conditions(
-    query: Query, order: ColumnElement[datetime], connection: Connection
-) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        _filtered(name, order, connection).in_([clean_text(value) for value in values])
-        for name in ("id", "state", "upstream", "generation_type", "operation", "model")
-        if (values := getattr(query, name))
-    ]
+class Conditions:
+    """Conditions that all have to hold, and their values, numbered as either database wants it."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.values: list[object] = []
+        self._mark = "?" if dialect is Dialect.SQLITE else "$"
+        self._conditions = ["TRUE"]
+
+    def __str__(self) -> str:
+        return " AND ".join(self._conditions)
+
+    def value(self, value: object) -> str:
+        """The place of a value that is sent beside the SQL."""
+        self.values.append(value)
+        return f"{self._mark}{len(self.values)}"
+
+    def add(self, condition: str) -> None:
+        """One more that has to hold."""
+        self._conditions.append(condition)
+
+    def any_of(self, expression: str, values: Sequence[str]) -> None:
+        """It has to have one of these values."""
+        places = [self.value(value) for value in values]
+        several = len(places) > 1  # of one the index gives the rows in their order
+        self.add(
+            f"{expression} IN ({', '.join(places)})" if several else f"{expression} = {places[0]}"
+        )
+
+
+def _filter(where: Conditions, query: Query, order: str) -> None:
+    for name in ("id", "state", "upstream", "generation_type", "operation", "model"):
+        if values := getattr(query, name):
+            where.any_of(_filtered(name, order, where.dialect), [clean_text(v) for v in values])
     if not query.gone:
-        conditions.append(GENERATIONS.c.gone_at.is_(None))
+        # Without statistics PostgreSQL takes `gone_at IS NULL` for rare, and would sort the table.
+        where.add("CASE WHEN gone_at IS NULL THEN TRUE ELSE FALSE END")
     if query.created_after:
-        conditions.append(GENERATIONS.c.ordered_at > query.created_after)
+        where.add(f"ordered_at > {where.value(query.created_after)}")
     if query.created_before:
-        conditions.append(GENERATIONS.c.ordered_at < query.created_before)
-    conditions.extend(_has_word(word) for word in clean_text(query.q or "").split())
-    return conditions
+        where.add(f"ordered_at < {where.value(query.created_before)}")
+    for word in clean_text(query.q or "").split():
+        where.add(_has_word(word, where))
 
 
-def _filtered(name: str, order: ColumnElement[datetime], connection: Connection) -> Any:
+def _filtered(name: str, order: str, dialect: Dialect) -> str:
     """A column to filter by. Where an index has it, it has the time of creation after it.
 
     By another order SQLite, which does not count, would take that index all the same and sort
     what may be most of the table; an expression keeps it to the index of the order.
     """
-    column = GENERATIONS.c[name]
-    indexed = order is GENERATIONS.c.ordered_at or name == "id"
-    return column if indexed or is_postgres(connection) else func.coalesce(column, None)
+    indexed = order == "ordered_at" or name == "id"
+    return name if indexed or dialect is Dialect.POSTGRES else f"coalesce({name}, NULL)"
 
 
-def _has_word(word: str) -> ColumnElement[bool]:
-    columns = ("prompt", "id", "failure_reason", "failure_code")
-    return or_(
-        *(
-            func.lower(GENERATIONS.c[name]).contains(word.lower(), autoescape=True)
-            for name in columns
-        )
-    )
+def _has_word(word: str, where: Conditions) -> str:
+    """That some text has it. SQLite itself folds the case of ASCII alone, which is much quicker."""
+    escaped = _ESCAPED.sub(lambda found: _ESCAPE + found[0], word.lower())
+    pattern = where.value(f"%{escaped}%")
+    folded = "{}" if where.dialect is Dialect.SQLITE and word.isascii() else "lower({})"
+    texts = [folded.format(name) for name in ("prompt", "id", "failure_reason", "failure_code")]
+    return f"({' OR '.join(f'{text} LIKE {pattern} ESCAPE {_QUOTED}' for text in texts)})"
 
 
-def _encode(sort: Sort, at: datetime, generation_id: str) -> str:
-    place = f"{sort}|{at.isoformat()}|{generation_id}"
+def _encode(sort: Sort, at: object, generation_id: str) -> str:
+    place = f"{sort}|{instant(at).isoformat()}|{generation_id}"
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 

@@ -9,7 +9,7 @@ from service.generation import Outcome
 from service.inbox import Delivery
 from service.listing import Page
 from service.observe import Receipt
-from service.shape import EXAMPLE, GenerationOut, Instant, body_of
+from service.shape import EXAMPLE, GenerationOut, Instant
 from service.store import Event
 
 EVENT: dict[str, Any] = {
@@ -49,7 +49,7 @@ class PageOut(BaseModel):
 
 def page_body(page: Page) -> bytes:
     """A `PageOut` as JSON."""
-    items = b",".join([body_of(generation) for generation in page.items])
+    items = b",".join([item.body for item in page.items])
     cursor, more = to_json(page.next_cursor), to_json(page.next_cursor is not None)
     return b'{"items":[%b],"next_cursor":%b,"has_more":%b}' % (items, cursor, more)
 

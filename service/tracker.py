@@ -21,13 +21,13 @@ from service.generation import (
     is_stale,
     is_usable_id,
 )
-from service.glimpse import Glimpse, glimpse
 from service.history import History
 from service.logs import log
 from service.metrics import CALLBACKS, LOOKUPS
 from service.observe import Callback
 from service.observe import Receipt as Receipt  # noqa: PLC0414 - which surfaces get from us
 from service.observe import receive as take_callbacks
+from service.representation import Representation, Representations
 from service.shape import GenerationOut, Shown
 from service.tokens import Grant
 
@@ -97,6 +97,7 @@ class Tracker:
         self._fetcher = fetcher
         self._changes = changes
         self._cache = cache
+        self._representations = Representations(database)
         self.history = History(database, changes, cache)
         self.deliveries = Deliveries(database, changes, clock)
         self._stale_after = stale_after
@@ -136,16 +137,28 @@ class Tracker:
         if receipt.generation_id:
             self._changes.tell(receipt.generation_id)
 
-    @property
-    def version(self) -> int | None:
-        """Rises whenever any answer may have changed; None if we might not hear of it."""
-        return self._cache.version if self._cache.sure else None
-
     def known(self, generation_id: str) -> Answer | None:
         """What `lookup` would answer, if that can be told at once and nobody need be asked."""
         shown = self._cache.get(generation_id) or self._glimpsed(generation_id)
         if shown is None:
             return None
+        return self._still_good(shown)
+
+    async def stored(self, generation_id: str) -> Answer | None:
+        """The same, where the database may be asked.
+
+        Raises:
+            StoreUnavailable: it did not answer.
+        """
+        if (answer := self.known(generation_id)) or not is_usable_id(generation_id):
+            return answer
+        with self._cache.reading(generation_id) as reading:
+            row = await self._representations.find(generation_id)
+            if row is None:
+                return None
+            return self._still_good(self._keep(row.shown(self._good_until(row)), reading))
+
+    def _still_good(self, shown: Shown) -> Answer | None:
         now = self._clock()
         if shown.good_until is not None and shown.good_until <= now:
             return None
@@ -166,7 +179,7 @@ class Tracker:
             StoreUnavailable: the database did not answer.
         """
         _require_usable(generation_id)
-        if not fresh and (answer := self.known(generation_id)):
+        if not fresh and (answer := await self.stored(generation_id)):
             return answer
         return await self._lookup(generation_id, fresh=fresh, quiet=self._stale_after)
 
@@ -189,7 +202,7 @@ class Tracker:
     async def page(self, query: listing.Query) -> listing.Page:
         """A page of what is stored; costs no request to Luma."""
         self._changes.follow()
-        page = await self._database.read(listing.page, query)
+        page = await listing.page(self._database, query)
         for generation in page.items:
             self._cache.seen(generation.id, generation.rev)
         return page
@@ -253,7 +266,7 @@ class Tracker:
         """The same without waiting, where the database is so near."""
         if not is_usable_id(generation_id):
             return None
-        row = glimpse(self._database, generation_id)
+        row = self._representations.at_once(generation_id)
         return self._keep(row.shown(self._good_until(row))) if row else None
 
     def _keep(self, shown: Shown, reading: Reading | None = None) -> Shown:
@@ -264,7 +277,7 @@ class Tracker:
     def _shown(self, row: Generation) -> Shown:
         return Shown.of(row, self._good_until(row))
 
-    def _good_until(self, row: Generation | Glimpse) -> datetime | None:
+    def _good_until(self, row: Generation | Representation) -> datetime | None:
         return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
 
     def _worth_waiting(self, answer: Answer) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from service.db.sqlite import make_engine
+from service.db.sqlite_engine import make_engine
 from tests.postgres import Server, serving
 from tests.single import upgrade
 
@@ -81,6 +81,11 @@ def engine_for(url: str) -> Engine:
     if url.startswith("sqlite"):
         return make_engine(url)
     return create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+
+
+def url_of(engine: Engine) -> str:
+    """Where its database is, as the service is told it."""
+    return engine.url.render_as_string(hide_password=False).replace("+psycopg:", ":")
 
 
 def execute(url: str, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:

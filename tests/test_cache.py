@@ -106,16 +106,6 @@ def test_a_read_under_way_while_somebody_is_told_of_a_rev_is_not_kept(cache: Cac
     assert cache.get("a") is None
 
 
-def test_every_change_is_another_version(cache: Cache) -> None:
-    versions = [cache.version]
-    for id_ in "ab":
-        cache.drop(id_)
-        versions.append(cache.version)
-    cache.clear()
-    versions.append(cache.version)
-    assert versions == sorted(set(versions))
-
-
 def test_what_was_not_asked_for_longest_goes_first() -> None:
     each = len(shown().body) + 600  # with what is around it
     cache = Cache(3 * each)

@@ -13,7 +13,7 @@ from service.cli.doctor import Finding
 from service.cli.exits import refusals
 from service.cli.output import show_findings, show_generation, show_page, table_of
 from service.generation import Generation, Observation, Source
-from service.listing import Page
+from service.listing import Listed, Page
 from service.merge import merge
 from service.shape import Shown, body_of
 from service.tracker import Answer, Served
@@ -58,9 +58,16 @@ def test_a_generation_is_one_line_for_each_thing_that_is_known(
     assert not {"image_url", "failure_reason", "gone_at", "request", "outputs"} & set(lines)
 
 
+def listed(generation: Generation) -> Listed:
+    """As a page has it."""
+    return Listed(generation.id, generation.rev, body_of(generation))
+
+
 def test_a_page_is_a_line_each_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     odd = row(id="b", state="failed", prompt="two\nlines\tand a tab")
-    show_page(Page([row(operation="video", model="ray-2"), odd], "next"), as_json=False)
+    show_page(
+        Page([listed(row(operation="video", model="ray-2")), listed(odd)], "next"), as_json=False
+    )
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "a\tunknown\tvideo\tray-2\t-",
@@ -70,7 +77,7 @@ def test_a_page_is_a_line_each_with_tabs(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_page_as_json_is_one_object_on_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    show_page(Page([row()], "next"), as_json=True)
+    show_page(Page([listed(row())], "next"), as_json=True)
     printed = capsys.readouterr()
     shown = json.loads(printed.out)
     assert shown["items"] == [json.loads(body_of(row()))]
@@ -87,7 +94,7 @@ def test_an_empty_page_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_shows_what_is_said_and_does_not_obey_it() -> None:
     generation = row(id="[red]x[/]", state="[/]", prompt="[link=file:///]click[/link]")
     page = io.StringIO()
-    Console(file=page, width=200).print(table_of([generation]))
+    Console(file=page, width=200).print(table_of([listed(generation).generation()]))
     shown = page.getvalue()
     assert "[red]x[/]" in shown
     assert "[link=file:///]click[/link]" in shown

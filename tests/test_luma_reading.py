@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from service import store
-from service.db.sqlite import make_engine
+from service.db.sqlite_engine import make_engine
 from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
 from service.luma import agents, dream_machine

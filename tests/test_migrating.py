@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from service import migrating
-from service.db.sqlite import make_engine
+from service.db.sqlite_engine import make_engine
 from service.errors import StoreUnavailable
 from tests.single import upgrade
 

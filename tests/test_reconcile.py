@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, select
 from service.bootstrap import Parts, open_parts, open_service
 from service.config import Settings
 from service.db import Database, open_database
-from service.db.sqlite import make_engine
+from service.db.sqlite_engine import make_engine
 from service.generation import Generation
 from service.simulator import Fault, Luma, Plan
 from service.store import GENERATIONS, find

@@ -5,19 +5,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.generation import Generation, Observation, Source
-from service.listing import Page
+from service.generation import Observation, Source
+from service.listing import Listed, Page
 from service.merge import merge
 from service.schemas import EventsOut, PageOut, page_body
+from service.shape import body_of
 from service.store import Event
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
-def row(generation_id: str) -> Generation:
-    """A row that heard of a generation once."""
+def row(generation_id: str) -> Listed:
+    """A row that heard of a generation once, as it is sent."""
     seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
-    return merge(None, seen, NOON)[0]
+    return Listed(generation_id, 1, body_of(merge(None, seen, NOON)[0]))
 
 
 def test_a_page_says_whether_there_is_more() -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
-from service.db.sqlite import Sqlite, make_engine
+from service.db.sqlite import Sqlite
+from service.db.sqlite_engine import make_engine
 from service.errors import StoreUnavailable
 
 

@@ -1,16 +1,15 @@
 """The tracker as a competent person writes it first: FastAPI and SQLModel, as their tutorials do.
 
-    python -m benchmarks.peers.naive DATABASE_FILE
+    python -m benchmarks.peers.naive DATABASE_URL
 
 A session for each request, a read before each insert, a commit for each callback, which also keeps
-the callback as it came and notes the change, as ours does. SQLite is as durable as ours. It checks
-no token, knows no duplicates and no order, and asks nobody.
+the callback as it came and notes the change, as ours does. Either database is as durable as ours.
+It checks no token, knows no duplicates and no order, and asks nobody.
 """
 
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query
@@ -93,9 +92,13 @@ class Callback(BaseModel):
     request: dict[str, Any] | None = None
 
 
-def open_engine(path: Path) -> Engine:
-    """The file, with its table."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+def open_engine(url: str) -> Engine:
+    """The database, with its tables."""
+    if not url.startswith("sqlite"):
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+        Apart.metadata.create_all(engine)
+        return engine
+    engine = create_engine(url, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
@@ -106,18 +109,18 @@ def open_engine(path: Path) -> Engine:
     return engine
 
 
-def fill(path: Path, bodies: Iterable[dict[str, Any]]) -> None:
-    """Put generations into the file, in one commit."""
-    engine = open_engine(path)
+def fill(url: str, bodies: Iterable[dict[str, Any]]) -> None:
+    """Put generations into the database, in one commit."""
+    engine = open_engine(url)
     with Session(engine) as session:
         session.add_all(_row(Callback.model_validate(body)) for body in bodies)
         session.commit()
     engine.dispose()
 
 
-def make(path: Path) -> FastAPI:
-    """The application on that file."""
-    app, engine = FastAPI(), open_engine(path)
+def make(url: str) -> FastAPI:
+    """The application on that database."""
+    app, engine = FastAPI(), open_engine(url)
 
     def get_session() -> Iterator[Session]:
         with Session(engine) as session:
@@ -176,4 +179,4 @@ def _row(callback: Callback) -> NaiveGeneration:
 
 
 if __name__ == "__main__":
-    serve(make(Path(sys.argv[1])))
+    serve(make(sys.argv[1]))

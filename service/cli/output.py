@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.generation import Generation
 from service.listing import Page
 from service.observe import Receipt
 from service.schemas import ReplayOut, page_body
-from service.shape import one_line
+from service.shape import GenerationOut, one_line
 from service.tracker import Answer
 
 if TYPE_CHECKING:
@@ -42,18 +41,19 @@ def show_generation(answer: Answer, *, as_json: bool) -> None:
 
 def show_page(page: Page, *, as_json: bool) -> None:
     """A page of generations."""
+    generations = [item.generation() for item in page.items]
     if as_json:
         typer.echo(page_body(page))
     elif console.is_terminal:
-        console.print(table_of(page.items))
+        console.print(table_of(generations))
     else:
-        for generation in page.items:
+        for generation in generations:
             typer.echo("\t".join(_cells(generation)))
     if page.next_cursor and not as_json:
         typer.echo(f"More: --cursor {page.next_cursor}", err=True)
 
 
-def table_of(generations: Sequence[Generation]) -> Table:
+def table_of(generations: Sequence[GenerationOut]) -> Table:
     """Generations as a table for a terminal."""
     table = Table(box=None, header_style="bold")
     for column in _COLUMNS:
@@ -97,6 +97,6 @@ def _line(name: str, value: str) -> None:
     console.print(f"[bold]{name + ':':<15}[/] {escape(one_line(value))}", soft_wrap=True)
 
 
-def _cells(generation: Generation) -> list[str]:
+def _cells(generation: GenerationOut) -> list[str]:
     """One line's worth."""
     return [one_line(str(getattr(generation, name) or "-")) for name in _COLUMNS]

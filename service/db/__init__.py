@@ -9,11 +9,20 @@ only its own part; a commit that fails fails for all of them, and none is told o
 `base` is what callers see, `sqlite` and `postgres` are the two ways to do it.
 """
 
-from service.db.base import Database
+from service.db.base import Database, Dialect, Row
+from service.db.grouped import GroupedReads
 from service.db.sqlite import Sqlite
 from service.db.trouble import Conflict, is_trouble
 
-__all__ = ["Conflict", "Database", "is_trouble", "open_database"]
+__all__ = [
+    "Conflict",
+    "Database",
+    "Dialect",
+    "GroupedReads",
+    "Row",
+    "is_trouble",
+    "open_database",
+]
 
 
 def open_database(url: str, direct_url: str = "") -> Database:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -20,9 +21,21 @@ Item = TypeVar("Item")
 
 _BATCH = 512  # writes that share a commit, at most
 _MANY = 8  # writes in one commit that make it likely that as many follow at once
+_BATCH_BYTES = 4_194_304  # of what they bring, likewise
 _QUEUE = 10_000  # writes that may wait; past that the store says so instead of growing
+_QUEUE_BYTES = 67_108_864  # of what they bring, likewise
+
+Row = tuple[Any, ...]
+"""Values as the driver has them."""
 
 Together = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+
+
+class Dialect(Enum):
+    """Whose SQL it is."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgresql"
 
 
 @dataclass(slots=True)
@@ -31,6 +44,7 @@ class Write:
 
     together: Together
     item: Any
+    size: int
     done: asyncio.Future[Any]
     result: Any = None
     """What its caller gets; an exception is raised there."""
@@ -41,11 +55,18 @@ class Database(ABC):
 
     Args:
         patience: seconds for which a commit waits for those whom the last one answered.
+        commits: how many may be under way: what is parsed and folded for the next one takes no
+            time from a database that is busy flushing the last.
     """
 
-    def __init__(self, patience: float = 0.0) -> None:
+    dialect: Dialect
+
+    def __init__(self, patience: float = 0.0, commits: int = 1) -> None:
         self._patience = patience
+        self._free = asyncio.Semaphore(commits)
+        self._committing = set[asyncio.Task[None]]()
         self._queue: asyncio.Queue[Write] = asyncio.Queue(_QUEUE)
+        self._queued_bytes = 0
         self._awaited = 0
         self._together = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
@@ -65,10 +86,28 @@ class Database(ABC):
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn`, which only reads.
+        """Run `fn`, which only reads, and little.
 
         Raises:
             StoreUnavailable: the database did not answer.
+        """
+
+    @abstractmethod
+    async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
+        """The rows of a small question, in the driver's own words.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+
+    @abstractmethod
+    async def search(self, sql: str, *values: object) -> Sequence[Row]:
+        """The rows of a question that may take long, without disturbing anybody else's.
+
+        It ends when its caller is cancelled, or after some seconds.
+
+        Raises:
+            StoreUnavailable: the database did not answer in time, or too many search already.
         """
 
     def glance(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
@@ -120,14 +159,23 @@ class Database(ABC):
         return await self.submit(fn, item)
 
     def submit(
-        self, fn: Callable[[Connection, Sequence[Item]], Sequence[T | Exception]], item: Item
+        self,
+        fn: Callable[[Connection, Sequence[Item]], Sequence[T | Exception]],
+        item: Item,
+        size: int = 0,
     ) -> asyncio.Future[T]:
-        """The same, for who does not wait here: the future has what `write_all` would answer."""
+        """The same, for who does not wait here: the future has what `write_all` would answer.
+
+        Args:
+            size: bytes that the item keeps in memory.
+        """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(Write(fn, item, done))
-        except asyncio.QueueFull:
-            done.set_exception(StoreUnavailable(f"{_QUEUE} writes are waiting for the database."))
+        if self._queue.full() or self._queued_bytes + size > _QUEUE_BYTES:
+            waiting = f"{self._queue.qsize()} writes are waiting for the database."
+            done.set_exception(StoreUnavailable(waiting))
+            return done
+        self._queue.put_nowait(Write(fn, item, size, done))
+        self._queued_bytes += size
         if self._queue.qsize() >= self._awaited:
             self._together.set()
         return done
@@ -142,16 +190,33 @@ class Database(ABC):
 
     async def _commit_for_ever(self) -> None:
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            COMMIT_WRITES.observe(len(batch))
-            await self._commit(batch)
-            for write in batch:
-                _answer(write)
-                self._queue.task_done()
-            if self._patience and len(batch) >= _MANY:
-                await self._come_together(len(batch))
+            await self._free.acquire()
+            batch = self._batch_from(await self._queue.get())
+            committing = asyncio.create_task(self._commit_and_answer(batch), name="db-commit")
+            self._committing.add(committing)
+            committing.add_done_callback(self._committed)
+
+    def _committed(self, committing: asyncio.Task[None]) -> None:
+        self._committing.discard(committing)
+        self._free.release()
+
+    async def _commit_and_answer(self, batch: list[Write]) -> None:
+        COMMIT_WRITES.observe(len(batch))
+        await self._commit(batch)
+        for write in batch:
+            _answer(write)
+            self._queue.task_done()
+        if self._patience and len(batch) >= _MANY:
+            await self._come_together(len(batch))
+
+    def _batch_from(self, first: Write) -> list[Write]:
+        """The next writes that share a commit; what they bring is bounded, too."""
+        batch, size = [first], first.size
+        while len(batch) < _BATCH and size < _BATCH_BYTES and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+            size += batch[-1].size
+        self._queued_bytes -= size
+        return batch
 
     async def _come_together(self, answered: int) -> None:
         """Wait until as many wait as there seem to be: one commit for all costs the least."""

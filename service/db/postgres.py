@@ -6,10 +6,11 @@ was cut off either left nothing, or what it left makes the second one a duplicat
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -25,15 +26,18 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from service.db.base import Database, Write, groups, run_apart, run_together
+from service.db.base import Database, Dialect, Row, Write, groups, run_apart, run_together
 from service.db.notices import Notices
+from service.db.postgres_reader import BY_KEY, PostgresReader
 from service.db.trouble import is_trouble, may_pass, unavailable
 from service.metrics import COMMIT_SECONDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CONNECTIONS = 10
+_WRITERS = 5
+_COMMITS = 2  # of callbacks; a third gains nothing
+_READERS = 3
 _CONNECT_SECONDS = 3.0
 _PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
 _EACH = 0.05  # seconds
@@ -52,19 +56,29 @@ class Postgres(Database):
             as libpq has them.
         direct_url: the same past a pooler; where they differ, nothing is prepared on `url`,
             since the next statement may meet another server process.
+        longest_search: seconds that a search may take.
     """
 
-    def __init__(self, url: str, direct_url: str) -> None:
-        super().__init__()
+    dialect = Dialect.POSTGRES
+
+    def __init__(self, url: str, direct_url: str, *, longest_search: float = 10.0) -> None:
+        super().__init__(commits=_COMMITS)
         pooled = url != direct_url
-        self._engine = _make_engine(url, pooled=pooled)
-        self._reading = self._engine.execution_options(
+        connect = partial(_connect, url, statement_cache_size=0 if pooled else 100)
+        by_key = connect if pooled else partial(connect, settings=BY_KEY)
+        self._engine = _make_engine(by_key, _WRITERS, pooled=pooled)
+        self._reader = PostgresReader(connect, pooled=pooled, longest_search=longest_search)
+        self._reading = _make_engine(connect, _READERS, pooled=pooled).execution_options(
             # A pooler keeps us at one server process only for a transaction, and to prepare a
             # statement and to run it are two requests.
             isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT"
         )
         self._notices = Notices(partial(_connect, direct_url))
         self._writing = set[asyncio.Task[Any]]()
+
+    async def __aenter__(self) -> Self:
+        await self._reader.open()
+        return await super().__aenter__()
 
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -78,6 +92,20 @@ class Postgres(Database):
         try:
             return await _patiently(run)
         except (DBAPIError, PoolTimeout, OSError) as error:
+            raise unavailable(error) from error
+
+    async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
+        """Ask the driver."""
+        return await self._asked(partial(self._reader.fetch, sql, values))
+
+    async def search(self, sql: str, *values: object) -> Sequence[Row]:
+        """Ask the driver, on a connection that only searches use."""
+        return await self._asked(partial(self._reader.search, sql, values))
+
+    async def _asked(self, ask: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+        try:
+            return await _patiently(ask)
+        except (asyncpg.PostgresError, OSError) as error:
             raise unavailable(error) from error
 
     async def write(
@@ -146,14 +174,17 @@ class Postgres(Database):
     async def close(self) -> None:
         """Let go of every connection."""
         await self._notices.close()
+        self._reader.close()
         if self._writing:
             await asyncio.wait(self._writing, timeout=_GOODBYE)
         with suppress(TimeoutError):  # a network that is gone takes no goodbye
             async with asyncio.timeout(_GOODBYE):
-                await self._engine.dispose()
+                await asyncio.gather(self._engine.dispose(), self._reading.dispose())
 
 
-def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
+def _make_engine(
+    connect: Callable[[], Coroutine[Any, Any, asyncpg.Connection]], size: int, *, pooled: bool
+) -> AsyncEngine:
     unprepared = {
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__{uuid4()}__",
@@ -161,10 +192,10 @@ def _make_engine(url: str, *, pooled: bool) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={
-            "async_creator_fn": partial(_connect, url, statement_cache_size=0 if pooled else 100),
+            "async_creator_fn": connect,
             **(unprepared if pooled else {}),
         },
-        pool_size=_CONNECTIONS,
+        pool_size=size,
         max_overflow=0,
         pool_timeout=_PATIENCE,
         pool_use_lifo=True,
@@ -180,8 +211,10 @@ def _leave_who_only_reads(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-async def _connect(url: str, **given: Any) -> asyncpg.Connection:
-    settings = {"application_name": "luma-tracker"}
+async def _connect(
+    url: str, settings: Mapping[str, str] = MappingProxyType({}), **given: Any
+) -> asyncpg.Connection:
+    settings = {"application_name": "luma-tracker", **settings}
     try:
         return await asyncpg.connect(
             url, timeout=_CONNECT_SECONDS, server_settings=settings, **given
@@ -191,6 +224,12 @@ async def _connect(url: str, **given: Any) -> asyncpg.Connection:
 
 
 async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run it; begin again for some seconds where that may help."""
+    try:
+        return await run()  # nearly always; to build what retries costs as much as a lookup
+    except Exception as error:
+        if not may_pass(error):
+            raise
     retrying = AsyncRetrying(
         retry=retry_if_exception(may_pass),
         stop=stop_after_delay(_PATIENCE),

@@ -1,23 +1,26 @@
 """SQLite: one file in WAL mode, readers in threads, and one writer that commits for all.
 
-A glance needs no thread: it finds one row in a file that nobody can lock against readers, in a
-fifth of the time that going to a thread and back takes.
+A glance needs no thread: it finds a few rows in a file that nobody can lock against readers, in
+a fifth of the time that going to a thread and back takes. A question that turns out to be a long
+one is broken off after two milliseconds, and asked again in a thread that only searches use.
 """
 
 import asyncio
 import sqlite3
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.db.base import Database, Write, groups, run_apart, run_together
+from service.db.base import Database, Dialect, Row, Write, groups, run_apart, run_together
+from service.db.bounded import BoundedConnection, was_stopped
+from service.db.lanes import Lane, too_long
+from service.db.sqlite_engine import instant, make_engine
 from service.db.trouble import is_trouble, unavailable
 from service.errors import StoreUnavailable
 from service.metrics import COMMIT_SECONDS
@@ -25,56 +28,13 @@ from service.metrics import COMMIT_SECONDS
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_READERS = 4
-_BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for our answer
+_READERS = 4  # threads for small questions
+_SEARCHERS = 2  # threads for long ones: they also compute, and share two cores with all the rest
+_GLANCE = 0.002  # seconds
+_STEPS = 1_000  # of SQLite's machine between looks at the clock, some 0.05 ms
+_STEPS_OF_SEARCH = 50_000
 _LOOK_EVERY = 0.02  # seconds between looks for what another process has committed
 _LOOKS = 50  # then one looks for what is new even so
-_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    f"PRAGMA busy_timeout={_BUSY_MS}",
-    "PRAGMA foreign_keys=ON",
-)
-
-
-def make_engine(url: str) -> Engine:
-    """An engine whose every connection is set up as the module's head says."""
-    engine = create_engine(
-        url, pool_size=_READERS + 3, max_overflow=0, pool_timeout=5, hide_parameters=True
-    )
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        for pragma in _PRAGMAS:
-            _execute_patiently(connection, pragma)
-        # SQLite's own knows ASCII only, and people search in their own languages.
-        connection.create_function("lower", 1, _lower, deterministic=True)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _execute_patiently(connection: sqlite3.Connection, pragma: str) -> None:
-    """SQLite does not wait for a lock while it changes the journal's mode, so we do."""
-    deadline = time.monotonic() + _BUSY_MS / 1000
-    while True:
-        try:
-            connection.execute(pragma)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _lower(value: str | None) -> str | None:
-    return value and value.lower()
 
 
 class Sqlite(Database):
@@ -84,15 +44,22 @@ class Sqlite(Database):
         url: `sqlite:///path`.
         patience: seconds for which a commit waits for those whom the last one answered, if they
             were many. Python runs one thread at a time: writer and loop had better take turns.
+        longest_search: seconds that a search may take.
     """
 
-    def __init__(self, url: str, *, patience: float = 0.004) -> None:
+    dialect = Dialect.SQLITE
+
+    def __init__(self, url: str, *, patience: float = 0.004, longest_search: float = 10.0) -> None:
         super().__init__(patience)
+        self._longest_search = longest_search
         self.engine = make_engine(url)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
+        self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="db-search")
+        self._lane = Lane(_SEARCHERS)
+        self._idle: list[BoundedConnection] = []  # of those who search
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._writing: Connection | None = None  # always the same: it knows pages and statements
-        self._near: sqlite3.Connection | None = None  # for glances, which never wait
+        self._near: BoundedConnection | None = None  # for glances, which never wait
         self._version: object = None
 
     async def __aenter__(self) -> Self:
@@ -100,12 +67,17 @@ class Sqlite(Database):
             self._near = await self._in_thread(self._come_near)
         return await super().__aenter__()
 
-    def _come_near(self) -> sqlite3.Connection:
-        pooled = self.engine.raw_connection()
-        near = cast("sqlite3.Connection", pooled.driver_connection)
-        pooled.detach()
+    def _come_near(self) -> BoundedConnection:
+        near = self._connect()
         near.execute("PRAGMA busy_timeout=0")
-        return near
+        return BoundedConnection(near, _STEPS)
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection past SQLAlchemy, for any thread."""
+        pooled = self.engine.raw_connection()
+        connection = cast("sqlite3.Connection", pooled.driver_connection)
+        pooled.detach()
+        return connection
 
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -118,6 +90,44 @@ class Sqlite(Database):
 
         return await self._in_thread(run)
 
+    async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
+        """Answer from the file, at once if that can be."""
+        found = self.glance(sql, *values)
+        return found if found is not None else await self.read(_ask, sql, _as_text(values))
+
+    async def search(self, sql: str, *values: object) -> Sequence[Row]:
+        """The same, in a thread of those who search if it takes long."""
+        found = self.glance(sql, *values)
+        if found is not None:
+            return found
+        async with self._lane.turn(), self._searching() as connection:
+            searching = asyncio.get_running_loop().run_in_executor(
+                self._searchers, connection.ask, sql, _as_text(values), self._longest_search
+            )
+            try:
+                return await asyncio.shield(searching)
+            except asyncio.CancelledError:
+                while not searching.done():  # nobody waits for it
+                    connection.stop()
+                    await asyncio.wait([searching], timeout=_GLANCE)
+                searching.exception()  # that it was stopped
+                raise
+            except sqlite3.Error as error:
+                late = too_long(self._longest_search) if was_stopped(error) else None
+                raise late or unavailable(error) from error
+
+    @asynccontextmanager
+    async def _searching(self) -> AsyncIterator[BoundedConnection]:
+        """One of the connections of those who search; there are as many as turns in the lane."""
+        connection = self._idle.pop() if self._idle else await self._in_thread(self._come_to_search)
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+
+    def _come_to_search(self) -> BoundedConnection:
+        return BoundedConnection(self._connect(), _STEPS_OF_SEARCH)
+
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` as the only writer."""
 
@@ -129,11 +139,11 @@ class Sqlite(Database):
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     def glance(self, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
-        """Answer from the file, on this thread; None if it is busy or broken just now."""
+        """Answer from the file, on this thread; None if that is too long, or cannot be just now."""
         if self._near is None:
             return None
         try:
-            return self._near.execute(sql, values).fetchall()
+            return self._near.ask(sql, _as_text(values), _GLANCE)
         except sqlite3.Error:
             return None
 
@@ -180,9 +190,19 @@ class Sqlite(Database):
         self._readers.shutdown()
         self._writer.shutdown()
         self._stop_writing()
-        if self._near:
-            self._near.close()
+        self._searchers.shutdown()
+        for connection in filter(None, (self._near, *self._idle)):
+            connection.close()
         self.engine.dispose()
+
+
+def _ask(connection: Connection, sql: str, values: tuple[object, ...]) -> Sequence[Row]:
+    return connection.exec_driver_sql(sql, values).all()
+
+
+def _as_text(values: tuple[object, ...]) -> tuple[object, ...]:
+    """Times as they stand in the file."""
+    return tuple(instant(value) if isinstance(value, datetime) else value for value in values)
 
 
 def _run(connection: Connection, batch: list[Write]) -> None:

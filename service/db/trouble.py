@@ -29,6 +29,8 @@ def may_pass(error: BaseException) -> bool:
 
 
 def _is_of(error: BaseException, classes: tuple[str, ...]) -> bool:
+    if state := getattr(error, "sqlstate", None):  # asyncpg's own
+        return str(state).startswith(classes)
     if not isinstance(error, DBAPIError):
         return isinstance(error, Conflict | PoolTimeout | OSError)  # TimeoutError is an OSError
     if isinstance(error.orig, sqlite3.Error):

@@ -1,66 +1,65 @@
-"""The short way for what comes most: lookups by id, lists that did not change, tools, callbacks.
+"""The short way for what comes most: lookups by id, lists, tools, callbacks.
 
-Pure ASGI, in front of everything. It takes only plain questions that can be answered at once,
-and sends the bytes that the route would; whatever is unusual goes the ordinary way:
+Pure ASGI, in front of everything. It takes only plain questions about what is stored, and sends
+the bytes that the route would; whatever is unusual goes the ordinary way:
 
     POST /callbacks/…        ─► web/callbacks.py, which looks at the token alone
-    GET /v1/generations/{id} ─► plain, welcome? ─► known at once? ─► sent
-    POST /mcp                ─► plain, welcome? ───────┼─────────► web/mcp.py
-                                      └── no ──────────┴── no ───► guards ─► the route
+    GET /v1/generations/{id} ─► plain, welcome? ─► stored, and nobody to be asked? ─► sent
+    GET /v1/generations      ─► plain, welcome? ─► a list that may be asked for? ───► sent
+    POST /mcp                ─► plain, welcome? ──────────┼─────────► web/mcp.py
+                                      └── no ─────────────┴── no ───► guards ─► the route
 """
 
-from collections import OrderedDict
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from starlette.datastructures import State
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.errors import TrackerError
+from service.tracker import Answer
+from service.web import lists
 from service.web.callbacks import PATH as CALLBACKS
 from service.web.headers import SECURE
+from service.web.problems import of_error
 from service.web.shown import response_of
+from service.web.slow import note_slow
 from service.web.visitors import Visitors, is_direct
 from service.web.whole import Whole, send_whole
 
-_LIST = "/v1/generations"
 _MCP = "/mcp"
-_ONE = f"{_LIST}/"
+_ONE = f"{lists.PATH}/"
 _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
-_MOST_LISTS = 64
-_LARGEST_LIST = 262_144  # bytes
-
-_Key = tuple[bytes, bytes]
-"""What a list depends on: the query, and what is accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A list as it was answered, while the tracker was at that version."""
-
-    version: int
-    whole: Whole
 
 
 class Hot:
-    """Answers at once what can be, and passes the rest on.
+    """Answers what it can, and passes the rest on.
 
     Args:
         callbacks: takes them in, whoever brings them.
         mcp: answers `/mcp`, where everybody who is welcome may ask.
         state: of the application; has the tracker as soon as it runs.
         visitors: who is welcome.
+        slow_after: seconds after which an answer is noted as slow.
     """
 
     def __init__(
-        self, app: ASGIApp, *, callbacks: ASGIApp, mcp: ASGIApp, state: State, visitors: Visitors
+        self,
+        app: ASGIApp,
+        *,
+        callbacks: ASGIApp,
+        mcp: ASGIApp,
+        state: State,
+        visitors: Visitors,
+        slow_after: float,
     ) -> None:
         self._app = app
         self._callbacks = callbacks
         self._mcp = mcp
         self._state = state
         self._visitors = visitors
+        self._slow_after = slow_after
         self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
-        self._lists: OrderedDict[_Key, _Kept] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -68,10 +67,8 @@ class Hot:
             await self._app(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
             await self._callbacks(scope, receive, send)
-        elif whole := self._known(scope):
+        elif _reads(scope) and (whole := await self._found(scope, receive)):
             await send_whole(scope, send, whole)
-        elif _asks_for_list(scope) and (plain := self._plain(scope)):
-            await self._list(_key(scope, plain), scope, receive, send)
         else:
             asks_mcp = scope["path"] == _MCP and self._plain(scope)
             await (self._mcp if asks_mcp else self._app)(scope, receive, send)
@@ -82,29 +79,37 @@ class Hot:
         For a server that asks this before it begins a task for the request. It has not looked
         yet for whom a proxy speaks, so what a proxy passed on is not answered here.
         """
-        return self._known(scope) if is_direct(dict(scope["headers"])) else None
-
-    def _known(self, scope: Scope) -> Whole | None:
-        if scope["method"] == "GET" and scope["path"].startswith(_ONE):
-            return self._one(scope, scope["path"][len(_ONE) :])
-        return self._listed(scope) if _asks_for_list(scope) else None
-
-    def _one(self, scope: Scope, generation_id: str) -> Whole | None:
-        if scope["query_string"] or not (plain := self._plain(scope)):
+        if not _reads_one(scope) or not is_direct(dict(scope["headers"])):
             return None
-        answer = self._state.tracker.known(generation_id)
-        if answer is None:
+        plain = self._plain(scope)
+        answer = plain and self._state.tracker.known(_id_in(scope))
+        return _shown(answer, plain) if plain and answer else None
+
+    async def _found(self, scope: Scope, receive: Receive) -> Whole | None:
+        """The answer of the database, if that is all that is asked for."""
+        plain, began = self._plain(scope), time.monotonic()
+        if plain is None:
             return None
-        tag = plain.get(b"if-none-match")
-        whole = response_of(answer, tag.decode("latin-1") if tag else None)
-        whole.headers.extend(SECURE)
+        try:
+            read = self._one(scope, plain) if _reads_one(scope) else self._list(scope, receive)
+            whole = await read
+        except TrackerError as error:
+            whole = Whole.of(of_error(error))
+        if whole:
+            note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
         return whole
 
-    def _listed(self, scope: Scope) -> Whole | None:
-        """A list as it was answered last time, if nothing has changed since."""
-        plain = self._plain(scope)
-        kept = self._lists.get(_key(scope, plain)) if plain else None
-        return kept.whole if kept and kept.version == self._state.tracker.version else None
+    async def _one(self, scope: Scope, plain: Mapping[bytes, bytes]) -> Whole | None:
+        answer = await self._state.tracker.stored(_id_in(scope))
+        return _shown(answer, plain) if answer else None
+
+    async def _list(self, scope: Scope, receive: Receive) -> Whole | None:
+        asked = lists.plainly_asked(scope["query_string"])
+        if asked is None:
+            return None
+        whole = await lists.answer(self._state.tracker, asked, receive)
+        whole.headers.extend(SECURE)
+        return whole
 
     def _plain(self, scope: Scope) -> dict[bytes, bytes] | None:
         """The headers, if none is unusual or came twice, and the visitor is welcome."""
@@ -115,36 +120,23 @@ class Hot:
         authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
         return headers if self._visitors.welcomes(address, authorization, host) else None
 
-    async def _list(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and keep what is answered."""
-        version = self._state.tracker.version
-        messages: list[Message] = []
 
-        async def recorded(message: Message) -> None:
-            messages.append(message)
-            await send(message)
-
-        await self._app(scope, receive, recorded)
-        if version is not None and _is_list(messages):
-            start, whole = messages
-            self._keep(key, _Kept(version, Whole(200, start["headers"], whole["body"])))
-
-    def _keep(self, key: _Key, kept: _Kept) -> None:
-        self._lists[key] = kept
-        self._lists.move_to_end(key)
-        while len(self._lists) > _MOST_LISTS:
-            self._lists.popitem(last=False)
+def _reads(scope: Scope) -> bool:
+    return _reads_one(scope) or bool(scope["path"] == lists.PATH and scope["method"] == "GET")
 
 
-def _asks_for_list(scope: Scope) -> bool:
-    return bool(scope["path"] == _LIST and scope["method"] == "GET")
+def _reads_one(scope: Scope) -> bool:
+    plain = scope["method"] == "GET" and not scope["query_string"]
+    return bool(plain and scope["path"].startswith(_ONE))
 
 
-def _key(scope: Scope, plain: Mapping[bytes, bytes]) -> _Key:
-    return scope["query_string"], plain.get(b"accept", b"")
+def _id_in(scope: Scope) -> str:
+    generation_id: str = scope["path"][len(_ONE) :]
+    return generation_id
 
 
-def _is_list(messages: list[Message]) -> bool:
-    """Whether this is a whole list, and not an error or something endless."""
-    whole = len(messages) == 2 and not messages[1].get("more_body", False)
-    return whole and messages[0]["status"] == 200 and len(messages[1]["body"]) <= _LARGEST_LIST
+def _shown(answer: Answer, plain: Mapping[bytes, bytes]) -> Whole:
+    tag = plain.get(b"if-none-match")
+    whole = response_of(answer, tag.decode("latin-1") if tag else None)
+    whole.headers.extend(SECURE)
+    return whole
