@@ -6,6 +6,7 @@ was cut off either left nothing, or what it left makes the second one a duplicat
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -224,15 +225,16 @@ async def _connect(
 
 
 async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run it; begin again for some seconds where that may help."""
+    """Run it; where that may help, begin again for some seconds."""
+    began = time.monotonic()
     try:
         return await run()  # nearly always; to build what retries costs as much as a lookup
     except Exception as error:
-        if not may_pass(error):
+        if not may_pass(error) or (left := began + _PATIENCE - time.monotonic()) <= 0:
             raise
     retrying = AsyncRetrying(
         retry=retry_if_exception(may_pass),
-        stop=stop_after_delay(_PATIENCE),
+        stop=stop_after_delay(left),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,
     )
