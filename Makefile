@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo serve test coverage check bench format clean
+.PHONY: help demo serve test test-postgres coverage check bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this
@@ -22,6 +22,10 @@ test: $(READY) ## Run the tests, on both databases
 	@echo "testing on SQLite, then on PostgreSQL; this takes some minutes"
 	@$(BIN)/pytest -n 3 --dist loadfile tests
 	@$(BIN)/pytest -n 3 --dist loadfile --database postgres tests
+
+test-postgres: $(READY) ## Run what touches a database on another PostgreSQL: PROGRAMS=/usr/lib/postgresql/15/bin
+	@test -x "$(PROGRAMS)/postgres" || { echo "PROGRAMS: no postgres in '$(PROGRAMS)'"; exit 1; }
+	@$(BIN)/pytest -n 3 --dist loadfile --postgres "$(PROGRAMS)" tests
 
 coverage: $(READY) ## Run the tests, and show what they do not reach; takes twice as long
 	@$(BIN)/coverage erase

@@ -13,7 +13,8 @@ from service.tables import RequestRow
 
 REQUESTS: Table = RequestRow.__table__  # type: ignore[attr-defined]
 
-_ONE_BY_ONE = text("SELECT pg_advisory_xact_lock(0x62756467, hashtext(:upstream))")
+_BUDGET_LOCK = 0x62756467
+_ONE_BY_ONE = text(f"SELECT pg_advisory_xact_lock({_BUDGET_LOCK}, hashtext(:upstream))")
 _POSTGRES_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _SQLITE_NOW = text("SELECT (julianday('now') - 2440587.5) * 86400.0")
 

@@ -62,7 +62,8 @@ _CHANGES = (
     .order_by(EVENTS.c.seq)
     .limit(bindparam("most"))
 )
-_NUMBERING = text("SELECT pg_advisory_xact_lock(0x65766E74)")
+_NUMBERS_LOCK = 0x65766E74
+_NUMBERING = text(f"SELECT pg_advisory_xact_lock({_NUMBERS_LOCK})")
 
 
 @dataclass(frozen=True, slots=True)

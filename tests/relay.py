@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 class Relay:
     """Passes bytes on to a port of this machine, unless it stalls."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, said: tuple[bytes, bytes] = (b"", b"")) -> None:
         self._target = target
+        self._said = said
         self._flows = asyncio.Event()
         self._flows.set()
         self.port = 0
@@ -42,24 +43,33 @@ class Relay:
             await self._flows.wait()
             other, there = await asyncio.open_connection("127.0.0.1", self._target)
             writers.append(there)
-            await asyncio.gather(self._pass(one, there), self._pass(other, back))
+            await asyncio.gather(self._pass(one, there), self._pass(other, back, self._said))
         finally:
             for writer in writers:
                 writer.transport.abort()
 
-    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        said: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
                 await self._flows.wait()
-                target.write(data)
+                target.write(data.replace(*said) if said[0] else data)
                 await target.drain()
         target.close()
 
 
 @contextmanager
-def relaying(target: int) -> Iterator[Relay]:
-    """A relay to that port, in a thread of its own."""
-    ready, relay = threading.Event(), Relay(target)
+def relaying(target: int, said: tuple[bytes, bytes] = (b"", b"")) -> Iterator[Relay]:
+    """A relay to that port, in a thread of its own.
+
+    Args:
+        said: what the other side says, and what is passed on instead, of the same length.
+    """
+    ready, relay = threading.Event(), Relay(target, said)
     thread = threading.Thread(target=lambda: asyncio.run(relay.run(ready)))
     thread.start()
     assert ready.wait(10)

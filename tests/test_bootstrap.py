@@ -22,7 +22,7 @@ async def test_a_tracker_makes_its_folder_and_its_database(
     elsewhere = settings.model_copy(update={"database_url": f"sqlite:///{path}"})
     with capture_logs() as said:
         async with open_tracker(elsewhere, clock) as tracker:
-            await tracker.require_ready()
+            await tracker.readiness.require()
             assert (await tracker.page(Query())).items == []
     assert path.exists()
     assert said == [{"event": "database made", "revision": migrating.head(), "log_level": "info"}]
@@ -33,7 +33,7 @@ async def test_a_second_start_has_nothing_to_do(settings: Settings, clock: Clock
         pass
     with capture_logs() as said:
         async with open_tracker(settings, clock) as tracker:
-            await tracker.require_ready()
+            await tracker.readiness.require()
     assert said == []
 
 
@@ -80,7 +80,7 @@ async def test_a_database_that_is_changed_under_us_is_not_ready(
     async with open_tracker(settings, clock) as tracker:
         execute(settings.database_url, "UPDATE alembic_version SET version_num = '0000'")
         with pytest.raises(StoreUnavailable, match="revision 0000") as error:
-            await tracker.require_ready()
+            await tracker.readiness.require()
         assert "luma-tracker db upgrade" in error.value.hint
 
 

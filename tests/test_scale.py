@@ -161,7 +161,7 @@ async def test_the_shown_index_finds_words(parts: Parts, settings: Settings) -> 
 async def test_a_partitioned_database_counts_as_migrated(parts: Parts, settings: Settings) -> None:
     migrated = await migrate(settings)
     assert migrated.before == migrated.after
-    await parts.tracker.require_ready()
+    await parts.tracker.readiness.require()
 
 
 @pytest.mark.sqlite

@@ -744,7 +744,7 @@ async def test_what_is_not_stored_has_no_history_and_costs_no_request(
 
 
 async def test_a_migrated_database_is_ready(tracker: Tracker) -> None:
-    await tracker.require_ready()
+    await tracker.readiness.require()
 
 
 async def test_a_whole_life_by_callbacks_that_repeat_and_overtake_each_other(

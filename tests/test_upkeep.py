@@ -135,13 +135,13 @@ async def test_the_service_is_not_ready_while_a_delivery_waits_too_long(
     sql.curse("NEW.id = 'cursed'")
     await tell(parts.tracker, "cursed", "completed")
     clock.turn(60)
-    await parts.tracker.require_ready()
+    await parts.tracker.readiness.require()
     clock.turn(1)
     with pytest.raises(StoreUnavailable, match="could not be folded"):
-        await parts.tracker.require_ready()
+        await parts.tracker.readiness.require()
     sql.lift()
     await parts.upkeep.fold_again()
-    await parts.tracker.require_ready()
+    await parts.tracker.readiness.require()
 
 
 async def test_what_names_no_generation_does_not_make_the_service_unready(
@@ -151,7 +151,7 @@ async def test_what_names_no_generation_does_not_make_the_service_unready(
     await parts.tracker.receive(b"no JSON at all", Grant())
     clock.turn(DAYS)
     await parts.upkeep.fold_again()
-    await parts.tracker.require_ready()
+    await parts.tracker.readiness.require()
 
 
 async def test_old_deliveries_and_events_go_and_generations_stay(

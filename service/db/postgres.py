@@ -31,11 +31,13 @@ from service.db.base import Database, Dialect, Row, Write, groups, run_apart, ru
 from service.db.notices import Notices
 from service.db.postgres_reader import BY_KEY, PostgresReader
 from service.db.trouble import is_trouble, may_pass, unavailable
+from service.errors import StoreUnavailable
 from service.metrics import COMMIT_SECONDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+OLDEST = 14  # of PostgreSQL's versions that we run on; 18 is the newest that was tried
 _WRITERS = 5
 _COMMITS = 2  # of callbacks; a third gains nothing
 _READERS = 3
@@ -217,11 +219,19 @@ async def _connect(
 ) -> asyncpg.Connection:
     settings = {"application_name": "luma-tracker", **settings}
     try:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             url, timeout=_CONNECT_SECONDS, server_settings=settings, **given
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise ConnectionError(str(error)) from error  # trouble of the same kind as no server
+    major = connection.get_server_version().major
+    if major < OLDEST:
+        connection.terminate()
+        raise StoreUnavailable(
+            f"The server is PostgreSQL {major}, and luma-tracker needs {OLDEST} or newer.",
+            "Upgrade it, or name another in TRACKER_DATABASE_URL.",
+        )
+    return connection
 
 
 async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:

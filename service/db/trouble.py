@@ -41,6 +41,8 @@ def _is_of(error: BaseException, classes: tuple[str, ...]) -> bool:
 
 def unavailable(error: BaseException) -> StoreUnavailable:
     """What callers are told, and the log."""
+    if isinstance(error, StoreUnavailable):
+        return error
     reason = str(getattr(error, "orig", error)) or type(error).__name__
     log.error("the database failed", reason=reason)
     return StoreUnavailable(f"The database did not take it: {reason}.")

@@ -41,8 +41,8 @@ async def healthz() -> Alive:
     responses=responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def readyz(tracker: TheTracker, public_url: ThePublicUrl) -> Ready:
-    """Asks the database; for deciding whether to send requests here."""
-    await tracker.require_ready()
+    """Asks the database, and writes to it; for deciding whether to send requests here."""
+    await tracker.readiness.require()
     return Ready(callbacks=public_url is not None)
 
 

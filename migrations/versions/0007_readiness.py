@@ -1,0 +1,23 @@
+"""One row that is written to find out whether the database takes writes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """To this revision."""
+    op.create_table(
+        "readiness",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Back to the one before."""
+    op.drop_table("readiness")
