@@ -30,6 +30,7 @@ from service.luma import (
     dream_machine_upstream,
 )
 from service.reconcile import Reconciler
+from service.secret_files import keep_to_ourselves
 from service.tracker import Tracker, utc_now
 from service.upkeep import Upkeep
 from service.worker import background
@@ -99,21 +100,24 @@ async def open_parts(
 
 
 def make_room(settings: Settings) -> None:
-    """Make the folder that the file is to be in.
+    """Make the file, and the folder that it is to be in, which only we may read.
 
     Raises:
-        StoreUnavailable: it cannot be made.
+        StoreUnavailable: they cannot be made.
     """
     if settings.on_server:
         return
-    folder = settings.database_path.parent
+    path = settings.database_path
+    hint = "Set TRACKER_DATABASE_URL to a file that you may write."
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnavailable(
-            f"The folder {folder} cannot be made: {error.strerror}.",
-            "Set TRACKER_DATABASE_URL to a file that you may write.",
-        ) from error
+        message = f"The folder {path.parent} cannot be made: {error.strerror}."
+        raise StoreUnavailable(message, hint) from error
+    try:
+        keep_to_ourselves(path)
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.", hint) from error
 
 
 async def migrate(settings: Settings) -> migrating.Migrated:

@@ -1,4 +1,7 @@
-"""The inbox in SQL: every authenticated callback, byte for byte, and what became of it."""
+"""The inbox in SQL: every authenticated callback, and what became of it.
+
+A body is kept byte for byte but for our tokens, which Luma echoes; its digest is of what came.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     literal_column,
     select,
     update,
@@ -22,6 +26,7 @@ from uuid_utils import uuid7
 from service import bulk
 from service.generation import Outcome
 from service.tables import BindingRow, DeliveryRow
+from service.tokens import body_without_tokens
 
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]
@@ -29,7 +34,9 @@ BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]
 _SETTLE = update(DELIVERIES).where(
     DELIVERIES.c.id == bindparam("kept_id"), DELIVERIES.c.handled_at.is_(None)
 )
-_SHOWN = [column for column in DELIVERIES.c if column.name not in ("body", "digest")]
+_SHOWN = [c for c in DELIVERIES.c if c.name not in ("body", "digest", "tries")]
+MOST_TRIES = 5
+"""Then folding a delivery is given up: what raises every time is a bug, and waits for people."""
 _VERDICT = ("generation_id", "outcome", "error", "handled_at")
 
 
@@ -70,6 +77,7 @@ class Arrival:
             "error": self.error,
             "duplicates": 0,
             "handled_at": None if self.outcome is Outcome.KEPT else self.at,
+            "tries": int(self.outcome is Outcome.KEPT),
         }
 
 
@@ -82,7 +90,7 @@ def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> 
         if digest not in ids:
             ids[digest] = str(uuid7())
     return [
-        Arrival(digest, body, at, ids[digest])
+        Arrival(digest, body_without_tokens(body), at, ids[digest])
         for digest, (body, at) in zip(digests, came, strict=True)
     ]
 
@@ -105,8 +113,9 @@ def _count_again(statement: Any) -> Any:
     new, unhandled = statement.excluded, DELIVERIES.c.handled_at.is_(None)
     verdict = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _VERDICT}
     duplicates = DELIVERIES.c.duplicates + new.duplicates + literal_column("1")
+    tries = case((unhandled, DELIVERIES.c.tries + new.tries), else_=DELIVERIES.c.tries)
     return statement.on_conflict_do_update(
-        index_elements=["digest"], set_={"duplicates": duplicates, **verdict}
+        index_elements=["digest"], set_={"duplicates": duplicates, "tries": tries, **verdict}
     )
 
 
@@ -122,8 +131,8 @@ def fail_delivery(
     connection: Connection, delivery_id: str, generation_id: str | None, error: str
 ) -> None:
     """Note why a delivery could not be folded; it stays to be folded later."""
-    failed = {"generation_id": generation_id, "error": error}
-    connection.execute(_SETTLE, failed | {"kept_id": delivery_id})
+    failed = {"generation_id": generation_id, "error": error, "tries": DELIVERIES.c.tries + 1}
+    connection.execute(_SETTLE.values(failed), {"kept_id": delivery_id})
 
 
 def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime) -> dict[str, str]:
@@ -177,7 +186,7 @@ def deliveries(
 
 
 def unfolded(connection: Connection, after: str, limit: int) -> list[str]:
-    """Deliveries that name a generation but could not be folded, oldest first, behind `after`."""
+    """Deliveries that are to be folded again, oldest first, behind `after`."""
     rows = connection.execute(
         select(DELIVERIES.c.id)
         .where(*_UNFOLDED, DELIVERIES.c.id > after)
@@ -203,6 +212,12 @@ def oldest_unfolded(connection: Connection) -> datetime | None:
     return connection.execute(oldest).scalar()
 
 
+def given_up(connection: Connection) -> int:
+    """How many deliveries name a generation and are folded again only by people."""
+    found = select(func.count()).select_from(DELIVERIES).where(*_NAMED, ~_TRIED)
+    return connection.execute(found).scalar_one()
+
+
 def prune_deliveries(connection: Connection, before: datetime, limit: int) -> int:
     """Remove up to `limit` deliveries older than that; how many were."""
     old = select(DELIVERIES.c.id).where(DELIVERIES.c.received_at < before).limit(limit)
@@ -211,4 +226,6 @@ def prune_deliveries(connection: Connection, before: datetime, limit: int) -> in
 
 
 # What names no generation cannot be folded by trying again: it is kept for people to look at.
-_UNFOLDED = (DELIVERIES.c.handled_at.is_(None), DELIVERIES.c.generation_id.is_not(None))
+_NAMED = (DELIVERIES.c.handled_at.is_(None), DELIVERIES.c.generation_id.is_not(None))
+_TRIED = DELIVERIES.c.tries < MOST_TRIES
+_UNFOLDED = (*_NAMED, _TRIED)

@@ -16,6 +16,7 @@ OVERRULED = Counter(
 BREAKER_OPEN = Gauge("luma_tracker_breaker_open", "1 while Luma is left alone.", ["upstream"])
 BUDGET_LEFT = Gauge("luma_tracker_budget_left", "Requests that are free just now.", ["upstream"])
 INBOX_LAG = Gauge("luma_tracker_inbox_lag_seconds", "Age of the oldest delivery not yet folded.")
+GIVEN_UP = Gauge("luma_tracker_deliveries_given_up", "Deliveries whose folding failed every time.")
 REFUSALS = Counter("luma_tracker_refusals", "Requests turned away at the door.", ["reason"])
 PRUNED = Counter("luma_tracker_pruned", "Rows removed by retention.", ["table"])
 COMMIT_SECONDS = Histogram("luma_tracker_commit_seconds", "Time of one group commit.")

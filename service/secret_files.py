@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from service.errors import SettingsError
 
+_OURS = 0o600
+_BESIDE = ("-wal", "-shm")
 SECRETS = {
     "LUMAAI_API_KEY": "luma_api_key",
     "LUMA_API_KEY": "luma_api_key",
@@ -60,13 +64,28 @@ def kept_secret(name: str, path: Path) -> str:
     return kept
 
 
+def keep_to_ourselves(database: Path) -> None:
+    """Make a database's file if it is not there; nobody else may read it, nor what lies beside it.
+
+    It holds prompts and all that Luma says. SQLite gives the files beside it the same mode.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT, _OURS))
+    for path in (database, *(database.with_name(database.name + end) for end in _BESIDE)):
+        with suppress(FileNotFoundError, PermissionError):  # not there, or somebody else's to say
+            if stat.S_IMODE(path.stat().st_mode) & ~_OURS:
+                path.chmod(_OURS)
+
+
 def _create(path: Path) -> None:
     """Of several processes that start at once, one makes it; it appears whole or not at all."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OURS)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))

@@ -88,6 +88,7 @@ class DeliveryRow(SQLModel, table=True):
     error: str | None
     duplicates: int
     handled_at: datetime | None  # null: kept, still to be folded
+    tries: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))  # that failed
 
 
 class EventRow(SQLModel, table=True):

@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 from service import inbox, store
 from service.db import Database
 from service.logs import log
-from service.metrics import INBOX_LAG, PRUNED
+from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
 from service.observe import refold
 
 _INTERVAL = 10.0  # seconds between rounds
+_HINT = "GET /v1/deliveries?outcome=kept says why; `luma-tracker replay` folds them again"
 _BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
 
 
@@ -29,6 +30,7 @@ class Upkeep:
         self._database = database
         self._retention = retention
         self._clock = clock
+        self._given_up = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -50,8 +52,16 @@ class Upkeep:
                         outcome=receipt.outcome.value,
                     )
             last = ids[-1]
+        await self._count_given_up()
         oldest = await self._database.read(inbox.oldest_unfolded)
         INBOX_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
+
+    async def _count_given_up(self) -> None:
+        count = await self._database.read(inbox.given_up)
+        if count > self._given_up:
+            log.error("deliveries_given_up", count=count, hint=_HINT)
+        self._given_up = count
+        GIVEN_UP.set(count)
 
     async def prune(self) -> None:
         """Remove what is older than the retention, in small batches."""

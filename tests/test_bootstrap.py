@@ -1,5 +1,8 @@
 """Building everything, and taking it down again."""
 
+import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from service.config import Settings
 from service.errors import StoreUnavailable
 from service.listing import Query
 from service.luma import LumaClient
+from service.tokens import CallbackTokens, Grant
 from tests.conftest import Clock
 from tests.databases import execute
 
@@ -99,3 +103,38 @@ async def test_only_upstreams_with_a_key_are_asked(settings: Settings, clock: Cl
         for key, name in keys.items():
             without = settings.model_copy(update={key: None})
             assert name not in [u.name for u in make_upstreams(without, client, clock)]
+
+
+@pytest.mark.sqlite
+async def test_nobody_else_can_read_the_database(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "new" / "folder"
+    settings = Settings.model_validate({"database_url": f"sqlite:///{folder}/tracker.db"})
+    umask = os.umask(0o022)
+    try:
+        async with open_tracker(settings, clock) as tracker:
+            await tracker.receive(b'{"id":"a"}', Grant())
+            files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert files == {"tracker.db": 0o600, "tracker.db-wal": 0o600, "tracker.db-shm": 0o600}
+
+
+@pytest.mark.sqlite
+async def test_a_database_that_others_could_read_is_closed_to_them(
+    settings: Settings, clock: Clock
+) -> None:
+    settings.database_path.chmod(0o644)
+    async with open_tracker(settings, clock):
+        assert stat.S_IMODE(settings.database_path.stat().st_mode) == 0o600
+
+
+@pytest.mark.sqlite
+async def test_no_token_is_in_the_files(settings: Settings, clock: Clock) -> None:
+    token = CallbackTokens(["secret"]).reusable()
+    body = {"id": "a", "request": {"callback_url": f"https://t.example/callbacks/{token}"}}
+    async with open_tracker(settings, clock) as tracker:
+        await tracker.receive(json.dumps(body).encode(), Grant())
+        files = [path.read_bytes() for path in settings.database_path.parent.glob("tracker.db*")]
+    assert any(b"t.example" in content for content in files)
+    assert not any(token.encode() in content for content in files)

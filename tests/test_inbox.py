@@ -1,5 +1,6 @@
 """The inbox: every body once, byte for byte, with what became of it, until it is old."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, event
 
 from service import inbox
 from service.generation import Outcome
+from service.tokens import CallbackTokens
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -158,3 +160,32 @@ def test_looking_for_what_is_old_does_not_read_the_whole_inbox(connection: Conne
     sql, parameters = said[0]
     steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
     assert [step for *_, step in steps if step.startswith("SCAN")] == []
+
+
+def test_a_callback_token_in_a_body_is_not_kept_and_the_rest_is_byte_for_byte(
+    connection: Connection,
+) -> None:
+    tokens = CallbackTokens(["secret"])
+    for token in (tokens.reusable(), tokens.single()):
+        body = b'{ "id" : "a",\t"request":{"callback_url":"https://t.example/callbacks/%b?x=1"}}'
+        kept = inbox.body_of(connection, keep(connection, body % token.encode()))
+        assert kept == body % b"[redacted]"
+
+
+@pytest.mark.parametrize("escaped", ["\\u002e", "\\u002E", "."])
+def test_a_token_that_json_writes_otherwise_is_not_kept_either(
+    connection: Connection, escaped: str
+) -> None:
+    token = CallbackTokens(["secret"]).reusable()
+    body = f'{{"id":"a", "x":"\\u00e9","u":"/{token.replace(".", escaped)}"}}'.encode()
+    kept = inbox.body_of(connection, keep(connection, body))
+    assert kept is not None
+    assert json.loads(kept) == {"id": "a", "x": "é", "u": "/[redacted]"}
+    assert kept.startswith(b'{"id":"a", "x":"\\u00e9","u":"')
+
+
+def test_the_same_callback_is_known_again_though_its_token_is_not_kept(
+    connection: Connection,
+) -> None:
+    body = f'{{"id":"a","u":"{CallbackTokens(["secret"]).reusable()}"}}'.encode()
+    assert keep(connection, body) == keep(connection, body, 1)

@@ -1,5 +1,6 @@
 """The one HTTP client: whatever happens on the way becomes one of our errors."""
 
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -191,3 +192,19 @@ async def test_reaches_says_whether_an_address_answers_200(client: LumaClient, l
     assert not await client.reaches(f"{luma.dream_machine_url}/ping")
     luma.fault(Fault(drop=True))
     assert not await client.reaches(f"{luma.dream_machine_url}/ping")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_answer_larger_than_any_of_lumas_is_not_read_to_its_end(
+    client: LumaClient, luma: Luma, packed: bool
+) -> None:
+    large = b" " * 5_000_000
+    body, headers = (gzip.compress(large), {"Content-Encoding": "gzip"}) if packed else (large, {})
+    error = await refusal(client, luma, Fault(body=body, headers=headers))
+    assert isinstance(error, UpstreamNonsense)
+    assert "more than 4194304 bytes" in str(error)
+
+
+async def test_an_answer_that_is_packed_is_unpacked(client: LumaClient, luma: Luma) -> None:
+    luma.fault(Fault(body=gzip.compress(b"said"), headers={"Content-Encoding": "gzip"}))
+    assert await client.get(ME, f"{luma.dream_machine_url}/ping", {}) == b"said"

@@ -20,7 +20,7 @@ from service import store
 from service.db.sqlite_engine import make_engine
 from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
-from service.luma import agents, dream_machine
+from service.luma import agents, dream_machine, reading
 from service.luma.reading import instant, mapping, parse_object, text, usable_id
 from service.shape import body_of
 from service.tokens import REDACTED, Grant
@@ -334,3 +334,30 @@ def test_the_payloads_that_luma_was_seen_to_send_are_all_read() -> None:
         assert seen.id == payload["id"], name
         assert seen.state == payload["state"], name
         assert seen.created_at is not None, name
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"[]," * 60_000 + b"[]]", b'{"a":[' + b"1," * 60_000 + b"1]}"]
+)
+def test_a_body_of_very_many_values_is_not_read(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="more than 50000 values"):
+        parse_object(body)
+
+
+def test_a_request_that_is_very_large_is_left_out_and_said() -> None:
+    assert reading.request({"prompt": "x" * 60_000}) == {"prompt": "x" * 60_000}
+    assert reading.request({"prompt": "x" * 70_000}) == {"omitted": "larger than 65536 bytes"}
+    assert reading.request({}) is None
+
+
+def test_texts_and_urls_have_bounds() -> None:
+    assert reading.label("x" * 256) == "x" * 256
+    assert reading.label("x" * 257) == "x" * 255 + "…"
+    assert reading.prose("x" * 10_001) == "x" * 9_999 + "…"
+    assert reading.url("x" * 8_193) is None, "a part of a URL is of no use"
+    assert len(reading.urls({f"n{n}": "u" for n in range(1_000)})) == 100
+    assert reading.urls({"video": "x" * 9_000, "image": "u", "n": 7}) == {"image": "u"}
+    assert len(reading.outputs([{"url": "u"}] * 1_000)) == 100
+    assert reading.outputs([{"url": "u", "type": None}, {"url": "u", "x": "x" * 70_000}, 7]) == (
+        {"url": "u"},
+    )

@@ -1,19 +1,24 @@
 """Upkeep: what could not be folded is tried again, and what is old goes, in small steps."""
 
 import asyncio
+import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from time import monotonic
+from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from service.bootstrap import Parts, open_parts
 from service.config import Settings
 from service.errors import StoreUnavailable
 from service.generation import Outcome
+from service.listing import Query
 from service.tokens import Grant
 from service.tracker import Tracker
 from tests.acceptance.storm import life_of
@@ -238,3 +243,46 @@ async def test_the_retention_is_counted_from_now_each_time(
         kept.append(sql.one("SELECT count(*) FROM deliveries"))
         clock.turn(DAYS)
     assert kept == [2, 1, 0]
+
+
+async def test_a_delivery_that_fails_every_time_is_given_up_and_said(
+    parts: Parts, sql: Outside, clock: Clock
+) -> None:
+    """Long before it could make the service not ready."""
+    sql.curse("NEW.id = 'cursed'")
+    await tell(parts.tracker, "cursed", "completed")
+    with capture_logs() as said:
+        for _ in range(8):
+            clock.turn(10)
+            await parts.upkeep.fold_again()
+            await parts.tracker.readiness.require()
+    assert sql.one("SELECT tries FROM deliveries") == 5
+    [told] = [entry for entry in said if entry["event"] == "deliveries_given_up"]
+    assert told["count"] == 1
+    assert "luma-tracker replay" in told["hint"]
+    assert REGISTRY.get_sample_value("luma_tracker_deliveries_given_up") == 1
+
+    sql.lift()
+    [delivery_id] = await parts.tracker.deliveries.kept()
+    receipt = await parts.tracker.deliveries.replay(delivery_id)
+    assert receipt.outcome is Outcome.APPLIED
+    await parts.upkeep.fold_again()
+    assert REGISTRY.get_sample_value("luma_tracker_deliveries_given_up") == 0
+
+
+@pytest.mark.parametrize("field", ["state", "model", "generation_type"])
+async def test_what_is_too_long_for_an_index_is_cut_and_folded(
+    parts: Parts, sql: Outside, field: str
+) -> None:
+    """A random text does not shrink, and PostgreSQL's indexes take 2,704 bytes for a row."""
+    chance = random.Random(7)
+    long = "".join(chance.choice("湖abcdefghijklmnop😀") for _ in range(20_000))
+    body = {"id": "g", "state": "dreaming", field: long}
+    for _ in range(2):
+        receipt = await parts.tracker.receive(json.dumps(body).encode(), Grant())
+        assert receipt.outcome in (Outcome.APPLIED, Outcome.UNCHANGED)
+    shown = (await parts.tracker.lookup("g")).shown.document()
+    assert shown[field] == f"{long[:255]}…"
+    wanted: dict[str, Any] = {field: (f"{long[:255]}…",)}
+    page = await parts.tracker.page(Query(**wanted))
+    assert [item.id for item in page.items] == ["g"]

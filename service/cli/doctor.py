@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.bootstrap import make_upstreams
-from service.cli.schema import revisions
+from service.cli.schema import deliveries_given_up, revisions
 from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import LumaClient, Upstream
@@ -57,6 +57,10 @@ async def _database(settings: Settings) -> Finding:
         return Finding(about, "not there yet; `serve` makes it")
     if found.current != found.head:
         told = f"at revision {found.current}, wanted {found.head}: `luma-tracker db upgrade`"
+        return Finding(about, told, wrong=True)
+    given_up = await deliveries_given_up(settings)
+    if given_up:
+        told = f"{given_up} deliveries could not be folded: see `luma-tracker replay --help`"
         return Finding(about, told, wrong=True)
     return Finding(about, f"at revision {found.current}")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service import migrating
+from service import inbox, migrating
 from service.bootstrap import at_database, migrate
 from service.config import Settings
 
@@ -30,3 +30,12 @@ async def revisions(settings: Settings) -> Revisions:
     if not settings.on_server and not settings.database_path.exists():
         return Revisions(None, migrating.head())
     return Revisions(await at_database(settings, migrating.revision), migrating.head())
+
+
+async def deliveries_given_up(settings: Settings) -> int:
+    """How many deliveries wait for people.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    return await at_database(settings, inbox.given_up)

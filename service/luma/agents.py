@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from service.generation import Observation, Source
-from service.luma.reading import instant, mapping, text, usable_id
+from service.luma import reading
+from service.luma.reading import instant, label, prose, usable_id
 
 NAME = "agents"
 _LIFETIME = timedelta(hours=1)
@@ -24,24 +25,24 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
     Raises:
         Unreadable: it has no usable id.
     """
-    outputs = _outputs(body.get("output"))
-    operation = text(body.get("type"))
+    outputs = reading.outputs(body.get("output"))
+    operation = label(body.get("type"))
     return Observation(
         id=usable_id(body),
         upstream=NAME,
         source=source,
-        state=text(body.get("state")),
+        state=label(body.get("state")),
         generation_type=_kind(operation),
         operation=operation,
-        model=text(body.get("model")),
-        prompt=text(body.get("prompt")),
+        model=label(body.get("model")),
+        prompt=prose(body.get("prompt")),
         created_at=instant(body.get("created_at")),
-        failure_reason=text(body.get("failure_reason")),
-        failure_code=text(body.get("failure_code")),
+        failure_reason=prose(body.get("failure_reason")),
+        failure_code=label(body.get("failure_code")),
         assets=_assets(outputs),
         outputs=outputs,
         assets_expire_at=_expiry(outputs, at),
-        request=mapping(body.get("request")) or None,
+        request=reading.request(body.get("request")),
     )
 
 
@@ -52,20 +53,11 @@ def _kind(operation: str | None) -> str | None:
     return "video" if operation.startswith("video") else "image"
 
 
-def _outputs(value: object) -> tuple[Mapping[str, Any], ...]:
-    items = value if isinstance(value, list) else []
-    return tuple(
-        {name: value for name, value in item.items() if value is not None}
-        for item in items
-        if isinstance(item, dict) and text(item.get("url"))
-    )
-
-
 def _assets(outputs: tuple[Mapping[str, Any], ...]) -> dict[str, str]:
     """The first output of each type, under the name that Dream Machine gives it."""
     assets: dict[str, str] = {}
     for output in outputs:
-        assets.setdefault(text(output.get("type")) or "image", output["url"])
+        assets.setdefault(label(output.get("type")) or "image", output["url"])
     return assets
 
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from service.generation import Observation, Source
-from service.luma.reading import instant, mapping, text, usable_id
+from service.luma import reading
+from service.luma.reading import instant, label, mapping, prose, urls, usable_id
 
 NAME = "dream_machine"
 
@@ -22,19 +23,19 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation: 
         Unreadable: it has no usable id.
     """
     request = mapping(body.get("request"))
-    generation_type = text(body.get("generation_type")) or text(body.get("type"))
-    operation = text(request.get("generation_type")) or text(request.get("type"))
+    generation_type = label(body.get("generation_type")) or label(body.get("type"))
+    operation = label(request.get("generation_type")) or label(request.get("type"))
     return Observation(
         id=usable_id(body),
         upstream=NAME,
         source=source,
-        state=text(body.get("state")),
+        state=label(body.get("state")),
         generation_type=generation_type,
         operation=operation or generation_type,
-        model=text(body.get("model")) or text(body.get("version")) or text(request.get("model")),
-        prompt=text(request.get("prompt")),
+        model=label(body.get("model")) or label(body.get("version")) or label(request.get("model")),
+        prompt=prose(request.get("prompt")),
         created_at=instant(body.get("created_at")),
-        failure_reason=text(body.get("failure_reason")),
-        assets={k: v for k, v in mapping(body.get("assets")).items() if text(v)},
-        request=request or None,
+        failure_reason=prose(body.get("failure_reason")),
+        assets=urls(body.get("assets")),
+        request=reading.request(request),
     )

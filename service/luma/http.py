@@ -14,6 +14,9 @@ from service.luma.reading import clean_text
 from service.tokens import REDACTED
 
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say
+_LARGEST = 4_194_304  # bytes of an answer, unpacked
+_PIECE = 65_536
+_OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")  # not of what came of it
 _LONGEST_RETRY_AFTER = 3600.0
 
 
@@ -36,7 +39,7 @@ class Http:
         """What `LumaClient.get` promises."""
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._http.get(url, headers=headers)
+                response = await self._read(upstream, url, headers)
         except (httpx.TimeoutException, TimeoutError) as error:
             raise UpstreamUnavailable(
                 upstream, f"{upstream} did not answer within {self._timeout:g} s."
@@ -50,6 +53,20 @@ class Http:
                 upstream, f"{upstream} could not be reached: {type(error).__name__}."
             ) from error
         return _body(upstream, response)
+
+    async def _read(self, upstream: str, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer, unless it is larger than any of Luma's is."""
+        async with self._http.stream("GET", url, headers=headers) as response:
+            body = bytearray()
+            async for some in response.aiter_bytes(_PIECE):
+                body += some
+                if len(body) > _LARGEST:
+                    raise UpstreamNonsense(
+                        upstream, f"{upstream} answered more than {_LARGEST} bytes."
+                    )
+        told = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in _OF_THE_WAY]
+        code, request = response.status_code, response.request
+        return httpx.Response(code, headers=told, content=bytes(body), request=request)
 
     async def reaches(self, url: str) -> bool:
         """Whether a plain GET of `url` is answered with 200."""

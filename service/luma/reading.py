@@ -9,7 +9,10 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
+
+from pydantic_core import to_json
 
 from service.errors import Unreadable
 from service.generation import is_usable_id
@@ -17,14 +20,22 @@ from service.tokens import REDACTED, without_tokens
 
 _CALLBACK_URL = re.compile(r"""(callback_url\\?["']?\s*[:=]\s*\\?["']?)[^"'\s&]+""")
 _DEEPEST = 128  # what we take in, every surface must be able to write out
+_MOST_VALUES = 50_000  # in one body: of a megabyte of brackets Python makes half a gigabyte
+_LONGEST_LABEL = 256  # characters: indexed, and PostgreSQL's indexes take 2,704 bytes for a row
+_LONGEST_TEXT = 10_000  # characters of a prompt or a reason; Luma allows 6,000
+_LONGEST_URL = 8_192
+_MOST_URLS = 100
+_LARGEST_REQUEST = 65_536  # bytes, as JSON
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`.
 
     Raises:
-        Unreadable: it is not JSON, too deep to be a generation, or not an object.
+        Unreadable: it is not JSON, too deep or too much to be a generation, or not an object.
     """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
+        raise Unreadable(f"The body has more than {_MOST_VALUES} values.")
     try:
         parsed = _clean(json.loads(body), _DEEPEST)
     except (ValueError, RecursionError) as error:
@@ -58,6 +69,55 @@ def usable_id(body: Mapping[str, Any]) -> str:
 def text(value: object) -> str | None:
     """A string that says something, else None."""
     return value if isinstance(value, str) and value else None
+
+
+def label(value: object) -> str | None:
+    """A short text that lists are filtered by, cut where it is too long for an index."""
+    return _cut(text(value), _LONGEST_LABEL)
+
+
+def prose(value: object) -> str | None:
+    """A text that people read, cut where it is longer than Luma's own bounds."""
+    return _cut(text(value), _LONGEST_TEXT)
+
+
+def url(value: object) -> str | None:
+    """A URL, unless it is longer than any is: a part of one would be of no use."""
+    found = text(value)
+    return found if found and len(found) <= _LONGEST_URL else None
+
+
+def urls(value: object) -> dict[str, str]:
+    """The URLs of an object by their names, as many as there may be."""
+    named = ((name[:_LONGEST_LABEL], url(told)) for name, told in mapping(value).items())
+    return dict(islice(((name, told) for name, told in named if told), _MOST_URLS))
+
+
+def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
+    """The outputs of a list that have a URL, as many as there may be."""
+    items = value if isinstance(value, list) else []
+    found = (
+        {name: told for name, told in item.items() if told is not None}
+        for item in items
+        if isinstance(item, dict) and url(item.get("url"))
+    )
+    return tuple(islice((each for each in found if _is_small(each)), _MOST_URLS))
+
+
+def request(value: object) -> Mapping[str, Any] | None:
+    """What was asked for, unless it is so large that only its size is kept."""
+    told = mapping(value)
+    if not told or _is_small(told):
+        return told or None
+    return {"omitted": f"larger than {_LARGEST_REQUEST} bytes"}
+
+
+def _is_small(told: Mapping[str, Any]) -> bool:
+    return len(to_json(told, inf_nan_mode="null")) <= _LARGEST_REQUEST
+
+
+def _cut(told: str | None, longest: int) -> str | None:
+    return told if told is None or len(told) <= longest else f"{told[: longest - 1]}…"
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -20,6 +20,9 @@ from service.schemas import PageOut, page_body
 from service.shape import GenerationOut, one_line
 from service.tracker import Tracker
 
+_MOST_CHARACTERS = 500  # of Luma's words in a text
+_CLAIMED = "claimed by callback, not yet confirmed by Luma"
+
 Shape = dict[str, Any]
 """What programs read, as JSON has it."""
 
@@ -78,8 +81,9 @@ async def _list(tracker: Tracker, arguments: Shape) -> Shape:
 
 
 def _summary(g: Shape) -> str:
-    told = (g["id"], g["state"], g["operation"], g["prompt"])
-    return one_line(" · ".join(filter(None, told)))
+    claimed = _CLAIMED if _is_claim(g) else None
+    told = (g["id"], g["state"], claimed, g["operation"], g["prompt"])
+    return " · ".join(_short(each) for each in told if each)
 
 
 def _lines(g: Shape, age: timedelta) -> list[str]:
@@ -96,10 +100,27 @@ def _lines(g: Shape, age: timedelta) -> list[str]:
         "Progress video URL": g["assets"]["progress_video"],
         "Last heard from Luma": f"{age.total_seconds():.0f} s ago",
     }
-    lines = [f"{name}: {one_line(value)}" for name, value in said.items() if value]
+    lines = [f"{name}: {_told_as(name, value)}" for name, value in said.items() if value]
+    if _is_claim(g):
+        lines.append(f"This is only {_CLAIMED}. Luma is asked; look again in a few seconds.")
     if not g["terminal"]:
         lines.append("It is not finished; ask again in a few seconds.")
     return lines
+
+
+def _is_claim(g: Shape) -> bool:
+    """Whether the end, or the URL, was told by a callback alone, which anybody may have sent."""
+    return not g["verified"] and (g["terminal"] or any(g["assets"].values()))
+
+
+def _told_as(name: str, value: str) -> str:
+    return one_line(value) if name.endswith("URL") else _short(value)  # half a URL is of no use
+
+
+def _short(value: str) -> str:
+    """Words of others, in one line that leaves room for ours."""
+    line = one_line(value)
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 1]}…"
 
 
 def _result(text: str, shape: Shape) -> Shape:
@@ -116,8 +137,8 @@ def failure(doing: str, error: TrackerError | ValidationError) -> Shape:
         first = error.errors()[0]
         told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}. Correct the arguments."
     else:
-        told = f"{error} {error.hint}"
-    return {**_told(one_line(f"Error {doing}: {told}")), "isError": True}
+        told = f"{_short(str(error))} {error.hint}"
+    return {**_told(one_line(f"Error {_short(doing)}: {told}")), "isError": True}
 
 
 def _flat(schema: Shape) -> Shape:

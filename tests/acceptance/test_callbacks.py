@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from lumaai import LumaAI
 
-from tests.acceptance.conftest import Running
+from tests.acceptance.conftest import Running, Service
 from tests.acceptance.talk import (
     body_of,
     call_back,
@@ -545,3 +546,28 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing_behind(shared: Runn
 
     assert call_back(shared, body_of(new_id())).status_code == 200
     assert inbox_size(shared) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("padding", "status"),
+    [("[" + "[]," * 340_000 + "[]]", 422), ('"' + "x" * 1_000_000 + '"', 200)],
+    ids=["brackets", "a text"],
+)
+def test_forty_callbacks_of_a_megabyte_at_once_take_little_memory(
+    service: Service, padding: str, status: int
+) -> None:
+    bodies = [
+        f'{{"id":"g{n}","state":"dreaming","request":{{"a":{padding}}}}}'.encode()
+        for n in range(40)
+    ]
+    before = _resident(service.process.pid)
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda b: httpx.post(service.callback_url, content=b), bodies))
+    assert {answer.status_code for answer in answers} == {status}
+    assert _resident(service.process.pid) - before < 250_000_000, "it took 1.1 GB"
+
+
+def _resident(pid: int) -> int:
+    """The most bytes that a process has had in memory."""
+    told = Path(f"/proc/{pid}/status").read_text()
+    return int(told.partition("VmHWM:")[2].split()[0]) * 1024
