@@ -89,7 +89,8 @@ def create_app(settings: Settings) -> Application:
 
 
 def _guard(app: Application, settings: Settings) -> None:
-    visitors = Visitors(token.get_secret_value() for token in settings.api_tokens)
+    tokens = [token.get_secret_value() for token in settings.api_tokens]
+    visitors = Visitors(tokens, callbacks_only=settings.callbacks_only)
     app.state.visitors = visitors
     app.add_middleware(Mcp, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)

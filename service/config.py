@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -177,6 +178,12 @@ class Settings(BaseSettings):
         return f"http://{host}:{self.port}"
 
     @property
+    def callbacks_only(self) -> bool:
+        """Whether there are no tokens, though `public_url` leads here from elsewhere."""
+        public = urlsplit(self.public_url or "http://localhost").hostname
+        return not self.api_tokens and not _is_loopback(public)
+
+    @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach us."""
         return self.host in _LOOPBACK
@@ -247,6 +254,13 @@ def _server(url: str, complaint: str) -> str:
     if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not rest:
         raise ValueError(complaint)
     return f"postgresql{separator}{rest}"
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -22,8 +22,9 @@ async def _everything_is_fine(scope: Scope, receive: Receive, send: Send) -> Non
     await PlainTextResponse("passed")(scope, receive, send)
 
 
-def _open(*origins: str) -> Access:
-    return Access(_everything_is_fine, visitors=Visitors([]), origins=origins)
+def _open(*origins: str, callbacks_only: bool = False) -> Access:
+    visitors = Visitors([], callbacks_only=callbacks_only)
+    return Access(_everything_is_fine, visitors=visitors, origins=origins)
 
 
 def _guarded(*origins: str) -> Access:
@@ -80,6 +81,25 @@ async def test_without_tokens_another_name_is_misdirected(host: str, path: str) 
 )
 async def test_without_tokens_what_a_proxy_passed_on_is_misdirected(name: str) -> None:
     assert await _status(_open(), **{name: "127.0.0.1"}) == 421
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/generations", "/mcp", "/metrics", "/docs", "/", "/healthz/x"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "HEAD"])
+async def test_without_tokens_what_is_public_looks_nothing_up_for_anybody(
+    method: str, path: str
+) -> None:
+    """A proxy on this machine may send exactly what a program on this machine sends."""
+    answer = await _ask(_open(callbacks_only=True), path, method, host="127.0.0.1:8000")
+    assert answer.status_code == 421
+    if method != "HEAD":
+        assert "TRACKER_API_TOKENS" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize("path", ["/callbacks/token", "/healthz", "/readyz"])
+async def test_without_tokens_what_is_public_takes_callbacks_and_says_how_it_is(path: str) -> None:
+    assert await _status(_open(callbacks_only=True), path, host="tracker.example") == 200
 
 
 @pytest.mark.parametrize("path", ["/callbacks/token", "/healthz", "/readyz"])
@@ -172,37 +192,50 @@ async def test_a_read_only_token_reads_and_speaks_mcp_but_does_not_write() -> No
         assert (await _ask(access, "/v1/x", method, token=ALL)).status_code == 200
 
 
+async def _guess(access: Access, times: int = GUESSES, address: str = "192.0.2.1") -> list[int]:
+    return [await _status(access, token=f"guess-{n}", address=address) for n in range(times)]
+
+
 async def test_who_guesses_too_often_is_told_when_to_come_again() -> None:
     access = _guarded()
-    answers = [await _ask(access, token=f"guess-{n}") for n in range(GUESSES + 1)]
-    assert [answer.status_code for answer in answers] == [401] * GUESSES + [429]
-    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
-    assert answers[-1].headers["content-type"] == "application/problem+json"
+    assert await _guess(access) == [401] * GUESSES
+    answer = await _ask(access, token="one-more")
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "60"
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_guess_that_is_right_after_too_many_wrong_ones_is_not_told() -> None:
+async def test_a_good_token_passes_however_many_wrong_ones_came_from_its_address() -> None:
     access = _guarded()
-    for n in range(GUESSES):
-        await _ask(access, token=f"guess-{n}")
-    assert (await _ask(access, token=ALL)).status_code == 429
+    await _guess(access, GUESSES * 2)
+    for token in (ALL, READS):
+        assert await _status(access, token=token) == 200
+    assert await _status(access, token="wrong") == 429
+    assert await _status(access, "/healthz") == 200
+    assert await _status(access, "/callbacks/x", "POST") == 200
 
 
-async def test_who_came_with_a_good_token_before_goes_on_and_others_are_not_concerned() -> None:
+@pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer ", "Basic Z29vZDp0b2tlbg=="])
+async def test_a_missing_token_is_no_wrong_one(sent: str | None) -> None:
     access = _guarded()
-    assert (await _ask(access, token=ALL)).status_code == 200
-    for n in range(GUESSES + 1):
-        await _ask(access, token=f"guess-{n}")
-    assert (await _ask(access, token=ALL)).status_code == 200
-    assert (await _ask(access, token=READS)).status_code == 429  # it never came from there
-    assert (await _ask(access, token=READS, address="192.0.2.2")).status_code == 200
-    assert (await _ask(access, "/healthz")).status_code == 200
-    assert (await _ask(access, "/callbacks/x", "POST")).status_code == 200
+    given = {} if sent is None else {"authorization": sent}
+    for _ in range(GUESSES + 5):
+        assert await _status(access, **given) == 401
+    assert await _status(access, token="wrong") == 401  # the first that counts
+
+
+async def test_wrong_tokens_concern_their_own_address_alone() -> None:
+    access = _guarded()
+    await _guess(access)
+    assert await _status(access, token="wrong") == 429
+    assert await _status(access, token="wrong", address="192.0.2.2") == 401
 
 
 async def test_good_tokens_are_never_counted_as_guesses() -> None:
     access = _guarded()
     for _ in range(GUESSES * 3):
         assert (await _ask(access, token=ALL)).status_code == 200
+    assert await _status(access, token="wrong") == 401
 
 
 @pytest.fixture

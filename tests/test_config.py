@@ -289,6 +289,23 @@ def test_with_a_token_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not load_settings().on_loopback
 
 
+@pytest.mark.parametrize(
+    ("public", "only"),
+    [
+        *((None, False), ("http://127.0.0.1:8000", False), ("http://localhost", False)),
+        *(("http://[::1]:80/x", False), ("http://127.8.0.1", False)),
+        *(("https://t.example", True), ("http://0.0.0.0:8000", True), ("http://[::]", True)),
+        *(("http://192.168.0.7", True), ("http://localhost.example", True)),
+        *(("http://127.0.0.1@t.example", True), ("http://127.0.0.1.t.example", True)),
+    ],
+)
+def test_without_tokens_a_public_url_elsewhere_leaves_callbacks_only(
+    public: str | None, only: bool
+) -> None:
+    assert Settings(public_url=public).callbacks_only is only
+    assert not Settings(public_url=public, api_tokens="a-token").callbacks_only
+
+
 def test_callback_urls_begin_with_the_public_url_or_else_with_our_own(tmp_path: Path) -> None:
     assert Settings(host="127.0.0.1", port=81).callback_base == "http://127.0.0.1:81"
     assert Settings(host="::1").own_url == "http://[::1]:8000"

@@ -12,6 +12,12 @@ from service.errors import NotFound, TrackerError
 from service.luma import LumaClient, Upstream
 from service.tracker import utc_now
 
+CALLBACKS_ONLY = (
+    "TRACKER_PUBLIC_URL is set without TRACKER_API_TOKENS: only /callbacks/, /healthz and "
+    "/readyz are served; set tokens to look generations up by HTTP"
+)
+"""What `serve` and `doctor` say of it."""
+
 _NOBODY = "00000000-0000-4000-8000-000000000000"
 """An id that no generation has: asking for it shows whether a key is accepted."""
 
@@ -101,4 +107,6 @@ async def _public_url(settings: Settings, client: LumaClient) -> Finding:
 def _access(settings: Settings) -> Finding:
     if settings.api_tokens:
         return Finding("access", f"{len(settings.api_tokens)} bearer token(s)")
+    if settings.callbacks_only:
+        return Finding("access", CALLBACKS_ONLY)
     return Finding("access", "no TRACKER_API_TOKENS: open to every program on this machine")

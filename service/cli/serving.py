@@ -17,6 +17,7 @@ import uvicorn
 
 from service.app import create_app
 from service.bootstrap import migrate
+from service.cli.doctor import CALLBACKS_ONLY
 from service.cli.workers import Workers
 from service.config import Settings, environment_for, inherited_socket, require_tokens
 from service.errors import SettingsError
@@ -144,5 +145,5 @@ def _introduce(settings: Settings) -> None:
         log.info("not reconciling: TRACKER_RECONCILE is off, so only lookups ask Luma")
     if settings.public_url is None:
         log.info("no callbacks: TRACKER_PUBLIC_URL is not set, so Luma is asked instead")
-    elif not settings.api_tokens:
-        log.warning("TRACKER_API_TOKENS is not set: through TRACKER_PUBLIC_URL only callbacks pass")
+    elif settings.callbacks_only:
+        log.warning(CALLBACKS_ONLY)

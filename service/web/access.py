@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.metrics import REFUSALS
+from service.web.guesses import PERIOD
 from service.web.problems import problem
-from service.web.visitors import Visitors, is_direct, is_local_name
+from service.web.visitors import Visitors, is_direct, is_local_name, sent_token
 
 _OPEN = ("/healthz", "/readyz")
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -46,12 +47,8 @@ class Access:
             return None
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self._visitors.need_tokens and path not in _OPEN and not _is_local(scope):
-            return problem(
-                421,
-                "Without tokens, only programs on this machine may ask, and by a local name.",
-                hint="Set TRACKER_API_TOKENS, and send one of them.",
-            )
+        if path not in _OPEN and (misdirected := self._misdirected(scope)):
+            return misdirected
         if self._is_foreign(headers.get("origin"), host) and self._changes(scope, mcp=True):
             return problem(
                 403, "Pages of this origin may not do that.", hint="TRACKER_CORS_ORIGINS"
@@ -60,29 +57,36 @@ class Access:
             return None
         return self._unauthorized(scope)
 
+    def _misdirected(self, scope: Scope) -> Response | None:
+        """The refusal of who may not ask where there are no tokens."""
+        if self._visitors.need_tokens or (_is_local(scope) and not self._visitors.callbacks_only):
+            return None
+        told = "Without tokens, only programs on this machine may ask, and by a local name."
+        if self._visitors.callbacks_only:
+            told = "Without tokens, only callbacks, /healthz and /readyz are served here."
+        return problem(421, told, hint="Set TRACKER_API_TOKENS, and send one of them.")
+
     def _unauthorized(self, scope: Scope) -> Response | None:
-        address = (scope.get("client") or ("",))[0]
         authorization = _first(scope, b"authorization")
-        if self._visitors.is_guessing(address, authorization):
-            return problem(
-                429,
-                "Too many wrong tokens came from this address.",
-                hint="Come again in a minute.",
-                headers={"Retry-After": "60"},
-            )
         token = self._visitors.token_of(authorization)
         if token is None:
-            self._visitors.note_failure(address)
-            return problem(
-                401,
-                "A valid bearer token is wanted.",
-                hint="Send `Authorization: Bearer` with one of TRACKER_API_TOKENS.",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        self._visitors.befriend(address, authorization)
+            return self._wrong(scope) if sent_token(authorization) else _no_token()
         if self._changes(scope, mcp=False) and not self._visitors.may_write(token):
             return problem(403, "This token may only read.", hint="Use one without `ro:`.")
         return None
+
+    def _wrong(self, scope: Scope) -> Response:
+        """The refusal of a wrong token; a good one passes however many wrong ones came."""
+        address, guesses = (scope.get("client") or ("",))[0], self._visitors.guesses
+        if not guesses.too_many(address):
+            guesses.add(address)
+            return _no_token()
+        return problem(
+            429,
+            "Too many wrong tokens came from this address.",
+            hint="Send a good one, which always passes.",
+            headers={"Retry-After": f"{PERIOD:.0f}"},
+        )
 
     def _changes(self, scope: Scope, *, mcp: bool) -> bool:
         """Whether the request may change something; of MCP the caller knows, by its tools."""
@@ -92,6 +96,15 @@ class Access:
 
     def _is_foreign(self, origin: str | None, host: str) -> bool:
         return bool(origin) and origin not in self._origins and _netloc(origin) != host
+
+
+def _no_token() -> Response:
+    return problem(
+        401,
+        "A valid bearer token is wanted.",
+        hint="Send `Authorization: Bearer` with one of TRACKER_API_TOKENS.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _netloc(origin: str | None) -> str | None:

@@ -24,7 +24,7 @@ from service.web.headers import SECURE
 from service.web.problems import of_error
 from service.web.shown import response_of
 from service.web.slow import note_slow
-from service.web.visitors import Visitors, is_direct
+from service.web.visitors import Visitors
 from service.web.whole import Whole, send_whole
 
 _MCP = "/mcp"
@@ -76,12 +76,9 @@ class Hot:
     def at_once(self, scope: Scope) -> Whole | None:
         """The answer, if nobody has to wait for it.
 
-        For a server that asks this before it begins a task for the request. It has not looked
-        yet for whom a proxy speaks, so what a proxy passed on is not answered here.
+        For a server that asks this before it begins a task for the request.
         """
-        if not _reads_one(scope) or not is_direct(dict(scope["headers"])):
-            return None
-        plain = self._plain(scope)
+        plain = self._plain(scope) if _reads_one(scope) else None
         answer = plain and self._state.tracker.known(_id_in(scope))
         return _shown(answer, plain) if plain and answer else None
 
@@ -116,9 +113,8 @@ class Hot:
         headers = dict(scope["headers"])
         if len(headers) < len(scope["headers"]) or not self._unusual.isdisjoint(headers):
             return None
-        address = (scope.get("client") or ("",))[0]
         authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
-        return headers if self._visitors.welcomes(address, authorization, host) else None
+        return headers if self._visitors.welcomes(authorization, host) else None
 
 
 def _reads(scope: Scope) -> bool:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +54,39 @@ def configuration(folder: Path, port: int, instances: list[str]) -> str:
     return text
 
 
+def plain_configuration(folder: Path, port: int, url: str) -> str:
+    """What people write first: nginx then sends its upstream's name for `Host`, and no more."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    return f"""
+        pid {folder}/nginx.pid;
+        events {{}}
+        http {{
+            access_log off;
+            {paths}
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass {url}; }}
+            }}
+        }}
+    """
+
+
 @contextmanager
 def run_proxy(folder: Path, instances: list[str]) -> Iterator[Proxy]:
-    """The proxy in front of these instances, for as long as it is entered."""
+    """The proxy of deploy/ in front of these instances, for as long as it is entered."""
+    with run_nginx(folder, lambda port: configuration(folder, port, instances)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def run_nginx(folder: Path, configured: Callable[[int], str]) -> Iterator[Proxy]:
+    """nginx with the configuration for a port, for as long as it is entered."""
     file, log = folder / "nginx.conf", folder / "nginx.log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("ab") as output:
         listener.setblocking(False)  # as nginx expects it: its workers compete for connections
         port, fd = listener.getsockname()[1], listener.fileno()
-        file.write_text(configuration(folder, port, instances))
+        file.write_text(configured(port))
         process = subprocess.Popen(
             [nginx(), "-p", folder, "-c", file, "-g", "daemon off;"],
             env={_INHERITED: f"{fd};"},

@@ -11,6 +11,7 @@ import pytest
 
 from service.simulator import Luma
 from tests.acceptance.conftest import Service, environment_for
+from tests.acceptance.proxying import plain_configuration, run_nginx
 from tests.hostile import PROBLEM, Raw, Target, answer_on, ask, connect, target
 from tests.waiting import until
 
@@ -41,9 +42,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A service without tokens, behind a tunnel for callbacks."""
+    """A service without tokens, for programs on this machine."""
     folder = tmp_path_factory.mktemp("local")
-    with target(folder, TRACKER_PUBLIC_URL=PUBLIC) as running:
+    with target(folder, TRACKER_PUBLIC_URL="http://localhost:8000") as running:
         running.call_back({"id": "known", "state": "dreaming"})
         yield running
 
@@ -105,22 +106,22 @@ def test_only_the_full_token_replays(guarded: Target) -> None:
     assert done.status_code == 200
 
 
-def test_who_guesses_is_stopped_and_who_knows_goes_on(guarded: Target) -> None:
-    address = "127.0.3.1"
-    with _from(address, guarded, ALL) as friend, _from(address, guarded) as stranger:
-        assert friend.get("/v1/generations").status_code == 200
-        guesses = [
-            stranger.get("/v1/generations", headers={"Authorization": f"Bearer {n}"})
-            for n in range(22)
-        ]
-        stopped = stranger.get("/v1/generations", headers={"Authorization": f"Bearer {READS}"})
-        assert friend.get("/v1/generations").status_code == 200
-        assert stranger.get("/readyz").status_code == 200
+def test_who_guesses_is_stopped_and_a_good_token_always_passes(guarded: Target) -> None:
+    with _from("127.0.3.1", guarded) as http:
 
-    assert [guess.status_code for guess in guesses] == [401] * 20 + [429] * 2
-    assert 0 < int(guesses[-1].headers["retry-after"]) <= 60
-    assert guesses[-1].headers["content-type"] == PROBLEM
-    assert stopped.status_code == 429  # not even a good guess is told apart now
+        def status(token: str, path: str = "/v1/generations") -> int:
+            return http.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+
+        assert {http.get("/v1/generations").status_code for _ in range(30)} == {401}
+        assert [status(f"guess-{n}") for n in range(22)] == [401] * 20 + [429] * 2
+        for path in ("/v1/generations", "/v1/generations/known", "/metrics"):
+            assert [status(ALL, path), status(READS, path)] == [200, 200]
+        assert http.get("/readyz").status_code == 200
+        stopped = http.get("/v1/generations", headers={"Authorization": "Bearer wrong"})
+
+    assert stopped.status_code == 429
+    assert stopped.headers["retry-after"] == "60"
+    assert stopped.headers["content-type"] == PROBLEM
     bearer = {"Authorization": f"Bearer {ALL}"}
     assert 'refusals_total{reason="429"}' in guarded.http.get("/metrics", headers=bearer).text
 
@@ -130,6 +131,53 @@ def test_tokens_stay_out_of_the_log(guarded: Target) -> None:
         http.get("/v1/generations")
     for token in (ALL, READS, "a-guessed-token"):
         assert token not in guarded.service.said
+
+
+# --- without tokens, behind a proxy: callbacks only --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def behind_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A service without tokens, asked through nginx as people configure it first."""
+    folder = tmp_path_factory.mktemp("behind-nginx")
+    with target(folder, TRACKER_PUBLIC_URL=PUBLIC) as running:
+        running.call_back({"id": "known", "state": "dreaming"})
+        url = running.service.url
+        with (
+            run_nginx(folder, lambda port: plain_configuration(folder, port, url)) as proxy,
+            httpx.Client(base_url=proxy.url) as http,
+        ):
+            yield Target(running.service, running.luma, http)
+
+
+@pytest.mark.parametrize(("method", "path"), SURFACES)
+def test_without_tokens_a_plain_proxy_opens_nothing(
+    behind_nginx: Target, method: str, path: str
+) -> None:
+    local = httpx.request(method, f"{behind_nginx.service.url}{path}")
+    for answer in (behind_nginx.http.request(method, path), local):
+        assert answer.status_code == 421, "nothing tells one from the other"
+        assert answer.headers["content-type"] == PROBLEM
+        if method != "HEAD":
+            assert "TRACKER_API_TOKENS" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize("tool", ["get_generation", "list_generations"])
+def test_without_tokens_a_plain_proxy_opens_no_tool(behind_nginx: Target, tool: str) -> None:
+    assert behind_nginx.tool(tool, {"generation_id": "known"}).status_code == 421
+
+
+def test_without_tokens_callbacks_and_health_pass_a_plain_proxy(behind_nginx: Target) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert behind_nginx.http.get(path).status_code == 200
+    assert behind_nginx.call_back({"id": "proxied", "state": "queued"}).status_code == 200
+
+
+def test_it_says_that_only_callbacks_are_served_and_what_to_do(behind_nginx: Target) -> None:
+    doctor = behind_nginx.service.command("doctor")
+    for said in (behind_nginx.service.said, doctor.stdout):
+        [line] = [line for line in said.splitlines() if "only /callbacks/" in line]
+        assert "TRACKER_API_TOKENS" in line
 
 
 # --- without tokens: this machine only ---------------------------------------------------------
