@@ -30,6 +30,7 @@ from service.luma import (
     dream_machine_upstream,
 )
 from service.reconcile import Reconciler
+from service.rewriter import Rewriter
 from service.secret_files import keep_to_ourselves
 from service.tracker import Tracker, utc_now
 from service.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Parts:
     tracker: Tracker
     reconciler: Reconciler
     upkeep: Upkeep
+    rewriter: Rewriter
 
 
 @asynccontextmanager
@@ -69,7 +71,7 @@ async def open_service(
     """The same, which also asks Luma about what has gone quiet and keeps the store tidy."""
     async with open_parts(settings, clock) as parts:
         asking = [parts.reconciler.run] if settings.reconcile else []
-        async with background(parts.upkeep.run, *asking):
+        async with background(parts.upkeep.run, parts.rewriter.run, *asking):
             yield parts.tracker
 
 
@@ -93,6 +95,7 @@ async def open_parts(
                 Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock),
                 Reconciler(database, fetcher, clock),
                 Upkeep(database, timedelta(days=settings.retention_days), clock),
+                Rewriter(database, clock),
             )
         finally:
             await fetcher.close()

@@ -6,6 +6,7 @@ events       the history: one row for every change of a generation
 bindings     whose each single-use callback token is
 requests     those made to Luma a moment ago, which the budget counts
 readiness    one row, written to find out whether the database takes writes
+rewrites     how far each rewriting of old rows has come
 """
 
 from datetime import datetime
@@ -143,3 +144,14 @@ class ReadinessRow(SQLModel, table=True):
 
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))  # always 1
     asked_at: datetime
+
+
+class RewriteRow(SQLModel, table=True):
+    """A rewriting of old rows, as `service.rewrites` knows it."""
+
+    __tablename__ = "rewrites"
+
+    name: str = Field(primary_key=True, max_length=64)
+    position: str | None  # the key of the last row that was gone through
+    done: int  # rows gone through
+    finished_at: datetime | None

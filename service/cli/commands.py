@@ -215,11 +215,11 @@ def upgrade() -> None:
 
 @db.command()
 def current(json: Json = False) -> None:
-    """Print the database's revision."""
-    from service.cli.output import show_fact
+    """Print the database's revision, and which old rows the service still rewrites."""
+    from service.cli.output import show_revision
     from service.cli.schema import revisions
 
-    show_fact("revision", asyncio.run(revisions(_settings())).current, as_json=json)
+    show_revision(asyncio.run(revisions(_settings())), as_json=json)
 
 
 @db.command()

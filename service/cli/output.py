@@ -17,6 +17,7 @@ from service.tracker import Answer
 
 if TYPE_CHECKING:
     from service.cli.doctor import Finding
+    from service.cli.schema import Revisions
 
 _COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
 _COLUMNS = ("id", "state", "operation", "model", "prompt")
@@ -80,6 +81,21 @@ def show_replays(receipts: Sequence[Receipt], *, as_json: bool) -> None:
 def show_fact(name: str, value: str | None, *, as_json: bool) -> None:
     """One value."""
     typer.echo(json.dumps({name: value}) if as_json else value or "none")
+
+
+def show_revision(found: "Revisions", *, as_json: bool) -> None:
+    """Where the database is; what is still being rewritten goes to stderr, beside the fact."""
+    if as_json:
+        rewrites = [
+            {"name": each.name, "rows": each.done, "finished": each.finished_at is not None}
+            for each in found.rewrites
+        ]
+        typer.echo(json.dumps({"revision": found.current, "rewrites": rewrites}))
+        return
+    typer.echo(found.current or "none")
+    for each in found.rewrites:
+        if each.finished_at is None:
+            typer.echo(f"rewriting {each.name}: {each.done} rows so far", err=True)
 
 
 def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from service import inbox, migrating
 from service.bootstrap import at_database, migrate
 from service.config import Settings
+from service.rewrites import Rewrite, progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,8 @@ class Revisions:
 
     current: str | None
     head: str | None
+    rewrites: tuple[Rewrite, ...] = ()
+    """How far the rewriting of old rows has come."""
 
 
 async def upgraded(settings: Settings) -> str:
@@ -29,7 +34,7 @@ async def revisions(settings: Settings) -> Revisions:
     """
     if not settings.on_server and not settings.database_path.exists():
         return Revisions(None, migrating.head())
-    return Revisions(await at_database(settings, migrating.revision), migrating.head())
+    return await at_database(settings, _look)
 
 
 async def deliveries_given_up(settings: Settings) -> int:
@@ -39,3 +44,8 @@ async def deliveries_given_up(settings: Settings) -> int:
         StoreUnavailable: the database cannot be opened.
     """
     return await at_database(settings, inbox.given_up)
+
+
+def _look(connection: Connection) -> Revisions:
+    found = tuple(progress(connection))
+    return Revisions(migrating.revision(connection), migrating.head(), found)

@@ -17,6 +17,8 @@ from service.simulator import Luma
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
 from tests.databases import at, curse, execute, lift
+from tests.older import OLD as OLD_DOCUMENT
+from tests.older import fill
 from tests.waiting import until
 
 NO_LUMA = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
@@ -199,3 +201,32 @@ def test_a_copy_made_while_the_service_runs_is_whole_and_can_be_served(
     restored = {"TRACKER_DATABASE_URL": f"sqlite:///{copy}"}
     shown = service.command("get", "g7", "--json", **restored)
     assert json.loads(shown.stdout) == get(service, "/v1/generations/g7")
+
+
+@pytest.mark.sqlite
+def test_rewriting_goes_on_after_a_kill_and_no_row_is_written_twice(
+    start_service: Callable[..., Service],
+) -> None:
+    rows = 12_000
+    service = start_service(**NO_LUMA)
+    service.stop()
+    execute(service.database, "DELETE FROM rewrites")
+    fill(service.database, rows)
+    execute(service.database, "CREATE TABLE written (id)")
+    note = "AFTER UPDATE ON generations BEGIN INSERT INTO written VALUES (NEW.id); END"
+    execute(service.database, f"CREATE TRIGGER noted {note}")
+
+    service.start()
+    until(lambda: service.rows("SELECT 1 FROM rewrites WHERE done > 400"))
+    service.kill()
+    [(done, finished)] = service.rows("SELECT done, finished_at FROM rewrites")
+    assert (done < rows, finished) == (True, None)
+    told = service.command("db", "current")
+    assert f"rewriting documents: {done} rows so far" in told.stderr
+    service.start()
+    until(lambda: service.rows("SELECT 1 FROM rewrites WHERE finished_at IS NOT NULL"))
+
+    assert service.rows("SELECT done FROM rewrites") == [(rows,)]
+    assert service.rows("SELECT count(*), count(DISTINCT id) FROM written") == [(rows, rows)]
+    old = "SELECT count(*) FROM generations WHERE assets = ?"
+    assert service.rows(old, OLD_DOCUMENT) == [(0,)]

@@ -179,28 +179,6 @@ def test_every_step_goes_up_and_down_and_up_again_with_data_in_it(engine: Engine
         assert fill(connection, 1) > 0
 
 
-@pytest.mark.sqlite
-def test_documents_of_older_versions_are_put_in_the_words_in_which_they_are_sent(
-    engine: Engine, database: str
-) -> None:
-    older = '{"video": "https://v"}', "[]", '{"p": "\\u00fc, 1e+16"}'
-    go_to(engine, "0005")
-    with engine.begin() as connection:
-        for number in range(1500):
-            fill(connection, number)
-        connection.exec_driver_sql("UPDATE generations SET request = NULL")
-        change = "UPDATE generations SET assets = ?, outputs = ?, request = ? WHERE id = 'id-1499'"
-        connection.exec_driver_sql(change, older)
-
-    go_to(engine, "0006")
-
-    find = "SELECT assets, outputs, request FROM generations WHERE id = ?"
-    assert execute(database, find, "id-7") == [('{"n":7}', '{"n":7}', None)]
-    assert execute(database, find, "id-1499") == [
-        ('{"video":"https://v"}', "[]", '{"p":"ü, 1e+16"}')
-    ]
-
-
 def test_a_seq_is_never_given_twice(engine: Engine) -> None:
     """Else who resumes a stream after the newest events were pruned would miss some."""
     upgrade(engine)
