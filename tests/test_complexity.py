@@ -1,7 +1,7 @@
 """What each operation costs: statements to the database, requests to Luma, however much there is.
 
 Counted, not timed: SQLAlchemy tells of each statement that it sends, whichever database it is;
-the stand-in for Luma notes each request.
+the stand-in for Luma notes each request. Lookups and lists go past SQLAlchemy: test_grouped.py.
 """
 
 import asyncio
@@ -89,9 +89,6 @@ STATEMENTS: list[tuple[str, Operation, int]] = [
     ("many of new ones", callbacks(MANY, "completed"), 6),
     ("many with single tokens", callbacks(MANY, "completed", single=True), 8),
     ("one of a known generation", callbacks(1, "failed"), 8),
-    ("a lookup that hits", lookups(1, "known"), 1),
-    ("a short page", pages(1), 1),
-    ("a long page", pages(200), 1),
 ]
 
 REQUESTS: list[tuple[str, Operation, int]] = [
