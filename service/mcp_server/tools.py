@@ -119,7 +119,10 @@ def _told_as(name: str, value: str) -> str:
 
 def _short(value: str) -> str:
     """Words of others, in one line that leaves room for ours."""
-    line = one_line(value)
+    return _cut(one_line(value))
+
+
+def _cut(line: str) -> str:
     return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 1]}…"
 
 
@@ -138,7 +141,7 @@ def failure(doing: str, error: TrackerError | ValidationError) -> Shape:
         told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}. Correct the arguments."
     else:
         told = f"{_short(str(error))} {error.hint}"
-    return {**_told(one_line(f"Error {_short(doing)}: {told}")), "isError": True}
+    return {**_told(one_line(f"Error {_cut(doing)}: {told}")), "isError": True}
 
 
 def _flat(schema: Shape) -> Shape:

@@ -246,9 +246,9 @@ def _start_anew(running: Target) -> None:
 
 def test_a_database_that_lags_behind_this_version_is_not_ready(alone: Target) -> None:
     assert alone.http.get("/readyz").json() == {"ready": True, "callbacks": False}
-    execute(alone.database, "UPDATE alembic_version SET version_num = 'old-' || version_num")
+    execute(alone.database, "UPDATE alembic_version SET version_num = '0' || version_num")
     behind = alone.http.get("/readyz")
-    execute(alone.database, "UPDATE alembic_version SET version_num = substr(version_num, 5)")
+    execute(alone.database, "UPDATE alembic_version SET version_num = substr(version_num, 2)")
     assert behind.status_code == 503
     assert "db upgrade" in behind.json()["hint"]
     assert alone.http.get("/readyz").status_code == 200
