@@ -1,9 +1,11 @@
 """Callback tokens: only ours are accepted, in one spelling; keys rotate, and are made once."""
 
+import json
 import re
 import stat
 import string
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.config import Settings, callback_secrets
 from service.errors import SettingsError
-from service.tokens import CallbackTokens
+from service.tokens import REDACTED, CallbackTokens, body_without_tokens
 
 TOKENS = CallbackTokens(["secret"])
 SINGLE = TOKENS.single()
@@ -165,3 +167,66 @@ def test_an_empty_secret_file_is_refused_by_the_settings_name(tmp_path: Path) ->
     with pytest.raises(SettingsError, match="TRACKER_CALLBACK_SECRET") as refused:
         callback_secrets(settings)
     assert "\n" not in str(refused.value)
+
+
+def escaped(token: str, every: int = 1) -> str:
+    """As JSON may write it."""
+    return "".join(c if n % every else f"\\u{ord(c):04x}" for n, c in enumerate(token))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+def test_a_token_is_taken_out_of_a_body_in_any_encoding_that_is_read(encoding: str) -> None:
+    body = '{{"id": "a", "x": "é \\u00e9 {}"}}'
+    for told in (SINGLE, TOKENS.reusable(), escaped(SINGLE), SINGLE.replace(".", "\\u002E")):
+        kept = body_without_tokens(body.format(f"/{told}").encode(encoding))
+        assert kept == body.format(f"/{REDACTED}").encode(encoding)
+
+
+@pytest.mark.parametrize(
+    "around", ["{}", '"" {}', '" {{"u": "{}"}}', '{{"u": "{}', "{} \\", '\\"{}']
+)
+def test_a_token_is_taken_out_of_a_body_that_is_no_json(around: str) -> None:
+    for told in (SINGLE, escaped(SINGLE), escaped(SINGLE, every=3)):
+        kept = body_without_tokens(around.format(told).encode())
+        assert kept == around.format(REDACTED).encode()
+
+
+def test_a_token_is_taken_out_of_json_within_json() -> None:
+    told = SINGLE.replace(".", "\\u002e")
+    inner = f'{{"u": "https://t.example/callbacks/{told}"}}'
+    kept = json.loads(body_without_tokens(json.dumps({"id": "a", "said": inner}).encode()))
+    assert json.loads(kept["said"]) == {"u": f"https://t.example/callbacks/{REDACTED}"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe\x00", b"\xff\xfe\x00\xd8", b"\x00\x00\x00{", b"\\"]
+)
+def test_a_body_without_a_token_stays_byte_for_byte(body: bytes) -> None:
+    assert body_without_tokens(body) == body
+
+
+@given(st.lists(st.one_of(st.text(), st.just(SINGLE)), max_size=6), st.integers(1, 4))
+def test_what_is_taken_out_of_json_is_the_token_and_nothing_else(
+    said: list[str], every: int
+) -> None:
+    texts = [escaped(text, every) if text == SINGLE else json.dumps(text)[1:-1] for text in said]
+    kept = body_without_tokens(b'["%b"]' % " ".join(texts).encode())
+    assert json.loads(kept) == [" ".join(said).replace(SINGLE, REDACTED)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": "\\u0041' + b'\\"' * 500_000,
+        b"\\u0041" * 170_000,
+        b"\\" * 1_000_000 + b"u",
+        b"00000000.one-" * 80_000,
+        escaped(SINGLE).encode() * 2_500,
+    ],
+    ids=["a text without an end", "escapes", "backslashes", "beginnings", "tokens"],
+)
+def test_no_body_takes_long(body: bytes) -> None:
+    """It is looked through within a transaction, and whoever has the URL may have written it."""
+    began = time.process_time()
+    body_without_tokens(body)
+    assert time.process_time() - began < 3
