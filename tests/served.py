@@ -13,11 +13,11 @@ from service.web.protocol import CarefulProtocol
 from tests.waiting import until
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
+def _server(app: ASGIApp, protocol: type[CarefulProtocol]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         interface="asgi3",
-        http=CarefulProtocol,
+        http=protocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -27,9 +27,9 @@ def _server(app: ASGIApp) -> uvicorn.Server:
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, protocol: type[CarefulProtocol] = CarefulProtocol) -> Iterator[str]:
     """Its URL; it runs in a thread."""
-    server = _server(app)
+    server = _server(app, protocol)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -42,7 +42,7 @@ def served(app: ASGIApp) -> Iterator[str]:
 @asynccontextmanager
 async def served_here(app: ASGIApp) -> AsyncIterator[str]:
     """The same on this event loop, for what lives on it."""
-    server = _server(app)
+    server = _server(app, CarefulProtocol)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.to_thread(until, lambda: server.started)

@@ -20,7 +20,8 @@ from service.simulator import Luma
 from service.tokens import Grant
 from service.tracker import Tracker
 from service.web.headers import SecurityHeaders
-from service.web.mcp import MAX_BODY, Mcp
+from service.web.limits import MAX_BODY
+from service.web.mcp import Mcp
 from tests.conftest import Clock
 
 Headers = list[tuple[str, str]]

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from service.app import Application, create_app
 from service.config import Settings, callback_secrets
 from service.tokens import CallbackTokens
-from service.web.callbacks import MAX_BODY
+from service.web.limits import MAX_BODY
 from tests.conftest import PAYLOADS
 from tests.databases import execute, migrated_in
 from tests.served import served_here

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.web.protocol import MAX_HEAD, MAX_TIME
+from service.web.limits import MAX_BODY, ConnectionLimits
 from tests.hostile import PROBLEM, Raw, answer_on, connect
 from tests.served import served
 
@@ -47,7 +47,10 @@ def _say(url: str, *pieces: bytes) -> Raw | None:
 
 
 def test_the_limits_are_those_that_are_documented() -> None:
-    assert (MAX_HEAD, MAX_TIME) == (64 * 1024, 10.0)
+    limits = ConnectionLimits()
+    assert (limits.head, limits.fields, limits.pipelined, MAX_BODY) == (65_536, 1000, 16, 1_048_576)
+    assert (limits.head_seconds, limits.body_seconds, limits.answer_seconds) == (10, 10, 30)
+    assert (limits.connections, limits.spare_descriptors) == (4096, 64)
 
 
 @pytest.mark.parametrize("size", [1_000, 16_000, 60_000])

@@ -8,9 +8,11 @@ socket and the same process id, and whoever calls meanwhile waits rather than be
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -65,6 +67,7 @@ def serve(settings: Settings, fd: int | None, workers: int = 1) -> None:
         SettingsError: the address cannot be listened on, or not without tokens; or no worker
             could start.
     """
+    _raise_descriptor_limit()
     fd = fd if fd is not None else inherited_socket()
     listener = _listen(settings) if fd is None else _inherit(fd)
     host, port = listener.getsockname()[:2]
@@ -81,6 +84,7 @@ def _serve_on(listener: socket.socket, bound: Settings) -> None:
         uvicorn.Config(
             create_app(bound),
             http=CarefulProtocol,
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,
@@ -94,6 +98,13 @@ def _serve_on(listener: socket.socket, bound: Settings) -> None:
     log.info("stopped", again=server.reload)
     if server.reload:
         _begin_anew(listener)
+
+
+def _raise_descriptor_limit() -> None:
+    """As many open files as we may have: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "no limit", and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _begin_anew(listener: socket.socket) -> None:

@@ -23,12 +23,12 @@ from service.metrics import REFUSALS
 from service.tokens import CallbackTokens
 from service.tracker import Receipt, Tracker
 from service.web.body import read_body
+from service.web.limits import MAX_BODY
 from service.web.problems import of_bug, of_error, problem, responses
 from service.web.slow import note_slow
 from service.web.whole import Whole, send_whole
 
 PATH = "/callbacks/"
-MAX_BODY = 1024 * 1024  # bytes
 
 router = APIRouter(tags=["callbacks"])
 

@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web.body import read_body
+from service.web.limits import MAX_BODY
 from service.web.problems import problem
 from service.web.whole import Whole, send_whole
 
-MAX_BODY = 1024 * 1024  # bytes
 _PATH = "/mcp"
 
 

@@ -36,6 +36,7 @@ _KINDS = {  # our own, since HTTP's phrases change with Python's versions
     421: ("misdirected", "Not a name of ours"),
     422: ("invalid-input", "Invalid input"),
     429: ("too-many-requests", "Too many requests"),
+    431: ("headers-too-large", "The request's headers are too large"),
     500: ("unforeseen", "An error of ours"),
     502: ("upstream-failed", "Luma refused us, or answered nonsense"),
     503: ("unavailable", "Not available just now"),

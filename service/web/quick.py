@@ -33,6 +33,14 @@ _EXTENSIONS: dict[str, object] = {WHOLE: {}}
 class QuickProtocol(HttpToolsProtocol):
     """Asks the application for what it knows more before it begins a task for the request."""
 
+    running: RequestResponseCycle | None = None
+    """The request whose turn it is; with pipelining others may have been read after it."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request that was read has not been answered."""
+        return self.running is not None and not self.running.response_complete
+
     def on_message_begin(self) -> None:
         """Another request on the same connection."""
         super().on_message_begin()
@@ -44,6 +52,7 @@ class QuickProtocol(HttpToolsProtocol):
         But read first what there is of this request, and what others have sent: whoever waits for
         an answer on this machine has to be woken, which is quicker for many in a row.
         """
+        self.running = cycle
         if cycle.scope["method"] == "POST":
             self.loop.call_soon(self._begin, cycle, app)
         elif whole := self._at_once(cycle, app):
