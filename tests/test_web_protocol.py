@@ -50,7 +50,7 @@ def test_the_limits_are_those_that_are_documented() -> None:
     limits = ConnectionLimits()
     assert (limits.head, limits.fields, limits.pipelined, MAX_BODY) == (65_536, 1000, 16, 1_048_576)
     assert (limits.head_seconds, limits.body_seconds, limits.answer_seconds) == (10, 10, 30)
-    assert (limits.connections, limits.spare_descriptors) == (4096, 64)
+    assert (limits.connections, limits.spare_descriptors) == (4096, 128)
 
 
 @pytest.mark.parametrize("size", [1_000, 16_000, 60_000])

@@ -35,8 +35,7 @@ class Room:
         Returns:
             Whether there is room; if not, every other connection waits for an answer of ours.
         """
-        few = len(connections) <= self._limits.connections
-        if few and _descriptor(newcomer) < self._highest_descriptor():
+        if len(connections) <= self._most():
             return True
         self._tell(len(connections))
         since = {other: other.awaited_since for other in connections if other is not newcomer}
@@ -45,11 +44,12 @@ class Room:
             min(awaited, key=awaited.__getitem__).transport.abort()
         return bool(awaited)
 
-    def _highest_descriptor(self) -> float:
-        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if most == resource.RLIM_INFINITY:
-            return float("inf")
-        return most - min(self._limits.spare_descriptors, most // 2)
+    def _most(self) -> int:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files == resource.RLIM_INFINITY:
+            return self._limits.connections
+        spare = min(self._limits.spare_descriptors, files // 2)
+        return min(self._limits.connections, files - spare)
 
     def _tell(self, count: int) -> None:
         if time.monotonic() - self._told_at < _PAUSE:
@@ -62,9 +62,3 @@ class Room:
             hint="the connection that idled longest is closed for each new one; "
             "see who connects, and raise the limit on open files (`ulimit -n`) if it is low",
         )
-
-
-def _descriptor(connection: Connection) -> int:
-    """The lowest free one is given out, so it tells how many are open."""
-    number: int = connection.transport.get_extra_info("socket").fileno()
-    return number

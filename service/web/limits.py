@@ -31,7 +31,7 @@ class ConnectionLimits:
     """Bytes a second at which a client has to take a large answer."""
     connections: int = 4096
     """Connections of one process."""
-    spare_descriptors: int = 64
+    spare_descriptors: int = 128
     """File descriptors that connections leave to everything else."""
     look_seconds: float = 0.5
     """How often a connection's clock is looked at."""
