@@ -116,7 +116,8 @@ class Tracker:
             Forbidden: the token is for another generation.
             StoreUnavailable: it is not; Luma should try again.
         """
-        receiving = self._database.submit(take_callbacks, Callback(body, grant, self._clock()))
+        callback = Callback(body, grant, self._clock())
+        receiving = self._database.submit(take_callbacks, callback, len(body))
         receiving.add_done_callback(self._received)
         return receiving
 

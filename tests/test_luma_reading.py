@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 from sqlalchemy import Engine
 
 from service import store
@@ -21,7 +22,8 @@ from service.db.sqlite_engine import make_engine
 from service.errors import Unreadable
 from service.generation import Observation, Outcome, Source
 from service.luma import agents, dream_machine, reading
-from service.luma.reading import instant, mapping, parse_object, text, usable_id
+from service.luma.reading import instant, mapping, parse_object, shown, text, usable_id
+from service.merge import merge
 from service.shape import body_of
 from service.tokens import REDACTED, Grant
 from tests.conftest import PAYLOADS
@@ -344,10 +346,49 @@ def test_a_body_of_very_many_values_is_not_read(body: bytes) -> None:
         parse_object(body)
 
 
+def test_what_is_shown_of_a_body_is_bounded_as_what_is_read() -> None:
+    """Whoever looks at such a delivery must not stop the service."""
+    body = b'{"a":[' + b"[]," * 60_000 + b"[]]}"
+    assert shown(body) == body.decode()
+
+
 def test_a_request_that_is_very_large_is_left_out_and_said() -> None:
+    omitted = {"omitted": "larger than 65536 bytes"}
     assert reading.request({"prompt": "x" * 60_000}) == {"prompt": "x" * 60_000}
-    assert reading.request({"prompt": "x" * 70_000}) == {"omitted": "larger than 65536 bytes"}
+    assert reading.request({"prompt": "x" * 70_000}) == omitted
+    assert reading.request({"prompt": "x" * 70_000, "model": "ray-2", "type": 7}) == {
+        **omitted,
+        "model": "ray-2",
+    }
     assert reading.request({}) is None
+
+
+@pytest.mark.parametrize("prompt", ["short", "x" * 70_000])
+@pytest.mark.parametrize("guess", ["ray-1", "x" * 300], ids=["a model", "a long one"])
+def test_a_model_that_is_told_wins_over_one_of_a_request_in_any_order(
+    prompt: str, guess: str
+) -> None:
+    """However large the request is of which the model was only guessed."""
+    bodies = [
+        {"id": "a", "state": "dreaming", "request": {"model": guess, "prompt": prompt}},
+        {"id": "a", "state": "dreaming", "model": "ray-2"},
+    ]
+    for order in (bodies, bodies[::-1]):
+        row = None
+        for body in order:
+            said = parse_object(json.dumps(body).encode())
+            row, _ = merge(row, dream_machine.read(said, Source.CALLBACK, NOON), NOON)
+        assert row
+        assert row.model == "ray-2"
+
+
+def test_what_one_row_holds_of_urls_is_bounded_in_bytes() -> None:
+    """A page has 200 of them."""
+    many = {f"n{n}": f"https://v.example/{n:08000}" for n in range(100)}
+    assert len(to_json(reading.urls(many))) <= 65_536
+    assert list(reading.urls(many)) == [f"n{n}" for n in range(8)]
+    outputs = [{"url": "u", "x": "x" * 60_000} for _ in range(50)]
+    assert len(reading.outputs(outputs)) == 4
 
 
 def test_texts_and_urls_have_bounds() -> None:
@@ -358,6 +399,6 @@ def test_texts_and_urls_have_bounds() -> None:
     assert len(reading.urls({f"n{n}": "u" for n in range(1_000)})) == 100
     assert reading.urls({"video": "x" * 9_000, "image": "u", "n": 7}) == {"image": "u"}
     assert len(reading.outputs([{"url": "u"}] * 1_000)) == 100
-    assert reading.outputs([{"url": "u", "type": None}, {"url": "u", "x": "x" * 70_000}, 7]) == (
+    assert reading.outputs([{"url": "u", "type": None}, {"url": "u", "x": "x" * 300_000}, 7]) == (
         {"url": "u"},
     )

@@ -18,6 +18,7 @@ from service.db import open_database
 from service.errors import (
     InvalidInput,
     NotFound,
+    StoreUnavailable,
     TrackerError,
     UpstreamNonsense,
     UpstreamRefused,
@@ -27,8 +28,9 @@ from service.generation import Observation, Outcome, Source
 from service.listing import Query
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.tokens import Grant
-from service.tracker import Served, Tracker
+from service.tracker import Receipt, Served, Tracker
 from tests.conftest import Clock
+from tests.databases import locked
 from tests.single import observe
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -764,3 +766,17 @@ async def test_a_whole_life_by_callbacks_that_repeat_and_overtake_each_other(
     }
     events = await tracker.events(made, after=0, limit=100)
     assert [event.rev for event in events] == list(range(1, row.rev + 1))
+
+
+async def test_callbacks_that_wait_are_bounded_in_bytes(
+    tracker: Tracker, settings: Settings
+) -> None:
+    """Beyond that Luma is told to try again, before anything runs out of memory."""
+    large = [b'{"id":"g%d","x":"%b"}' % (n, b"x" * 1_000_000) for n in range(80)]
+    with locked(settings.database_url):
+        receiving = [tracker.receive(body, Grant()) for body in large]
+        refused = [each for each in receiving if each.done()]
+        assert len(refused) >= 10
+        assert all(isinstance(each.exception(), StoreUnavailable) for each in refused)
+    taken = await asyncio.gather(*receiving, return_exceptions=True)
+    assert sum(isinstance(each, Receipt) for each in taken) == 80 - len(refused)

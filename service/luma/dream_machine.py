@@ -11,7 +11,7 @@ from typing import Any
 
 from service.generation import Observation, Source
 from service.luma import reading
-from service.luma.reading import instant, label, mapping, prose, urls, usable_id
+from service.luma.reading import guess, instant, label, mapping, prose, urls, usable_id
 
 NAME = "dream_machine"
 
@@ -32,7 +32,7 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation: 
         state=label(body.get("state")),
         generation_type=generation_type,
         operation=operation or generation_type,
-        model=label(body.get("model")) or label(body.get("version")) or label(request.get("model")),
+        model=label(body.get("model")) or label(body.get("version")) or guess(request.get("model")),
         prompt=prose(request.get("prompt")),
         created_at=instant(body.get("created_at")),
         failure_reason=prose(body.get("failure_reason")),

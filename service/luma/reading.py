@@ -7,16 +7,18 @@ could hurt further in (NUL, lone surrogates, NaN, our own callback URL) is taken
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from service.errors import Unreadable
 from service.generation import is_usable_id
 from service.tokens import REDACTED, without_tokens
+
+T = TypeVar("T")
 
 _CALLBACK_URL = re.compile(r"""(callback_url\\?["']?\s*[:=]\s*\\?["']?)[^"'\s&]+""")
 _DEEPEST = 128  # what we take in, every surface must be able to write out
@@ -26,6 +28,9 @@ _LONGEST_TEXT = 10_000  # characters of a prompt or a reason; Luma allows 6,000
 _LONGEST_URL = 8_192
 _MOST_URLS = 100
 _LARGEST_REQUEST = 65_536  # bytes, as JSON
+_LARGEST_ASSETS = 65_536  # a page shows 200 rows
+_LARGEST_OUTPUTS = 262_144
+_GUESSED_FROM = ("model", "generation_type", "type")  # so `merge` must know what was guessed
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -34,10 +39,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         Unreadable: it is not JSON, too deep or too much to be a generation, or not an object.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
-        raise Unreadable(f"The body has more than {_MOST_VALUES} values.")
     try:
-        parsed = _clean(json.loads(body), _DEEPEST)
+        parsed = _parsed(body)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"The body is not JSON that we can read: {_brief(error)}") from error
     if not isinstance(parsed, dict):
@@ -48,10 +51,17 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def shown(body: bytes) -> Any:
     """A callback's body as people may see it: without callback URLs, parsed if it can be."""
     try:
-        return _clean(json.loads(body), _DEEPEST)
+        return _parsed(body)
     except (ValueError, RecursionError):
         text = clean_text(body.decode("utf-8", "replace"))
         return _CALLBACK_URL.sub(rf"\1{REDACTED}", text)
+
+
+def _parsed(body: bytes) -> Any:
+    """Clean values; counted before any is made."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
+        raise ValueError(f"it has more than {_MOST_VALUES} values")
+    return _clean(json.loads(body), _DEEPEST)
 
 
 def usable_id(body: Mapping[str, Any]) -> str:
@@ -87,10 +97,16 @@ def url(value: object) -> str | None:
     return found if found and len(found) <= _LONGEST_URL else None
 
 
+def guess(value: object) -> str | None:
+    """The same label, to be taken for another's; none where it would have to be cut."""
+    told = label(value)
+    return told if told == value else None
+
+
 def urls(value: object) -> dict[str, str]:
     """The URLs of an object by their names, as many as there may be."""
     named = ((name[:_LONGEST_LABEL], url(told)) for name, told in mapping(value).items())
-    return dict(islice(((name, told) for name, told in named if told), _MOST_URLS))
+    return dict(_fitting(((name, told) for name, told in named if told), _LARGEST_ASSETS))
 
 
 def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
@@ -101,19 +117,29 @@ def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
         for item in items
         if isinstance(item, dict) and url(item.get("url"))
     )
-    return tuple(islice((each for each in found if _is_small(each)), _MOST_URLS))
+    return tuple(_fitting(found, _LARGEST_OUTPUTS))
 
 
 def request(value: object) -> Mapping[str, Any] | None:
-    """What was asked for, unless it is so large that only its size is kept."""
+    """What was asked for, unless it is so large that only what tells the operation is kept."""
     told = mapping(value)
-    if not told or _is_small(told):
+    if not told or _size(told) <= _LARGEST_REQUEST:
         return told or None
-    return {"omitted": f"larger than {_LARGEST_REQUEST} bytes"}
+    guessed_from = {name: told[name] for name in _GUESSED_FROM if guess(told.get(name))}
+    return {"omitted": f"larger than {_LARGEST_REQUEST} bytes", **guessed_from}
 
 
-def _is_small(told: Mapping[str, Any]) -> bool:
-    return len(to_json(told, inf_nan_mode="null")) <= _LARGEST_REQUEST
+def _fitting(items: Iterable[T], most: int) -> Iterator[T]:
+    """Those for which there is room, and not too many."""
+    for item in islice(items, _MOST_URLS):
+        if (size := _size(item)) <= most:
+            most -= size
+            yield item
+
+
+def _size(told: object) -> int:
+    """Bytes, as JSON."""
+    return len(to_json(told, inf_nan_mode="null")) + 1
 
 
 def _cut(told: str | None, longest: int) -> str | None:
