@@ -1,8 +1,11 @@
 """The one HTTP client: whatever happens on the way becomes one of our errors."""
 
+import contextlib
 import gzip
 import json
 import socket
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -194,15 +197,64 @@ async def test_reaches_says_whether_an_address_answers_200(client: LumaClient, l
     assert not await client.reaches(f"{luma.dream_machine_url}/ping")
 
 
-@pytest.mark.parametrize("packed", [False, True])
+LARGE = b" " * 5_000_000
+PACKED = [
+    (LARGE, "identity"),
+    (gzip.compress(LARGE), "gzip"),
+    (gzip.compress(LARGE * 20), "gzip"),
+]
+
+
+@pytest.mark.parametrize(("body", "encoding"), PACKED, ids=["plain", "packed", "packed well"])
 async def test_an_answer_larger_than_any_of_lumas_is_not_read_to_its_end(
-    client: LumaClient, luma: Luma, packed: bool
+    client: LumaClient, luma: Luma, body: bytes, encoding: str
 ) -> None:
-    large = b" " * 5_000_000
-    body, headers = (gzip.compress(large), {"Content-Encoding": "gzip"}) if packed else (large, {})
-    error = await refusal(client, luma, Fault(body=body, headers=headers))
+    error = await refusal(client, luma, Fault(body=body, headers={"Content-Encoding": encoding}))
     assert isinstance(error, UpstreamNonsense)
-    assert "more than 4194304 bytes" in str(error)
+    assert str(error) == f"{ME} answered more than 4194304 bytes."
+
+
+async def test_an_answer_that_grows_when_it_is_unpacked_takes_no_memory(
+    client: LumaClient, luma: Luma
+) -> None:
+    """A hundred megabytes, which come as 400 bytes."""
+    body = gzip.compress(gzip.compress(bytes(100_000_000)))
+    for encoding in ("gzip, gzip", "gzip"):
+        luma.fault(Fault(body=body, headers={"Content-Encoding": encoding}))
+        tracemalloc.start()
+        with contextlib.suppress(UpstreamNonsense):
+            await client.get(ME, f"{luma.dream_machine_url}/ping", {})
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 20_000_000, encoding
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (zlib.compress(b"said"), "deflate"),
+        (b"said", "br"),
+        (gzip.compress(gzip.compress(b"said")), "gzip, gzip"),
+        (gzip.compress(b"said" * 1_000)[:-9], "gzip"),
+    ],
+    ids=["deflate", "br", "twice", "cut off"],
+)
+async def test_an_encoding_that_was_not_asked_for_is_nonsense(
+    client: LumaClient, luma: Luma, body: bytes, encoding: str
+) -> None:
+    error = await refusal(client, luma, Fault(body=body, headers={"Content-Encoding": encoding}))
+    assert isinstance(error, UpstreamNonsense)
+    assert "encoding" in str(error)
+
+
+@pytest.mark.parametrize(("body", "encoding"), [(LARGE, "identity"), (b"not gzip", "gzip")])
+async def test_an_error_is_what_its_code_says_whatever_its_body(
+    client: LumaClient, luma: Luma, body: bytes, encoding: str
+) -> None:
+    fault = Fault(status=503, body=body, headers={"Content-Encoding": encoding})
+    error = await refusal(client, luma, fault)
+    assert isinstance(error, UpstreamUnavailable)
+    assert str(error) == f"{ME} answered 503."
 
 
 async def test_an_answer_that_is_packed_is_unpacked(client: LumaClient, luma: Luma) -> None:

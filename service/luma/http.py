@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,8 @@ from service.tokens import REDACTED
 
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say
 _LARGEST = 4_194_304  # bytes of an answer, unpacked
-_PIECE = 65_536
+_GZIP = 16 + zlib.MAX_WBITS
+_ASKED_FOR = {"Accept-Encoding": "gzip"}  # once packed: what is packed twice may be a thousandth
 _OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")  # not of what came of it
 _LONGEST_RETRY_AFTER = 3600.0
 
@@ -44,10 +46,6 @@ class Http:
             raise UpstreamUnavailable(
                 upstream, f"{upstream} did not answer within {self._timeout:g} s."
             ) from error
-        except httpx.DecodingError as error:
-            raise UpstreamNonsense(
-                upstream, f"{upstream} answered in a broken encoding."
-            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UpstreamUnavailable(
                 upstream, f"{upstream} could not be reached: {type(error).__name__}."
@@ -55,26 +53,60 @@ class Http:
         return _body(upstream, response)
 
     async def _read(self, upstream: str, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        """The answer, unless it is larger than any of Luma's is."""
-        async with self._http.stream("GET", url, headers=headers) as response:
-            body = bytearray()
-            async for some in response.aiter_bytes(_PIECE):
-                body += some
-                if len(body) > _LARGEST:
-                    raise UpstreamNonsense(
-                        upstream, f"{upstream} answered more than {_LARGEST} bytes."
-                    )
+        """The answer, of which no more than the largest of Luma's is ever in memory."""
+        asking = self._http.stream("GET", url, headers={**_ASKED_FOR, **headers})
+        async with asking as response:
+            packed = bytearray()
+            async for some in response.aiter_raw():
+                packed += some
+                if len(packed) > _LARGEST:
+                    break
+        code, body = response.status_code, b""
+        try:
+            body = _unpacked(bytes(packed), response.headers.get("content-encoding", ""))
+        except ValueError as error:
+            if code == httpx.codes.OK:  # of any other the code says enough
+                raise UpstreamNonsense(upstream, f"{upstream} answered {error}.") from error
         told = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in _OF_THE_WAY]
-        code, request = response.status_code, response.request
-        return httpx.Response(code, headers=told, content=bytes(body), request=request)
+        return httpx.Response(code, headers=told, content=body, request=response.request)
 
     async def reaches(self, url: str) -> bool:
         """Whether a plain GET of `url` is answered with 200."""
         try:
             async with asyncio.timeout(self._timeout):
-                return (await self._http.get(url)).status_code == httpx.codes.OK
+                async with self._http.stream("GET", url) as response:
+                    return response.status_code == httpx.codes.OK
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return False
+
+
+def _unpacked(packed: bytes, encoding: str) -> bytes:
+    """The body, which may be a thousand times as large as what came.
+
+    Raises:
+        ValueError: it is too large, or packed in another way than we asked for.
+    """
+    if encoding in ("", "identity"):
+        body = packed
+    elif encoding in ("gzip", "x-gzip"):
+        body = _unzipped(packed)
+    else:
+        raise ValueError("in an encoding that it was not asked for")
+    if len(body) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST} bytes")
+    return body
+
+
+def _unzipped(packed: bytes) -> bytes:
+    """As much of it as shows that it is too large."""
+    unzipping = zlib.decompressobj(_GZIP)
+    try:
+        body = unzipping.decompress(packed, _LARGEST + 1)
+    except zlib.error as error:
+        raise ValueError("in a broken encoding") from error
+    if not unzipping.eof and len(body) <= _LARGEST:
+        raise ValueError("in a broken encoding")
+    return body
 
 
 def _body(upstream: str, response: httpx.Response) -> bytes:
