@@ -119,12 +119,23 @@ class Fetcher:
         try:
             seen = await self._upstreams[row.upstream].fetch(row.id, purpose)
         except NotFound:
-            seen = Observation(id=row.id, upstream=row.upstream, source=source, gone=True)
+            gone = Observation(id=row.id, upstream=row.upstream, source=source, gone=True)
+            seen = await self._elsewhere(row) or gone
         after = await self._observe(seen._replace(source=source, asked_at_rev=row.rev))
         if row.terminal and not row.verified and after.state != row.state:
             OVERRULED.inc()
             log.warning("overruled", generation_id=row.id, claimed=row.state, state=after.state)
         return after
+
+    async def _elsewhere(self, row: Generation) -> Observation | None:
+        """What the other upstreams say of a row of which only a callback has said whose it is."""
+        others = [u for u in self._upstreams.values() if u.name != row.upstream]
+        if row.verified or not others:
+            return None
+        try:
+            return await ask_all(others, row.id)
+        except (NotFound, UpstreamError):
+            return None
 
     async def _observe(self, seen: Observation) -> Generation:
         generation, _ = await self._database.write_all(observe, Heard(seen, self._clock()))

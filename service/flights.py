@@ -71,7 +71,8 @@ class Absences:
 
     def check(self, key: str) -> None:
         """Raises NotFound again, if Luma said so within the last seconds."""
-        until, message, hint = self._until.get(key, (self._clock(), "", ""))
-        if until > self._clock():
+        now = self._clock()
+        until, message, hint = self._until.get(key, (now, "", ""))
+        if now < until <= now + _REMEMBERED:  # or the clock was ahead when it was noted
             raise NotFound(message, hint)
         self._until.pop(key, None)

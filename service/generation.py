@@ -12,6 +12,7 @@ UNTOLD = "unknown"
 
 TERMINAL_STATES = ("completed", "failed")
 _RANKS = {UNTOLD: 0, "queued": 1, "dreaming": 2, "processing": 2, "completed": 3, "failed": 3}
+_SKEW = timedelta(minutes=1)  # by which instances' clocks may differ
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -125,6 +126,11 @@ def is_terminal(state: str) -> bool:
     return state in TERMINAL_STATES
 
 
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether a time of ours lies in the future: the clock was ahead once, and is right again."""
+    return at - now > _SKEW
+
+
 class Aging(Protocol):
     """What is asked of a row that may have to be refreshed."""
 
@@ -154,7 +160,8 @@ def is_stale(generation: Aging, now: datetime, stale_after: timedelta) -> bool:
     """Whether a generation that is not settled has been quiet for too long to be believed."""
     if generation.gone_at:
         return False
-    return not is_settled(generation) and now - generation.heard_at > stale_after
+    quiet = now - generation.heard_at > stale_after or is_ahead(generation.heard_at, now)
+    return quiet and not is_settled(generation)
 
 
 def has_dead_assets(generation: Generation, now: datetime) -> bool:

@@ -8,7 +8,8 @@ other. So observations are ordered by the rank of their state, never by a clock:
 
 A higher rank wins, a lower one can only fill gaps, an equal one fills gaps and brings newer
 assets. One exception: what a callback said is only a claim until an authenticated answer
-confirms it, and such an answer overrules it if it was asked for after the claim had come in.
+confirms it, and such an answer overrules it if it was asked for after the claim had come in; an
+answer of the other upstream, whenever it was asked for, for nobody has two generations of one id.
 """
 
 from datetime import datetime
@@ -19,6 +20,7 @@ from service.generation import (
     Generation,
     Observation,
     Outcome,
+    is_ahead,
     is_known,
     is_terminal,
     rank,
@@ -45,9 +47,9 @@ def merge(
     if current is None:
         return _first(seen, at), Outcome.APPLIED
     if seen.upstream != current.upstream:
-        return current, Outcome.STALE
+        return _of_the_other_upstream(current, seen, at)
     told, up_to_date = _fold(current, seen, at)
-    heard_at = max(at, current.heard_at)
+    heard_at = at if is_ahead(current.heard_at, at) else max(at, current.heard_at)
     if _is_news(current, told):
         return _changed(current, told, seen, at, heard_at), Outcome.APPLIED
     after = current._replace(**told, heard_at=heard_at)
@@ -79,6 +81,17 @@ def _first(seen: Observation, at: datetime) -> Generation:
         heard_at=at,
         finished_at=at if is_terminal(state) else None,
     )
+
+
+def _of_the_other_upstream(
+    current: Generation, seen: Observation, at: datetime
+) -> tuple[Generation, Outcome]:
+    """An authenticated answer takes the place of what was only claimed; nothing else does."""
+    if current.verified or not seen.authenticated or seen.gone:
+        return current, Outcome.STALE
+    first_seen_at = min(current.first_seen_at, at)
+    after = _first(seen, at)._replace(rev=current.rev + 1, first_seen_at=first_seen_at)
+    return after, Outcome.APPLIED
 
 
 def _changed(
@@ -121,7 +134,7 @@ def _precedence(state: str | None) -> tuple[int, bool, str]:
 
 
 def _overrules(current: Generation, seen: Observation) -> bool:
-    """Whether an answer to a question of ours corrects a terminal claim made by callback.
+    """Whether an answer to a question of ours corrects what a callback claimed.
 
     Only if we asked after the claim: an older answer knows less, not more.
     """
@@ -129,7 +142,6 @@ def _overrules(current: Generation, seen: Observation) -> bool:
         seen.authenticated
         and seen.state is not None
         and not current.verified
-        and current.terminal
         and seen.state != current.state
         and seen.asked_at_rev == current.rev
     )

@@ -11,13 +11,20 @@ from service.cache import Cache, Reading
 from service.changes import Changes, set_within
 from service.db import Database
 from service.deliveries import Deliveries
-from service.errors import InvalidInput, NotFound, StoreUnavailable
+from service.errors import (
+    InvalidInput,
+    NotFound,
+    StoreUnavailable,
+    TrackerError,
+    UpstreamUnavailable,
+)
 from service.fetching import Fetcher
 from service.generation import (
     Generation,
     Outcome,
     good_until,
     has_dead_assets,
+    is_ahead,
     is_stale,
     is_usable_id,
 )
@@ -160,7 +167,9 @@ class Tracker:
 
     def _still_good(self, shown: Shown) -> Answer | None:
         now = self._clock()
-        if shown.good_until is not None and shown.good_until <= now:
+        if shown.good_until is not None and (
+            shown.good_until <= now or is_ahead(shown.heard_at, now)
+        ):
             return None
         _HITS.inc()
         return Answer(shown, Served.HIT, now - shown.heard_at)
@@ -184,7 +193,11 @@ class Tracker:
         return await self._lookup(generation_id, fresh=fresh, quiet=self._stale_after)
 
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
-        """As `lookup`, but answers as soon as the generation is terminal, or after `seconds`."""
+        """As `lookup`, but answers as soon as the generation is terminal, or after `seconds`.
+
+        Luma, or a callback, may need a moment to show a new generation: an id that nobody knows
+        yet is asked for again every few seconds, until the time is up.
+        """
         _require_usable(generation_id)
         if not fresh and (answer := self.known(generation_id)) and answer.shown.final:
             return answer
@@ -192,12 +205,23 @@ class Tracker:
         deadline = clock() + seconds
         quiet = min(self._stale_after, PATIENCE)
         with self._changes.expect(generation_id) as changed:
-            answer = await self._lookup(generation_id, fresh=fresh, quiet=quiet)
-            while self._worth_waiting(answer) and (left := deadline - clock()) > 0:
+            found = await self._attempt(generation_id, fresh=fresh, quiet=quiet)
+            while self._worth_waiting(found) and (left := deadline - clock()) > 0:
                 await set_within(changed, min(left, quiet.total_seconds()))
                 changed.clear()
-                answer = await self._lookup(generation_id, fresh=False, quiet=quiet)
-        return answer
+                found = await self._attempt(generation_id, fresh=False, quiet=quiet)
+        if isinstance(found, TrackerError):
+            raise found
+        return found
+
+    async def _attempt(
+        self, generation_id: str, *, fresh: bool, quiet: timedelta
+    ) -> Answer | NotFound | UpstreamUnavailable:
+        """What a lookup answers, or why there is nothing yet."""
+        try:
+            return await self._lookup(generation_id, fresh=fresh, quiet=quiet)
+        except (NotFound, UpstreamUnavailable) as error:
+            return error
 
     async def page(self, query: listing.Query) -> listing.Page:
         """A page of what is stored; costs no request to Luma."""
@@ -261,8 +285,9 @@ class Tracker:
     def _good_until(self, row: Generation | Representation) -> datetime | None:
         return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
 
-    def _worth_waiting(self, answer: Answer) -> bool:
-        return not (self._released or answer.shown.final)
+    def _worth_waiting(self, found: Answer | TrackerError) -> bool:
+        final = isinstance(found, Answer) and found.shown.final
+        return not (self._released or final)
 
     def _answer(self, shown: Shown, served: Served) -> Answer:
         _COUNTERS[served].inc()

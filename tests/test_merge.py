@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.generation import Generation, Observation, Outcome, Source, rank
+from service.generation import Generation, Observation, Outcome, Source, is_stale, rank
 from service.merge import merge
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -270,13 +270,12 @@ def test_rev_rises_by_one_exactly_if_what_users_see_has_changed(
 
 @properties
 @given(steps())
-def test_a_rank_falls_only_to_luma_itself_asked_after_an_unverified_end(
+def test_a_rank_falls_only_to_luma_itself_asked_after_an_unverified_state(
     step: tuple[Generation, Observation],
 ) -> None:
     row, seen = step
     after, _ = merge(row, seen, NOON)
-    if rank(after.state) < rank(row.state):
-        assert row.terminal
+    if rank(after.state) < rank(row.state) and seen.upstream == row.upstream:
         assert not row.verified
         assert seen.authenticated
         assert seen.asked_at_rev == row.rev
@@ -501,7 +500,39 @@ def test_hearing_nothing_new_is_still_hearing() -> None:
 
 def test_the_time_of_hearing_does_not_run_backwards() -> None:
     row = folded(told("queued"))
-    assert merge(row, told("queued"), NOON - timedelta(hours=1))[0].heard_at == NOON
+    assert merge(row, told("queued"), NOON - timedelta(seconds=30))[0].heard_at == NOON
+
+
+def test_a_clock_that_was_ahead_once_does_not_make_a_row_heard_of_for_years() -> None:
+    row = folded(told("queued"))._replace(heard_at=NOON + timedelta(days=3650))
+    assert merge(row, told("queued"), LATER)[0].heard_at == LATER
+    assert is_stale(row, NOON, timedelta(seconds=30))
+
+
+def test_an_answer_asked_for_after_it_overrules_any_claim() -> None:
+    claim = folded(told("dreaming", assets=PROGRESS))
+    truth = told("queued", Source.FETCH, asked_at_rev=1)
+    after, outcome = merge(claim, truth, LATER)
+    assert (after.state, after.rev, outcome) == ("queued", 2, Outcome.APPLIED)
+    assert (after.assets, after.verified) == ({}, True)
+    older = told("queued", Source.FETCH, asked_at_rev=0)
+    assert merge(claim, older, LATER)[0].state == "dreaming"
+
+
+def test_an_answer_of_the_other_upstream_takes_the_place_of_a_claim() -> None:
+    claim = folded(told("completed", assets={"video": "https://evil"}, prompt="forged"))
+    truth = told("processing", Source.FETCH, upstream="agents", model="ray-3.2")
+    after, outcome = merge(claim, truth, LATER)
+    assert (after.upstream, after.state, after.rev) == ("agents", "processing", 2)
+    assert (after.assets, after.prompt, after.model) == ({}, None, "ray-3.2")
+    assert (after.verified, after.finished_at, outcome) == (True, None, Outcome.APPLIED)
+    assert after.first_seen_at == claim.first_seen_at
+
+
+def test_that_the_other_upstream_does_not_know_it_says_nothing() -> None:
+    claim = folded(told("completed"))
+    nothing = Observation(id=claim.id, upstream="agents", source=Source.FETCH, gone=True)
+    assert merge(claim, nothing, LATER) == (claim, Outcome.STALE)
 
 
 def test_what_luma_no_longer_knows_is_gone_once_and_keeps_what_was_known() -> None:

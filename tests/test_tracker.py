@@ -617,6 +617,20 @@ async def test_dead_urls_are_better_than_no_answer(
         assert (await tracker.lookup(made)).generation == first
 
 
+async def test_a_claim_about_the_other_upstreams_generation_is_put_right(
+    tracker: Tracker, luma: Luma
+) -> None:
+    """A callback can only be Dream Machine's; whoever has its URL can name any id."""
+    made = luma.create("image", upstream="agents")
+    luma.advance(100)
+    await tracker.receive(json.dumps({"id": made, "state": "failed"}).encode(), Grant())
+    claim = (await tracker.lookup(made)).generation
+    assert (claim.upstream, claim.state, claim.verified) == ("dream_machine", "failed", False)
+    row = (await tracker.lookup(made, fresh=True)).generation
+    assert (row.upstream, row.state, row.verified) == ("agents", "completed", True)
+    assert (row.rev, row.gone_at) == (claim.rev + 1, None)
+
+
 # --- Waiting -----------------------------------------------------------------------------------
 
 
@@ -672,12 +686,45 @@ async def test_a_wait_that_runs_out_answers_what_is_known(tracker: Tracker, luma
     assert answer.generation.state == "queued"
 
 
-async def test_who_waits_for_what_nobody_knows_is_told_at_once(
+async def test_who_waits_for_what_nobody_knows_yet_is_told_when_a_callback_names_it(
+    tracker: Tracker, luma: Luma
+) -> None:
+    waiting = asyncio.create_task(tracker.wait("new", 50))
+    await until(lambda: luma.count() == 2)
+    await tracker.receive(b'{"id":"new","state":"failed"}', Grant())
+    assert (await soon(waiting)).generation.state == "failed"
+    assert luma.count() == 2
+
+
+async def test_who_waits_for_what_luma_does_not_show_yet_is_told_when_it_does(
+    opened: Opener, luma: Luma, clock: Clock
+) -> None:
+    async with opened(stale_after=0.05) as tracker:
+        waiting = asyncio.create_task(tracker.wait("late", 50))
+        await until(lambda: luma.count() == 2)
+        luma.create(id="late")
+        luma.advance(100)
+        async with asyncio.timeout(3):
+            while not waiting.done():
+                clock.turn(6)  # for some seconds it is not asked for again
+                await asyncio.wait([waiting], timeout=0.05)
+        assert (await waiting).generation.state == "completed"
+
+
+async def test_who_waits_for_what_nobody_ever_knows_is_told_so_in_the_end(
     tracker: Tracker, luma: Luma
 ) -> None:
     with pytest.raises(NotFound):
-        await soon(tracker.wait(UNKNOWN, 50))
+        await soon(tracker.wait(UNKNOWN, 0.3))
     assert luma.count() == 2
+
+
+async def test_who_waits_for_what_luma_refuses_to_tell_is_told_at_once(
+    tracker: Tracker, luma: Luma
+) -> None:
+    luma.fault(Fault(status=403, times=None))
+    with pytest.raises(UpstreamRefused):
+        await soon(tracker.wait(UNKNOWN, 50))
 
 
 async def test_waiting_refreshes_a_generation_that_has_gone_quiet(
