@@ -62,6 +62,11 @@ class UpstreamRefused(UpstreamError):
 
     hint = "Check the API key, its plan and its credits; `luma-tracker doctor` tells them apart."
 
+    def __init__(self, upstream: str, message: str, *, of_this: bool = False) -> None:
+        super().__init__(upstream, message)
+        self.of_this = of_this
+        """Whether it is this generation that it refuses to speak of, and not us."""
+
 
 class UpstreamNonsense(UpstreamError):
     """The upstream answered with something that is not its documented answer."""

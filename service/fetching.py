@@ -1,5 +1,6 @@
 """Asking Luma, for people and for ourselves: each id at most once at a time, into the one door."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -7,7 +8,8 @@ from functools import partial
 from service import store
 from service.changes import Changes
 from service.db import Database
-from service.errors import NotFound, StoreUnavailable, UpstreamError
+from service.doubts import Doubts
+from service.errors import NotFound, StoreUnavailable, UpstreamError, UpstreamNonsense
 from service.flights import Absences, Flights
 from service.generation import Generation, Observation, Source
 from service.logs import log
@@ -44,6 +46,7 @@ class Fetcher:
         self._clock = clock
         self._flights: Flights[Generation] = Flights()
         self._absences = Absences(clock)
+        self._doubts = {name: Doubts(name, time.monotonic) for name in self._upstreams}
 
     async def close(self) -> None:
         """Let go of what is under way."""
@@ -63,7 +66,13 @@ class Fetcher:
         for upstream in self._upstreams.values():
             await upstream.gate.refresh()
         rooms = {name: upstream.gate.room(purpose) for name, upstream in self._upstreams.items()}
-        return {name: room for name, room in rooms.items() if room}
+        allowed = {name: self._doubts[name].allowed(room) for name, room in rooms.items() if room}
+        return {name: room for name, room in allowed.items() if room}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with an upstream that only people can put right."""
+        return [doubts.warning for doubts in self._doubts.values() if doubts.exist]
 
     async def unknown(self, generation_id: str, *, fresh: bool) -> Generation:
         """Fetch what is not stored; every upstream is asked at once.
@@ -116,16 +125,31 @@ class Fetcher:
 
     async def _again(self, row: Generation, purpose: Purpose) -> Generation:
         source = _SOURCES[purpose]
+        doubts = self._doubts[row.upstream]
         try:
             seen = await self._upstreams[row.upstream].fetch(row.id, purpose)
+            doubts.clear()
         except NotFound:
-            gone = Observation(id=row.id, upstream=row.upstream, source=source, gone=True)
-            seen = await self._elsewhere(row) or gone
-        after = await self._observe(seen._replace(source=source, asked_at_rev=row.rev))
+            seen = await self._elsewhere(row) or self._missing(row)
+        checked = purpose is not Purpose.READ
+        after = await self._observe(seen._replace(source=source, asked_at_rev=row.rev), checked)
         if row.terminal and not row.verified and after.state != row.state:
             OVERRULED.inc()
             log.warning("overruled", generation_id=row.id, claimed=row.state, state=after.state)
         return after
+
+    def _missing(self, row: Generation) -> Observation:
+        """That the upstream does not know it, if that can be believed.
+
+        Raises:
+            UpstreamNonsense: it knows hardly any of those that it has confirmed.
+        """
+        doubts = self._doubts[row.upstream]
+        if row.verified and doubts.add(row.id):
+            log.error("upstream_doubted", upstream=row.upstream, warning=doubts.warning)
+        if doubts.exist:
+            raise UpstreamNonsense(row.upstream, doubts.warning)
+        return Observation(id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True)
 
     async def _elsewhere(self, row: Generation) -> Observation | None:
         """What the other upstreams say of a row of which only a callback has said whose it is."""
@@ -137,7 +161,8 @@ class Fetcher:
         except (NotFound, UpstreamError):
             return None
 
-    async def _observe(self, seen: Observation) -> Generation:
-        generation, _ = await self._database.write_all(observe, Heard(seen, self._clock()))
+    async def _observe(self, seen: Observation, checked: bool = False) -> Generation:
+        heard = Heard(seen, self._clock(), checked=checked)
+        generation, _ = await self._database.write_all(observe, heard)
         self._changes.tell(seen.id)
         return generation

@@ -93,7 +93,11 @@ class Generation(NamedTuple):
     next_check_at: datetime | None = None
     """When to ask Luma about it unasked; bookkeeping, not shown."""
     checks: int = 0
-    """How many questions in a row have brought nothing new; bookkeeping, not shown."""
+    """How many answers in a row have brought nothing new; bookkeeping, not shown."""
+    missing_since: datetime | None = None
+    """When the upstream last said that it does not know it; bookkeeping, not shown."""
+    refusals: int = 0
+    """How often in a row the upstream refused to speak of it; bookkeeping, not shown."""
 
     @property
     def terminal(self) -> bool:

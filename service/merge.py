@@ -12,7 +12,7 @@ confirms it, and such an answer overrules it if it was asked for after the claim
 answer of the other upstream, whenever it was asked for, for nobody has two generations of one id.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from service.generation import (
@@ -25,6 +25,9 @@ from service.generation import (
     is_terminal,
     rank,
 )
+
+GONE_AFTER = timedelta(seconds=30)
+"""Between the two answers that a generation is unknown, of which the second is believed."""
 
 Told = dict[str, Any]
 """Fields of the row, and what they are to be."""
@@ -111,7 +114,22 @@ def _changed(
 def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Told, bool]:
     """What `seen` makes of the row, and whether it had come as far as the row."""
     if seen.gone:
-        return {"gone_at": current.gone_at or at}, True
+        return _missing(current, at), True
+    if seen.authenticated:
+        told, up_to_date = _told(current, seen)
+        return {**told, "gone_at": None, "missing_since": None}, up_to_date
+    return _told(current, seen)
+
+
+def _missing(current: Generation, at: datetime) -> Told:
+    """Once may be a mistake, or a delay; gone is what Luma does not know half a minute later."""
+    since = current.missing_since
+    if current.gone_at or (since and at - since >= GONE_AFTER):
+        return {"gone_at": current.gone_at or at, "missing_since": at}
+    return {"missing_since": at if since is None or is_ahead(since, at) else since}
+
+
+def _told(current: Generation, seen: Observation) -> tuple[Told, bool]:
     if current.verified and current.terminal and not seen.authenticated:
         return {}, seen.state in (None, current.state)
     if _overrules(current, seen) or _precedence(seen.state) > _precedence(current.state):
@@ -158,7 +176,6 @@ def _taken_over(current: Generation, seen: Observation) -> Told:
         "outputs": seen.outputs,
         "assets_expire_at": seen.assets_expire_at,
         "verified": seen.authenticated,
-        "gone_at": None if seen.authenticated else current.gone_at,
     }
 
 
@@ -179,7 +196,6 @@ def _filled(current: Generation, seen: Observation) -> Told:
         "outputs": seen.outputs or current.outputs,
         "assets_expire_at": seen.assets_expire_at or current.assets_expire_at,
         "verified": current.verified and (seen.authenticated or assets == current.assets),
-        "gone_at": None if seen.authenticated else current.gone_at,
     }
 
 
@@ -213,6 +229,7 @@ def _essence(told: Told) -> Told:
 
     A presigned URL is minted anew at every read; the asset behind it is the same one.
     """
+    told = {name: value for name, value in told.items() if name != "missing_since"}
     if told.get("assets_expire_at") is None:
         return told
     return {

@@ -21,7 +21,7 @@ from service.logs import log
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
 from service.merge import merge
-from service.schedule import next_check
+from service.schedule import after_news, next_check
 from service.tokens import Grant
 
 
@@ -31,6 +31,8 @@ class Heard(NamedTuple):
     seen: Observation
     at: datetime
     delivery_id: str | None = None
+    checked: bool = False
+    """Whether it answers a question that nobody but the schedule asked."""
 
 
 class Callback(NamedTuple):
@@ -77,9 +79,10 @@ def _folded(row: Generation | None, heard: Heard) -> tuple[Generation, Outcome]:
     after, outcome = merge(row, heard.seen, heard.at)
     asked = heard.seen.authenticated
     if outcome is not Outcome.APPLIED and not asked:
-        return after, outcome
-    checks = max(row.checks, 1) if row and asked else 0
-    return after._replace(checks=checks, next_check_at=next_check(after, heard.at, checks)), outcome
+        return after._replace(next_check_at=after_news(after, heard.at)), outcome
+    checks = max(row.checks + heard.checked, 1) if row and asked else 0
+    due = next_check(after, heard.at, checks)
+    return after._replace(checks=checks, refusals=0, next_check_at=due), outcome
 
 
 def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:

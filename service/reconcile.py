@@ -13,15 +13,17 @@ from datetime import datetime, timedelta
 
 from service import store
 from service.db import Database
-from service.errors import TrackerError
+from service.errors import TrackerError, UpstreamRefused, UpstreamUnavailable
 from service.fetching import Fetcher
 from service.generation import Generation
 from service.logs import log
 from service.luma import Purpose
-from service.schedule import next_check
+from service.schedule import soon
 
 _AT_ONCE = 8  # questions under way
 _CLAIM = timedelta(seconds=45)  # longer than a question takes; then another instance may ask
+_UNTIL_MENDED = 30.0  # seconds, while a key or a URL is wrong
+_MOST_REFUSALS = 3  # of one row, until there is news of it
 _INTERVAL = 0.25  # seconds between looks for due rows
 
 
@@ -72,10 +74,18 @@ class Reconciler:
         try:
             await self._fetcher.check(row)
         except TrackerError as error:
-            log.info("not checked", generation_id=row.id, reason=str(error))
-            await self._leave(row)
+            log.info("check_failed", generation_id=row.id, reason=str(error))
+            await self._put_off(row, error)
 
-    async def _leave(self, row: Generation) -> None:
-        """Nothing was learnt: it is due again when its turn comes, not when the claim ends."""
-        due = next_check(row, self._clock(), row.checks + 1)
-        await self._database.write(store.reschedule, row, due)
+    async def _put_off(self, row: Generation, error: TrackerError) -> None:
+        """Nothing was learnt, so it is due again soon; what Luma refuses to tell, three times."""
+        refused = isinstance(error, UpstreamRefused) and error.of_this
+        refusals = row.refusals + 1 if refused else row.refusals
+        seconds = _UNTIL_MENDED
+        if isinstance(error, UpstreamUnavailable):
+            seconds = error.retry_after
+        due: datetime | None = soon(row, self._clock(), seconds)
+        if refused and refusals >= _MOST_REFUSALS:
+            log.warning("checks_ended", generation_id=row.id, reason=str(error))
+            due = None
+        await self._database.write(store.reschedule, row, due, refusals)

@@ -3,7 +3,10 @@
 A row that is final and confirmed is never asked about. One that was only claimed to be final is
 asked about at once, to confirm it. An open one is left alone until about when such a job usually
 ends, then asked every 2 s, more and more rarely, down to once a minute; after an hour, when it
-is most likely lost, rarer still.
+is most likely lost, rarer still. What Luma says it does not know is asked about once more half a
+minute later, and when it is gone, once a day or less.
+
+Only answers make the pauses longer: what could not be asked is asked soon.
 """
 
 import random
@@ -17,17 +20,45 @@ _GROWTH = 1.5
 _LONGEST_PAUSE = 60.0
 _HOUR = 3600.0
 _LONGEST_OF_ALL = 6 * _HOUR
+_DAY = 24 * _HOUR
+_LONGEST_WHILE_GONE = 7 * _DAY
+_ONCE_MORE = (32.0, 60.0)  # seconds
 
 
 def next_check(generation: Generation, now: datetime, checks: int) -> datetime | None:
-    """When to ask about it, after `checks` questions in a row that brought nothing; None: never."""
-    if (generation.gone_at and checks) or (generation.verified and is_settled(generation)):
+    """When to ask about it, after `checks` answers in a row that brought nothing; None: never."""
+    if checks and generation.gone_at:
+        return now + timedelta(seconds=_jittered(_while_gone(generation.gone_at, now)))
+    if checks and generation.missing_since:
+        return now + timedelta(seconds=random.uniform(*_ONCE_MORE))  # noqa: S311 - no secret
+    if generation.verified and is_settled(generation) and not generation.gone_at:
         return None
     if checks == 0 and (generation.terminal or generation.gone_at):
         return now
     if checks == 0:
         return now + timedelta(seconds=_jittered(_first(generation, now)))
     return now + timedelta(seconds=_jittered(_pause(generation, now, checks)))
+
+
+def soon(row: Generation, now: datetime, seconds: float) -> datetime:
+    """When to ask about it if it could not be asked, or was not answered.
+
+    Args:
+        seconds: after which asking makes sense.
+    """
+    pause = min(_pause(row, now, max(row.checks, 1)), _LONGEST_PAUSE)
+    return now + timedelta(seconds=seconds + pause * random.uniform(0.1, 1.0))  # noqa: S311 - no secret
+
+
+def after_news(row: Generation, now: datetime) -> datetime | None:
+    """When to ask about a row that is gone and was named by a callback: at once, now and then."""
+    if row.gone_at is None or row.missing_since is None:
+        return row.next_check_at
+    return max(now, row.missing_since + timedelta(seconds=_ONCE_MORE[0]))
+
+
+def _while_gone(gone_at: datetime, now: datetime) -> float:
+    return min(max((now - gone_at).total_seconds(), _DAY), _LONGEST_WHILE_GONE)
 
 
 def _first(generation: Generation, now: datetime) -> float:

@@ -219,14 +219,22 @@ def any_due(connection: Connection, upstreams: Sequence[str], now: datetime) -> 
 
 def _put_off(connection: Connection, row: Generation, until: datetime) -> bool:
     place = {"before_id": row.id, "seen_at": row.next_check_at}
-    values = {"next_check_at": until, "checks": row.checks + 1}
-    return connection.execute(_PUT_OFF, place | values).rowcount == 1
+    return connection.execute(_PUT_OFF, place | {"next_check_at": until}).rowcount == 1
 
 
-def reschedule(connection: Connection, row: Generation, due: datetime | None) -> None:
+def reschedule(
+    connection: Connection, row: Generation, due: datetime | None, refusals: int
+) -> None:
     """Say when to ask about a row, unless there was news of it meanwhile."""
     unchanged = GENERATIONS.c.id == row.id, GENERATIONS.c.rev == row.rev
-    connection.execute(update(GENERATIONS).where(*unchanged).values(next_check_at=due))
+    values = {"next_check_at": due, "refusals": refusals}
+    connection.execute(update(GENERATIONS).where(*unchanged).values(values))
+
+
+def recall(connection: Connection, now: datetime, latest: datetime) -> int:
+    """Make due what is to be asked about later than ever: a clock was ahead. How many it was."""
+    ahead = GENERATIONS.c.next_check_at > latest
+    return connection.execute(update(GENERATIONS).where(ahead).values(next_check_at=now)).rowcount
 
 
 def as_generation(row: Mapping[Any, Any]) -> Generation:

@@ -63,6 +63,8 @@ class GenerationRow(SQLModel, table=True):
     finished_at: datetime | None
     next_check_at: datetime | None
     checks: int
+    missing_since: datetime | None
+    refusals: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
 
 
 class DeliveryRow(SQLModel, table=True):

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import NamedTuple
 
 from service import listing, store
+from service.answer import Answer, Served
 from service.cache import Cache, Reading
 from service.changes import Changes, set_within
 from service.db import Database
@@ -36,7 +35,7 @@ from service.observe import Receipt as Receipt  # noqa: PLC0414 - which surfaces
 from service.observe import receive as take_callbacks
 from service.readiness import Readiness
 from service.representation import Representation, Representations
-from service.shape import GenerationOut, Shown
+from service.shape import Shown
 from service.tokens import Grant
 
 PATIENCE = timedelta(seconds=5)
@@ -45,30 +44,8 @@ PATIENCE = timedelta(seconds=5)
 _COUNTED = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
 
 
-class Served(Enum):
-    """Where an answer came from."""
-
-    HIT = "hit"
-    MISS = "miss"
-    STALE = "stale"
-
-
 _COUNTERS = {served: LOOKUPS.labels(served.value) for served in Served}
 _HITS = _COUNTERS[Served.HIT]
-
-
-class Answer(NamedTuple):
-    """A generation, and how we came by it."""
-
-    shown: Shown
-    served: Served
-    age: timedelta
-    """Time since Luma last told us anything of it."""
-
-    @property
-    def generation(self) -> GenerationOut:
-        """What is shown, as an object with fields."""
-        return self.shown.generation()
 
 
 def utc_now() -> datetime:
@@ -222,6 +199,11 @@ class Tracker:
             return await self._lookup(generation_id, fresh=fresh, quiet=quiet)
         except (NotFound, UpstreamUnavailable) as error:
             return error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong, though we go on."""
+        return self._fetcher.warnings
 
     async def page(self, query: listing.Query) -> listing.Page:
         """A page of what is stored; costs no request to Luma."""

@@ -12,6 +12,7 @@ from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
 from service.observe import refold
 
+_LATEST = timedelta(days=8)  # longer than any pause of the schedule
 _INTERVAL = 10.0  # seconds between rounds
 _HINT = "GET /v1/deliveries?outcome=kept says why; `luma-tracker replay` folds them again"
 _BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
@@ -37,6 +38,7 @@ class Upkeep:
         while True:
             await self.fold_again()
             await self.prune()
+            await self.recall()
             await asyncio.sleep(_INTERVAL)
 
     async def fold_again(self) -> None:
@@ -68,6 +70,12 @@ class Upkeep:
         before = self._clock() - self._retention
         await self._prune("deliveries", inbox.prune_deliveries, before)
         await self._prune("events", store.prune_events, before)
+
+    async def recall(self) -> None:
+        """Ask about what a clock that was ahead has put off for longer than we ever do."""
+        now = self._clock()
+        if recalled := await self._database.write(store.recall, now, now + _LATEST):
+            log.warning("checks_recalled", count=recalled, reason="the clock was ahead")
 
     async def _prune(
         self, table: str, prune: Callable[[Connection, datetime, int], int], before: datetime

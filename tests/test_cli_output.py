@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from service import errors
+from service.answer import Answer, Served
 from service.cli.doctor import Finding
 from service.cli.exits import refusals
 from service.cli.output import show_findings, show_generation, show_page, table_of
@@ -16,7 +17,6 @@ from service.generation import Generation, Observation, Source
 from service.listing import Listed, Page
 from service.merge import merge
 from service.shape import Shown, body_of
-from service.tracker import Answer, Served
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 import pytest
@@ -142,13 +142,20 @@ async def test_a_claim_that_luma_denies_is_overruled(asking: Asking) -> None:
 
 
 async def test_a_claim_of_what_luma_does_not_know_is_gone_and_stays_unconfirmed(
-    asking: Asking,
+    asking: Asking, clock: Clock
 ) -> None:
     row = await asking.claim("made-up", "completed")
     await asking.fetcher.check(row)
+    missing = await asking.row("made-up")
+    assert (missing.gone_at, missing.rev) == (None, 1)
+    assert missing.next_check_at
+    assert 30 < (missing.next_check_at - clock()).total_seconds() <= 60
+    clock.turn(60)
+    await asking.fetcher.check(missing)
     after = await asking.row("made-up")
-    assert (after.gone_at, after.verified, after.rev) == (asking.clock(), False, 2)
-    assert after.next_check_at is None
+    assert (after.gone_at, after.verified, after.rev) == (clock(), False, 2)
+    assert after.next_check_at
+    assert after.next_check_at > clock() + timedelta(hours=20), "rarely from now on"
 
 
 async def test_a_quiet_row_is_asked_about_and_says_how_it_was_learnt(asking: Asking) -> None:
@@ -174,22 +181,32 @@ async def test_an_answer_that_is_older_than_the_claim_does_not_overrule_it(askin
     assert after.next_check_at is not None  # and it is asked again
 
 
-async def test_news_about_what_luma_did_not_know_are_confirmed_too(asking: Asking) -> None:
+async def test_news_about_what_luma_did_not_know_are_confirmed_too(
+    asking: Asking, clock: Clock
+) -> None:
     """Its answer can lag behind its callbacks; a row must not stay gone for ever for that."""
     generation_id = "late-to-be-known"
     await asking.fetcher.check(await asking.claim(generation_id, "dreaming"))
+    clock.turn(31)
+    await asking.fetcher.check(await asking.row(generation_id))
     assert (await asking.row(generation_id)).gone_at
     claimed = await asking.claim(generation_id, "completed")
     assert claimed.next_check_at is not None
     assert claimed.next_check_at <= asking.clock()
 
 
-async def test_the_same_news_again_about_what_luma_does_not_know_cost_nothing(
-    asking: Asking,
+async def test_the_same_news_again_about_what_is_gone_bring_one_question_in_half_a_minute(
+    asking: Asking, clock: Clock
 ) -> None:
     await asking.fetcher.check(await asking.claim("made-up", "completed"))
+    clock.turn(31)
+    await asking.fetcher.check(await asking.row("made-up"))
     again = await asking.claim("made-up", "completed", "completed")
-    assert again.next_check_at is None
+    assert again.gone_at
+    assert again.next_check_at == clock() + timedelta(seconds=32)
+    clock.turn(3600)
+    again = await asking.claim("made-up", "completed", "completed")
+    assert again.next_check_at == clock()
 
 
 @pytest.mark.parametrize("rate", [Rate(5, 3)])

@@ -244,7 +244,8 @@ def shown(row: Generation) -> dict[str, Any]:
     A presigned URL counts as the same one, however it is signed.
     """
     seen = row._asdict()
-    for name in ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at"):
+    told_of = ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at")
+    for name in (*told_of, "missing_since"):
         del seen[name]
     if seen.pop("assets_expire_at"):
         seen["assets"] = dict.fromkeys(row.assets, "")
@@ -535,26 +536,54 @@ def test_that_the_other_upstream_does_not_know_it_says_nothing() -> None:
     assert merge(claim, nothing, LATER) == (claim, Outcome.STALE)
 
 
+UNKNOWN_TO_LUMA = told(None, Source.FETCH, gone=True)
+
+
 def test_what_luma_no_longer_knows_is_gone_once_and_keeps_what_was_known() -> None:
     row = folded(told("completed", Source.FETCH, assets=VIDEO))
-    gone, outcome = merge(row, told(None, Source.FETCH, gone=True), LATER)
-    assert (gone.gone_at, gone.rev, outcome) == (LATER, 2, Outcome.APPLIED)
+    for seconds in (0, 1, 29):
+        row, outcome = merge(row, UNKNOWN_TO_LUMA, LATER + timedelta(seconds=seconds))
+        assert (row.gone_at, row.rev, outcome) == (None, 1, Outcome.UNCHANGED), "not yet"
+    at = LATER + timedelta(seconds=30)
+    gone, outcome = merge(row, UNKNOWN_TO_LUMA, at)
+    assert (gone.gone_at, gone.rev, outcome) == (at, 2, Outcome.APPLIED)
     assert (gone.state, gone.assets) == ("completed", VIDEO)
-    again, outcome = merge(gone, told(None, Source.FETCH, gone=True), LATER + timedelta(hours=1))
-    assert (again.gone_at, again.rev, outcome) == (LATER, 2, Outcome.UNCHANGED)
+    again, outcome = merge(gone, UNKNOWN_TO_LUMA, LATER + timedelta(hours=1))
+    assert (again.gone_at, again.rev, outcome) == (at, 2, Outcome.UNCHANGED)
+
+
+def test_what_luma_knows_in_between_is_not_gone() -> None:
+    row = folded(told("completed", Source.FETCH, assets=VIDEO), UNKNOWN_TO_LUMA)
+    assert row.missing_since
+    row, _ = merge(row, told("completed", Source.FETCH, assets=VIDEO), LATER)
+    assert (row.missing_since, row.rev) == (None, 1)
+    row, _ = merge(row, UNKNOWN_TO_LUMA, LATER + timedelta(hours=1))
+    assert row.gone_at is None
+
+
+def test_a_clock_that_was_ahead_when_it_was_missing_makes_nothing_gone() -> None:
+    row = folded(told("dreaming", Source.FETCH))._replace(missing_since=LATER + timedelta(days=9))
+    row, _ = merge(row, UNKNOWN_TO_LUMA, LATER)
+    assert (row.gone_at, row.missing_since) == (None, LATER)
+
+
+def gone_row(state: str) -> Generation:
+    """Of which Luma has said twice that it does not know it."""
+    missing = folded(told(state, Source.FETCH), UNKNOWN_TO_LUMA)
+    return merge(missing, UNKNOWN_TO_LUMA, NOON + timedelta(seconds=60))[0]
 
 
 def test_what_luma_knows_again_is_no_longer_gone() -> None:
     for state in ("completed", "failed"):
-        row = folded(told("dreaming", Source.FETCH), told(None, Source.FETCH, gone=True))
+        row = gone_row("dreaming")
         back, outcome = merge(row, told(state, Source.FETCH), LATER)
         assert (back.gone_at, back.rev, outcome) == (None, 3, Outcome.APPLIED)
-    row = folded(told("completed", Source.FETCH), told(None, Source.FETCH, gone=True))
+    row = gone_row("completed")
     assert merge(row, told("completed", Source.FETCH), LATER)[0].gone_at is None
 
 
 def test_a_callback_does_not_bring_back_what_luma_says_is_gone() -> None:
-    row = folded(told("dreaming", Source.FETCH), told(None, Source.FETCH, gone=True))
+    row = gone_row("dreaming")
     after, _ = merge(row, told("completed", assets=VIDEO), LATER)
     assert (after.state, after.gone_at) == ("completed", row.gone_at)
 

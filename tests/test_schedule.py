@@ -77,8 +77,21 @@ def test_what_is_final_and_confirmed_is_never_asked_about(row: Generation, check
 
 @pytest.mark.parametrize("state", ["queued", "completed"])
 @pytest.mark.parametrize("checks", [1, 2, 50])
-def test_what_luma_did_not_know_is_not_asked_about_again(state: str, checks: int) -> None:
-    assert next_check(generation(state, gone_at=NOON), NOON, checks) is None
+def test_what_is_gone_is_asked_about_once_a_day_and_then_more_rarely(
+    state: str, checks: int
+) -> None:
+    row = generation(state, gone_at=NOON, missing_since=NOON)
+    for days, least, most in ((0, 0.9, 1.1), (1, 0.9, 1.1), (4, 3.6, 4.4), (400, 6.3, 7.7)):
+        due = next_check(row, NOON + timedelta(days=days), checks)
+        assert due
+        assert least <= (due - NOON).total_seconds() / 86_400 - days <= most
+
+
+@pytest.mark.parametrize("state", ["queued", "completed"])
+def test_what_luma_does_not_know_is_asked_about_once_more_within_a_minute(state: str) -> None:
+    due = next_check(generation(state, verified=True, missing_since=NOON), NOON, 1)
+    assert due
+    assert 30 < (due - NOON).total_seconds() <= 60
 
 
 @pytest.mark.parametrize("state", ["queued", "completed"])

@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from service.answer import Served
 from service.bootstrap import open_tracker
 from service.config import Settings
 from service.db import open_database
@@ -28,7 +30,7 @@ from service.generation import Observation, Outcome, Source
 from service.listing import Query
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.tokens import Grant
-from service.tracker import Receipt, Served, Tracker
+from service.tracker import Receipt, Tracker
 from tests.conftest import Clock
 from tests.databases import locked
 from tests.single import observe
@@ -557,6 +559,9 @@ async def test_what_luma_no_longer_knows_is_gone_and_still_answered(
     async with httpx.AsyncClient(headers={"Authorization": "Bearer k"}) as http:
         await http.delete(f"{luma.dream_machine_url}/generations/{made}")
     clock.turn(31)
+    missing = (await tracker.lookup(made, fresh=True)).generation
+    assert (missing.gone_at, missing.rev) == (None, before.rev), "once is not the truth yet"
+    clock.turn(31)
     gone = (await tracker.lookup(made, fresh=True)).generation
     assert (gone.gone_at, gone.rev, gone.state) == (clock.now, before.rev + 1, before.state)
     assert (await tracker.page(Query())).items == []
@@ -567,13 +572,51 @@ async def test_what_luma_no_longer_knows_is_gone_and_still_answered(
     assert luma.count() == asked, "and it is not asked for again by itself"
 
 
-async def test_what_luma_knows_again_is_no_longer_gone(tracker: Tracker, luma: Luma) -> None:
+async def test_what_luma_knows_again_is_no_longer_gone(
+    tracker: Tracker, luma: Luma, clock: Clock
+) -> None:
     made = luma.create()
     await tracker.lookup(made)
-    luma.fault(Fault(status=404))
+    luma.fault(Fault(status=404, times=2))
+    await tracker.lookup(made, fresh=True)
+    clock.turn(31)
     assert (await tracker.lookup(made, fresh=True)).generation.gone_at
     back = (await tracker.lookup(made, fresh=True)).generation
     assert (back.gone_at, back.rev) == (None, 3)
+
+
+async def test_a_404_that_is_not_lumas_says_nothing_of_a_row_nor_of_an_id(
+    alone: Tracker, luma: Luma, clock: Clock
+) -> None:
+    """As a wrong base URL answers, or a proxy."""
+    made = luma.create()
+    before = (await alone.lookup(made)).generation
+    luma.fault(Fault(status=404, body=b"<h1>Not Found</h1>", content_type="text/html", times=None))
+    for _ in range(3):
+        clock.turn(60)
+        assert (await alone.lookup(made, fresh=True)).generation == before
+    with pytest.raises(UpstreamNonsense, match="not as Luma does"):
+        await alone.lookup(UNKNOWN)
+
+
+async def test_many_that_luma_confirmed_and_does_not_know_now_are_not_believed_gone(
+    alone: Tracker, luma: Luma, clock: Clock
+) -> None:
+    made = [luma.create() for _ in range(12)]
+    for each in made:
+        await alone.lookup(each)
+    luma.fault(Fault(status=404, times=None))
+    with capture_logs() as said:
+        for _ in range(3):
+            clock.turn(31)
+            for each in made:
+                assert (await alone.lookup(each, fresh=True)).generation.gone_at is None
+    assert [entry["event"] for entry in said].count("upstream_doubted") == 1
+    [warning] = alone.warnings
+    assert "dream_machine knows none of 12 generations" in warning
+    luma.clear_faults()
+    await alone.lookup(made[0], fresh=True)
+    assert alone.warnings == []
 
 
 # --- The Agents API: URLs that die -------------------------------------------------------------

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.answer import Answer
 from service.listing import Page
 from service.observe import Receipt
 from service.schemas import ReplayOut, page_body
 from service.shape import GenerationOut, one_line
-from service.tracker import Answer
 
 if TYPE_CHECKING:
     from service.cli.doctor import Finding

@@ -33,9 +33,9 @@ class LumaClient:
         """The body of a 200 answer.
 
         Raises:
-            NotFound: 404.
+            NotFound: 404, as Luma says it.
             UpstreamRefused: any other 4xx but 429.
-            UpstreamNonsense: another 2xx, or a redirect.
+            UpstreamNonsense: another 2xx, a redirect, or a 404 that is not Luma's.
             UpstreamUnavailable: 429, 5xx, no answer in time, no connection.
         """
         return await self._http.get(upstream, url, headers)

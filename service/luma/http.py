@@ -14,6 +14,7 @@ from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, Upstream
 from service.luma.reading import clean_text
 from service.tokens import REDACTED
 
+_OF_THIS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say
 _LARGEST = 4_194_304  # bytes of an answer, unpacked
 _GZIP = 16 + zlib.MAX_WBITS
@@ -115,13 +116,25 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
         return response.content
     said = f"{upstream} answered {code}{_detail(response)}"
     if code == httpx.codes.NOT_FOUND:
+        if not _is_lumas(response):
+            raise UpstreamNonsense(
+                upstream, f"{upstream} answered 404, but not as Luma does: its URL may be wrong."
+            )
         raise NotFound(said)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
         told = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
         raise UpstreamUnavailable(upstream, said, retry_after=_retry_after(response), told=told)
     if response.is_client_error:
-        raise UpstreamRefused(upstream, said)
+        raise UpstreamRefused(upstream, said, of_this=code in _OF_THIS)
     raise UpstreamNonsense(upstream, said)
+
+
+def _is_lumas(response: httpx.Response) -> bool:
+    """Whether an error is in Luma's own form; anybody's server answers 404."""
+    try:
+        return "detail" in response.json()
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _detail(response: httpx.Response) -> str:

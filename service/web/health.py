@@ -26,6 +26,7 @@ class Ready(BaseModel):
     callbacks: bool = Field(
         description="Whether Luma can call us; if not, TRACKER_PUBLIC_URL is not set and we ask it."
     )
+    warnings: list[str] | None = Field(None, description="What people should look at, if anything.")
 
 
 @router.get("/healthz", summary="Is the process alive?", operation_id="isAlive")
@@ -38,12 +39,13 @@ async def healthz() -> Alive:
     "/readyz",
     summary="Can the service be relied on?",
     operation_id="isReady",
+    response_model_exclude_none=True,
     responses=responses(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def readyz(tracker: TheTracker, public_url: ThePublicUrl) -> Ready:
     """Asks the database, and writes to it; for deciding whether to send requests here."""
     await tracker.readiness.require()
-    return Ready(callbacks=public_url is not None)
+    return Ready(callbacks=public_url is not None, warnings=tracker.warnings or None)
 
 
 @router.get(

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.answer import Answer
 from service.errors import TrackerError
-from service.tracker import Answer
 from service.web import lists
 from service.web.callbacks import PATH as CALLBACKS
 from service.web.headers import SECURE

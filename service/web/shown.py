@@ -1,6 +1,6 @@
 """How a generation is answered over HTTP, whichever way the question came in."""
 
-from service.tracker import Answer, Served
+from service.answer import Answer, Served
 from service.web.whole import Whole
 
 _SERVED = {

@@ -188,7 +188,8 @@ def test_what_is_answered_is_what_is_described(document: Document, shared: Runni
         answers = document["paths"][template]["get"]["responses"]
         schema = resolved(document, answers["200"]["content"]["application/json"]["schema"])
 
-        assert shared.http.get(path).json().keys() == schema["properties"].keys(), path
+        answered = shared.http.get(path).json().keys()
+        assert schema["properties"].keys() - {"warnings"} <= answered <= schema["properties"].keys()
     outcome = call_back(shared, body_of(new_id())).json()
     answers = document["paths"]["/callbacks/{token}"]["post"]["responses"]
     schema = resolved(document, answers["200"]["content"]["application/json"]["schema"])
