@@ -94,6 +94,18 @@ def find(connection: Connection, generation_id: str) -> Generation | None:
     return as_generation(row) if row else None
 
 
+def newest_confirmed(connection: Connection, upstream: str) -> str | None:
+    """The newest generation that this upstream confirmed, and did not give up."""
+    confirmed = (
+        GENERATIONS.c.upstream == upstream,
+        GENERATIONS.c.verified,
+        GENERATIONS.c.gone_at.is_(None),
+    )
+    newest = select(GENERATIONS.c.id).where(*confirmed).order_by(GENERATIONS.c.ordered_at.desc())
+    found: str | None = connection.execute(newest.limit(1)).scalar()
+    return found
+
+
 def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
     """The rows of those ids that there are, kept from other writers until we commit."""
     rows = bulk.find(connection, GENERATIONS.c.id, ids, _FIELDS, lock=True)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from service.db.sqlite_engine import make_engine
 from tests.postgres import Server, serving
 from tests.single import upgrade
+from tests.waiting import until
 
 _ONE_AT_A_TIME = threading.Lock()
 CHOSEN = "TEST_DATABASE"
@@ -148,6 +150,16 @@ def destroy(url: str) -> None:
                 opened.write(b"?" * file.stat().st_size)
     else:
         server().execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+def age_missing(url: str, generation_id: str) -> None:
+    """As if a minute had passed since Luma first did not know it."""
+    known = "SELECT missing_since IS NOT NULL FROM generations WHERE id = ?"
+    until(lambda: one(url, known, generation_id))
+    since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(" ", "microseconds")[:26]
+    stamp = "CAST(? AS timestamptz)" if on_postgres() else "?"
+    aged = f"UPDATE generations SET missing_since = {stamp} WHERE id = ?"  # noqa: S608
+    execute(url, aged, since + ("+00" if on_postgres() else ""), generation_id)
 
 
 @contextmanager

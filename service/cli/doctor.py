@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.bootstrap import make_upstreams
-from service.cli.schema import deliveries_given_up, revisions
+from service.cli.schema import deliveries_given_up, newest_confirmed, revisions
 from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import LumaClient, Upstream
@@ -48,7 +48,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
     if not upstreams:
         yield Finding("upstreams", "no key; set LUMAAI_API_KEY or LUMA_AGENTS_API_KEY", wrong=True)
     for upstream in upstreams:
-        yield await _upstream(upstream)
+        yield await _upstream(upstream, await newest_confirmed(settings, upstream.name))
     yield await _public_url(settings, client)
     yield _access(settings)
 
@@ -84,15 +84,29 @@ def _secret(settings: Settings) -> Finding:
     return Finding("callback secret", str(path))
 
 
-async def _upstream(upstream: Upstream) -> Finding:
+async def _upstream(upstream: Upstream, confirmed: str | None) -> Finding:
     about = f"upstream {upstream.name}"
     try:
         await upstream.fetch(_NOBODY)
     except NotFound:
-        return Finding(about, f"{upstream.base_url} answers, and takes the key")
+        return await _account(upstream, confirmed)
     except TrackerError as error:
         return Finding(about, str(error), wrong=True)
     return Finding(about, f"{upstream.base_url} knows a generation that cannot be", wrong=True)
+
+
+async def _account(upstream: Upstream, confirmed: str | None) -> Finding:
+    """Whether it still knows what it confirmed: with a key of another account it does not."""
+    about = f"upstream {upstream.name}"
+    try:
+        if confirmed:
+            await upstream.fetch(confirmed)
+    except NotFound:
+        told = f"{upstream.base_url} does not know {confirmed}, which it confirmed before: "
+        return Finding(about, f"{told}check the URL, and the account of the key", wrong=True)
+    except TrackerError as error:
+        return Finding(about, str(error), wrong=True)
+    return Finding(about, f"{upstream.base_url} answers, and takes the key")
 
 
 async def _public_url(settings: Settings, client: LumaClient) -> Finding:

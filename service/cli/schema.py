@@ -1,10 +1,11 @@
 """The database's schema, by hand."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection
 
-from service import inbox, migrating
+from service import inbox, migrating, store
 from service.bootstrap import at_database, migrate
 from service.config import Settings
 from service.rewrites import Rewrite, progress
@@ -49,3 +50,14 @@ async def deliveries_given_up(settings: Settings) -> int:
 def _look(connection: Connection) -> Revisions:
     found = tuple(progress(connection))
     return Revisions(migrating.revision(connection), migrating.head(), found)
+
+
+async def newest_confirmed(settings: Settings, upstream: str) -> str | None:
+    """A generation that this upstream should know; None if there is none, or no database.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    if (await revisions(settings)).current != migrating.head():
+        return None
+    return await at_database(settings, partial(store.newest_confirmed, upstream=upstream))

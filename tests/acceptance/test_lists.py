@@ -22,6 +22,7 @@ from tests.acceptance.talk import (
     read,
     told,
 )
+from tests.databases import age_missing
 
 FIRST = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 """When the oldest of the filled store was created; the others follow a minute apart."""
@@ -89,6 +90,8 @@ def _gone(running: Running) -> str:
     read(running, gone)
     with LumaAI(base_url=running.luma.dream_machine_url, auth_token="luma-key") as client:
         client.generations.delete(gone)
+    read(running, gone, fresh=True)
+    age_missing(running.database, gone)
     assert read(running, gone, fresh=True)["gone_at"]
     return gone
 

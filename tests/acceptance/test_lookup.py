@@ -392,9 +392,12 @@ def test_what_luma_no_longer_knows_is_still_read_but_marked_as_gone(shared: Runn
         client.generations.delete(generation_id)
     before = read(shared, generation_id)
 
+    once = read(shared, generation_id, fresh=True)
+    age_missing(shared.database, generation_id)
     gone = read(shared, generation_id, fresh=True)
 
     assert before["gone_at"] is None
+    assert once == before
     assert gone["gone_at"]
     assert gone["rev"] == before["rev"] + 1
     assert (gone["state"], gone["assets"]) == (before["state"], before["assets"])
