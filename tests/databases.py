@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -152,10 +152,10 @@ def destroy(url: str) -> None:
         server().execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
 
-def age_missing(url: str, generation_id: str) -> None:
-    """As if a minute had passed since Luma first did not know it."""
+def age_missing(url: str, generation_id: str, ask: Callable[[], object]) -> None:
+    """As if a minute had passed since Luma first did not know it, which asking shows."""
     known = "SELECT missing_since IS NOT NULL FROM generations WHERE id = ?"
-    until(lambda: one(url, known, generation_id))
+    until(lambda: ask() and one(url, known, generation_id))
     since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(" ", "microseconds")[:26]
     stamp = "CAST(? AS timestamptz)" if on_postgres() else "?"
     aged = f"UPDATE generations SET missing_since = {stamp} WHERE id = ?"  # noqa: S608

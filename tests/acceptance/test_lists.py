@@ -90,8 +90,7 @@ def _gone(running: Running) -> str:
     read(running, gone)
     with LumaAI(base_url=running.luma.dream_machine_url, auth_token="luma-key") as client:
         client.generations.delete(gone)
-    read(running, gone, fresh=True)
-    age_missing(running.database, gone)
+    age_missing(running.database, gone, lambda: read(running, gone, fresh=True))
     assert read(running, gone, fresh=True)["gone_at"]
     return gone
 

@@ -27,6 +27,7 @@ from tests.acceptance.talk import (
     read,
     told,
 )
+from tests.databases import age_missing
 
 STALE_AFTER = 0.6
 """Seconds, for the service that tests of staleness share."""
@@ -393,7 +394,7 @@ def test_what_luma_no_longer_knows_is_still_read_but_marked_as_gone(shared: Runn
     before = read(shared, generation_id)
 
     once = read(shared, generation_id, fresh=True)
-    age_missing(shared.database, generation_id)
+    age_missing(shared.database, generation_id, lambda: read(shared, generation_id, fresh=True))
     gone = read(shared, generation_id, fresh=True)
 
     assert before["gone_at"] is None
