@@ -70,8 +70,9 @@ async def open_service(
 ) -> AsyncIterator[Tracker]:
     """The same, which also asks Luma about what has gone quiet and keeps the store tidy."""
     async with open_parts(settings, clock) as parts:
+        unasked = parts.upkeep.keep_folding, parts.upkeep.keep_pruning, parts.rewriter.run
         asking = [parts.reconciler.run] if settings.reconcile else []
-        async with background(parts.upkeep.run, parts.rewriter.run, *asking):
+        async with background(*unasked, *asking):
             yield parts.tracker
 
 

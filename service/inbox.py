@@ -13,19 +13,21 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
+    TextClause,
     bindparam,
     case,
     delete,
     func,
     literal_column,
     select,
+    text,
     update,
 )
 from uuid_utils import uuid7
 
 from service import bulk
 from service.generation import Outcome
-from service.tables import BindingRow, DeliveryRow
+from service.tables import GIVEN_UP, UNFOLDED, BindingRow, DeliveryRow
 from service.tokens import body_without_tokens
 
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
@@ -35,8 +37,6 @@ _SETTLE = update(DELIVERIES).where(
     DELIVERIES.c.id == bindparam("kept_id"), DELIVERIES.c.handled_at.is_(None)
 )
 _SHOWN = [c for c in DELIVERIES.c if c.name not in ("body", "digest", "tries")]
-MOST_TRIES = 5
-"""Then folding a delivery is given up: what raises every time is a bug, and waits for people."""
 _VERDICT = ("generation_id", "outcome", "error", "handled_at")
 
 
@@ -187,13 +187,9 @@ def deliveries(
 
 def unfolded(connection: Connection, after: str, limit: int) -> list[str]:
     """Deliveries that are to be folded again, oldest first, behind `after`."""
-    rows = connection.execute(
-        select(DELIVERIES.c.id)
-        .where(*_UNFOLDED, DELIVERIES.c.id > after)
-        .order_by(DELIVERIES.c.id)
-        .limit(limit)
-    )
-    return list(rows.scalars())
+    behind = _UNFOLDED, DELIVERIES.c.id > after
+    found = select(DELIVERIES.c.id).where(*behind).order_by(DELIVERIES.c.id).limit(limit)
+    return list(connection.execute(found).scalars())
 
 
 def kept(connection: Connection, limit: int) -> list[str]:
@@ -207,14 +203,23 @@ def kept(connection: Connection, limit: int) -> list[str]:
 
 def oldest_unfolded(connection: Connection) -> datetime | None:
     """When the oldest of them came."""
-    # By id, as the index of the unhandled has them: by time, all handled ones would be read.
-    oldest = select(DELIVERIES.c.received_at).where(*_UNFOLDED).order_by(DELIVERIES.c.id).limit(1)
+    return _oldest(connection, _UNFOLDED)
+
+
+def oldest_untried(connection: Connection) -> datetime | None:
+    """When the oldest came that was not even tried again."""
+    return _oldest(connection, _UNFOLDED, DELIVERIES.c.tries <= literal_column("1"))
+
+
+def _oldest(connection: Connection, *which: ColumnElement[bool] | TextClause) -> datetime | None:
+    # By id, as the index of the unfolded has them: by time, all handled ones would be read.
+    oldest = select(DELIVERIES.c.received_at).where(*which).order_by(DELIVERIES.c.id).limit(1)
     return connection.execute(oldest).scalar()
 
 
 def given_up(connection: Connection) -> int:
     """How many deliveries name a generation and are folded again only by people."""
-    found = select(func.count()).select_from(DELIVERIES).where(*_NAMED, ~_TRIED)
+    found = select(func.count()).select_from(DELIVERIES).where(_GIVEN_UP)
     return connection.execute(found).scalar_one()
 
 
@@ -225,7 +230,5 @@ def prune_deliveries(connection: Connection, before: datetime, limit: int) -> in
     return connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old))).rowcount
 
 
-# What names no generation cannot be folded by trying again: it is kept for people to look at.
-_NAMED = (DELIVERIES.c.handled_at.is_(None), DELIVERIES.c.generation_id.is_not(None))
-_TRIED = DELIVERIES.c.tries < MOST_TRIES
-_UNFOLDED = (*_NAMED, _TRIED)
+_UNFOLDED = text(UNFOLDED)
+_GIVEN_UP = text(GIVEN_UP)

@@ -14,7 +14,8 @@ from service.tables import ReadinessRow
 READINESS: Table = ReadinessRow.__table__  # type: ignore[attr-defined]
 
 LONGEST_LAG = timedelta(seconds=60)
-"""A delivery that waits longer to be folded is a sign that something is wrong."""
+"""A delivery that waits longer to be tried again is a sign that something is wrong. One that was
+tried again in vain is not: by our being away from callbacks nothing would be better."""
 
 
 class Readiness:
@@ -37,7 +38,7 @@ class Readiness:
                 "Run `luma-tracker db upgrade`, or start the service anew.",
             )
         await self._database.write_all(_write, self._clock())
-        oldest = await self._database.read(inbox.oldest_unfolded)
+        oldest = await self._database.read(inbox.oldest_untried)
         if oldest and self._clock() - oldest > LONGEST_LAG:
             raise StoreUnavailable(
                 f"A delivery of {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",

@@ -15,6 +15,13 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
+MOST_TRIES = 5
+"""Then folding a delivery is given up: what raises every time is a bug, and waits for people."""
+_NAMED = "handled_at IS NULL AND generation_id IS NOT NULL"
+UNFOLDED = f"{_NAMED} AND tries < {MOST_TRIES}"
+"""Which deliveries are still to be folded; those that name no generation never can be."""
+GIVEN_UP = f"{_NAMED} AND tries >= {MOST_TRIES}"
+
 
 class GenerationRow(SQLModel, table=True):
     """What we know of one generation."""
@@ -79,6 +86,18 @@ class DeliveryRow(SQLModel, table=True):
             "id",
             sqlite_where=text("handled_at IS NULL"),
             postgresql_where=text("handled_at IS NULL"),
+        ),
+        Index(
+            "ix_deliveries_unfolded",
+            "id",
+            sqlite_where=text(UNFOLDED),
+            postgresql_where=text(UNFOLDED),
+        ),
+        Index(
+            "ix_deliveries_given_up",
+            "generation_id",
+            sqlite_where=text(GIVEN_UP),
+            postgresql_where=text(GIVEN_UP),
         ),
     )
 

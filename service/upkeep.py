@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from service import inbox, store
 from service.db import Database
+from service.generation import Outcome
 from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
 from service.observe import refold
@@ -15,6 +16,7 @@ from service.observe import refold
 _LATEST = timedelta(days=8)  # longer than any pause of the schedule
 _INTERVAL = 10.0  # seconds between rounds
 _HINT = "GET /v1/deliveries?outcome=kept says why; `luma-tracker replay` folds them again"
+_TOGETHER = 50  # deliveries folded in one commit
 _BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
 
 
@@ -33,10 +35,15 @@ class Upkeep:
         self._clock = clock
         self._given_up = 0
 
-    async def run(self) -> None:
+    async def keep_folding(self) -> None:
         """Until cancelled."""
         while True:
             await self.fold_again()
+            await asyncio.sleep(_INTERVAL)
+
+    async def keep_pruning(self) -> None:
+        """Until cancelled."""
+        while True:
             await self.prune()
             await self.recall()
             await asyncio.sleep(_INTERVAL)
@@ -44,19 +51,22 @@ class Upkeep:
     async def fold_again(self) -> None:
         """Fold what could not be folded when it came: the cause may be gone."""
         last = ""
-        while ids := await self._database.read(inbox.unfolded, last, _BATCH):
-            for delivery_id in ids:
-                if receipt := await self._database.write(refold, delivery_id, self._clock()):
-                    log.info(
-                        "folded again",
-                        delivery_id=delivery_id,
-                        generation_id=receipt.generation_id,
-                        outcome=receipt.outcome.value,
-                    )
+        while ids := await self._database.read(inbox.unfolded, last, _TOGETHER):
+            await asyncio.gather(*map(self._fold, ids))
             last = ids[-1]
         await self._count_given_up()
         oldest = await self._database.read(inbox.oldest_unfolded)
         INBOX_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
+
+    async def _fold(self, delivery_id: str) -> None:
+        receipt = await self._database.write(refold, delivery_id, self._clock())
+        if receipt and receipt.outcome is not Outcome.KEPT:
+            log.info(
+                "folded again",
+                delivery_id=delivery_id,
+                generation_id=receipt.generation_id,
+                outcome=receipt.outcome.value,
+            )
 
     async def _count_given_up(self) -> None:
         count = await self._database.read(inbox.given_up)

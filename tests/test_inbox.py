@@ -1,6 +1,7 @@
 """The inbox: every body once, byte for byte, with what became of it, until it is old."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -189,3 +190,29 @@ def test_the_same_callback_is_known_again_though_its_token_is_not_kept(
 ) -> None:
     body = f'{{"id":"a","u":"{CallbackTokens(["secret"]).reusable()}"}}'.encode()
     assert keep(connection, body) == keep(connection, body, 1)
+
+
+@pytest.mark.sqlite  # whose plans tell
+@pytest.mark.parametrize(
+    ("index", "look"),
+    [
+        ("ix_deliveries_unfolded", lambda c: inbox.unfolded(c, "", 10)),
+        ("ix_deliveries_unfolded", inbox.oldest_unfolded),
+        ("ix_deliveries_unfolded", inbox.oldest_untried),
+        ("ix_deliveries_given_up", inbox.given_up),
+    ],
+)
+def test_looking_for_what_could_not_be_folded_reads_nothing_else(
+    connection: Connection, index: str, look: Callable[[Connection], object]
+) -> None:
+    """Whoever has the URL can fill the inbox with what names no generation."""
+    said = list[tuple[str, Any]]()
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def _note(_c: object, _cursor: object, sql: str, parameters: Any, *_more: object) -> None:
+        said.append((sql, parameters))
+
+    look(connection)
+    sql, parameters = said[0]
+    steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
+    assert all(index in step for *_, step in steps)

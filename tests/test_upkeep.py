@@ -286,3 +286,29 @@ async def test_what_is_too_long_for_an_index_is_cut_and_folded(
     wanted: dict[str, Any] = {field: (f"{long[:255]}…",)}
     page = await parts.tracker.page(Query(**wanted))
     assert [item.id for item in page.items] == ["g"]
+
+
+async def test_a_delivery_that_was_tried_again_in_vain_never_makes_the_service_unready(
+    parts: Parts, sql: Outside, clock: Clock
+) -> None:
+    """However long the rounds take in which it is tried: there may be very many."""
+    sql.curse("NEW.id = 'cursed'")
+    await tell(parts.tracker, "cursed", "completed")
+    await parts.upkeep.fold_again()
+    clock.turn(DAYS)
+    await parts.tracker.readiness.require()
+    lag = REGISTRY.get_sample_value("luma_tracker_inbox_lag_seconds")
+    assert lag == 0
+    await parts.upkeep.fold_again()
+    assert REGISTRY.get_sample_value("luma_tracker_inbox_lag_seconds") == DAYS
+
+
+async def test_many_deliveries_are_folded_again_in_few_commits(parts: Parts, sql: Outside) -> None:
+    sql.curse("NEW.id LIKE 'cursed-%'")
+    bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]
+    await asyncio.gather(*(parts.tracker.receive(body, Grant()) for body in bodies))
+    commits = "luma_tracker_commit_writes_count"
+    before = REGISTRY.get_sample_value(commits) or 0
+    await parts.upkeep.fold_again()
+    assert sql.execute("SELECT DISTINCT tries FROM deliveries") == [(2,)]
+    assert (REGISTRY.get_sample_value(commits) or 0) - before < 20
