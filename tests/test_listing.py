@@ -144,6 +144,8 @@ async def test_what_is_gone_is_shown_only_if_asked_for(database: Database) -> No
     await put(database, "a")
     await put(database, "b", 1)
     await put(database, "a", 2, gone=True)
+    assert await ids(database) == ["b", "a"], "once is not the truth yet"
+    await put(database, "a", 3, gone=True)
     assert await ids(database) == ["b"]
     assert await ids(database, gone=True) == ["b", "a"]
 

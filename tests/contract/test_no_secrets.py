@@ -270,7 +270,8 @@ def test_a_callback_url_that_is_nearly_right_is_not_repeated(running: Target, pa
 
 
 def test_a_key_that_an_upstream_repeats_in_its_error_goes_no_further(tmp_path: Path) -> None:
-    with target(tmp_path, **{**SETTINGS, "TRACKER_API_TOKENS": ""}) as running:
+    open_ = {**SETTINGS, "TRACKER_API_TOKENS": "", "TRACKER_PUBLIC_URL": ""}
+    with target(tmp_path, **open_) as running:
         texts = []
         for status in (400, 401, 404, 500, 429):
             for key, path in ((LUMA_KEY, "/dream-machine"), (AGENTS_KEY, "/agents")):

@@ -12,6 +12,7 @@ from mcp import Client, StdioServerParameters
 from service.simulator import Fault, Plan
 from tests.acceptance.conftest import Running, run_service
 from tests.acceptance.talk import body_of, call_back, eventually, new_id, read, told
+from tests.databases import age_missing
 
 CONTRACT = {
     "id", "upstream", "state", "terminal", "generation_type", "operation", "model", "prompt",
@@ -22,6 +23,7 @@ KINDS = [
     *(("queued",), ("dreaming",), ("completed",), ("failed",)),
     *(("completed", "image"), ("completed", "upscale_video")),
 ]
+
 TIMES = ("created_at", "first_seen_at", "updated_at", "finished_at", "gone_at")
 
 
@@ -35,6 +37,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, l
     ample = {"TRACKER_DREAM_MACHINE_RATE": "1000/second", "TRACKER_AGENTS_RATE": "1000/second"}
     with run_service(tmp_path_factory.mktemp("kinds"), **ample) as running:
         made = [told(running, "queued", created_at=None, model=None, request=None)]
+        age_missing(running.database, made[0], lambda: read(running, made[0], fresh=True))
         eventually(lambda: read(running, made[0], fresh=True)["gone_at"], "it is gone")
         made += [confirmed(running, *kind) for kind in KINDS]
         refused = Plan(outcome="failed", failure_code="content_moderated")
