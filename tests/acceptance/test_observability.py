@@ -212,6 +212,7 @@ def test_what_cannot_be_folded_is_said_on_every_channel_until_it_is(
 
         _start_anew(stuck)
         until(lambda: stuck.http.get("/readyz").status_code == 200)
+        until(lambda: _events(stuck, "folded again"))
         line = _events(stuck, "folded again")[-1]
         assert stuck.metric("luma_tracker_inbox_lag_seconds") == 0
         assert (line["delivery_id"], line["outcome"]) == (delivery_id, "applied")
