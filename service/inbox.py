@@ -185,11 +185,16 @@ def deliveries(
     return [Delivery(**row) for row in rows.mappings()]
 
 
-def unfolded(connection: Connection, after: str, limit: int) -> list[str]:
-    """Deliveries that are to be folded again, oldest first, behind `after`."""
+def unfolded(connection: Connection, after: str, limit: int) -> list[tuple[str, str]]:
+    """Deliveries that are to be folded again, oldest first, behind `after`.
+
+    Returns:
+        The id of each, and the generation that it names.
+    """
+    columns = DELIVERIES.c.id, DELIVERIES.c.generation_id
     behind = _UNFOLDED, DELIVERIES.c.id > after
-    found = select(DELIVERIES.c.id).where(*behind).order_by(DELIVERIES.c.id).limit(limit)
-    return list(connection.execute(found).scalars())
+    found = select(*columns).where(*behind).order_by(DELIVERIES.c.id).limit(limit)
+    return [(row.id, row.generation_id) for row in connection.execute(found)]
 
 
 def kept(connection: Connection, limit: int) -> list[str]:

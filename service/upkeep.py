@@ -1,6 +1,7 @@
 """Keeps the store tidy: folds again what could not be folded, and lets go of what is old."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ from service.observe import refold
 _LATEST = timedelta(days=8)  # longer than any pause of the schedule
 _INTERVAL = 10.0  # seconds between rounds
 _HINT = "GET /v1/deliveries?outcome=kept says why; `luma-tracker replay` folds them again"
-_TOGETHER = 50  # deliveries folded in one commit
+_TOGETHER = 50  # deliveries folded at once, in few commits
 _BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
 
 
@@ -51,12 +52,19 @@ class Upkeep:
     async def fold_again(self) -> None:
         """Fold what could not be folded when it came: the cause may be gone."""
         last = ""
-        while ids := await self._database.read(inbox.unfolded, last, _TOGETHER):
-            await asyncio.gather(*map(self._fold, ids))
-            last = ids[-1]
+        while found := await self._database.read(inbox.unfolded, last, _TOGETHER):
+            of_each = defaultdict[str, list[str]](list)
+            for last, generation_id in found:
+                of_each[generation_id].append(last)
+            await asyncio.gather(*map(self._fold_in_order, of_each.values()))
         await self._count_given_up()
         oldest = await self._database.read(inbox.oldest_unfolded)
         INBOX_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
+
+    async def _fold_in_order(self, delivery_ids: list[str]) -> None:
+        """One after another: history has them in the order in which they came."""
+        for delivery_id in delivery_ids:
+            await self._fold(delivery_id)
 
     async def _fold(self, delivery_id: str) -> None:
         receipt = await self._database.write(refold, delivery_id, self._clock())

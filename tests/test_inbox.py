@@ -90,7 +90,7 @@ def test_what_waits_to_be_folded_names_a_generation(connection: Connection) -> N
     inbox.fail_delivery(connection, unreadable, None, "no id")
     inbox.fail_delivery(connection, failed, "a", "a bug")
     inbox.settle_delivery(connection, folded, "a", Outcome.APPLIED, NOON)
-    assert inbox.unfolded(connection, "", 10) == [failed]
+    assert inbox.unfolded(connection, "", 10) == [(failed, "a")]
     assert inbox.kept(connection, 10) == [unreadable, failed]
     assert inbox.oldest_unfolded(connection) == NOON + timedelta(seconds=1)
 
@@ -99,8 +99,9 @@ def test_the_oldest_is_folded_again_first(connection: Connection) -> None:
     ids = [keep(connection, str(n).encode(), n) for n in range(5)]
     for delivery_id in ids[::-1]:
         inbox.fail_delivery(connection, delivery_id, "a", "a bug")
-    assert inbox.unfolded(connection, "", 2) == ids[:2]
-    assert inbox.unfolded(connection, ids[1], 2) == ids[2:4]
+    waiting = [(delivery_id, "a") for delivery_id in ids]
+    assert inbox.unfolded(connection, "", 2) == waiting[:2]
+    assert inbox.unfolded(connection, ids[1], 2) == waiting[2:4]
     assert inbox.unfolded(connection, ids[4], 2) == []
     assert inbox.oldest_unfolded(connection) == NOON
 

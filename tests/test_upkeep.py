@@ -94,6 +94,17 @@ async def test_what_could_not_be_folded_is_folded_when_the_cause_is_gone(
     assert answer.generation.state == "completed"
 
 
+async def test_what_is_folded_again_is_so_in_the_order_in_which_it_came(
+    parts: Parts, sql: Outside, clock: Clock
+) -> None:
+    states = [f"step {n}" for n in range(9)]
+    sql.curse("NEW.id = 'cursed'")
+    assert await tell(parts.tracker, "cursed", *states) == [Outcome.KEPT] * len(states)
+    sql.lift()
+    await parts.upkeep.fold_again()
+    assert sql.execute("SELECT to_state FROM events ORDER BY seq") == [(s,) for s in states]
+
+
 async def test_folding_again_what_is_folded_changes_nothing(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
