@@ -16,7 +16,7 @@ from service.db import Database, open_database
 from service.generation import Outcome
 from service.rewriter import Rewriter
 from service.rewrites import Rewrite, Step, documents
-from service.tokens import Grant
+from service.tokens import CallbackTokens, Grant
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
 from tests.databases import execute, one
@@ -172,13 +172,13 @@ async def test_nothing_is_said_where_there_was_nothing_to_rewrite(
 
 
 async def test_the_command_line_tells_how_far_it_has_come(settings: Settings) -> None:
-    assert (await revisions(settings)).rewrites == (Rewrite("documents", 0, None),)
+    assert (await revisions(settings)).rewrites[0] == Rewrite("documents", 0, None)
     begun = "INSERT INTO rewrites (name, position, done) VALUES ('documents', 'old-5', 5)"
     execute(settings.database_url, begun)
-    assert (await revisions(settings)).rewrites == (Rewrite("documents", 5, None),)
+    assert (await revisions(settings)).rewrites[0] == Rewrite("documents", 5, None)
     execute(settings.database_url, f"UPDATE rewrites SET finished_at = {AT}")  # noqa: S608
     finished = Rewrite("documents", 5, datetime(2026, 5, 30, 12, tzinfo=UTC))
-    assert (await revisions(settings)).rewrites == (finished,)
+    assert (await revisions(settings)).rewrites[0] == finished
 
 
 @pytest.mark.sqlite
@@ -190,3 +190,28 @@ async def test_documents_that_are_in_order_are_not_written_again(
     forbid = "CREATE TRIGGER t BEFORE UPDATE ON generations BEGIN SELECT RAISE(FAIL, 'no'); END"
     execute(settings.database_url, forbid)
     assert await database.write(documents, None, 10) == (None, 5)
+
+
+_OLD_BODY = """INSERT INTO deliveries (id, digest, body, received_at, outcome, duplicates)
+    VALUES (?, ?, ?, '2026-05-30 12:00:00.000000', 'applied', 0)"""
+
+
+async def test_bodies_that_older_versions_kept_lose_their_tokens_and_nothing_else(
+    settings: Settings, database: Database, clock: Clock
+) -> None:
+    """What comes again is known by its digest, which is of what came."""
+    token = CallbackTokens(["secret"]).reusable()
+    body = '{{"id":"g{}", "u":"https://t.example/{}"}}'.format
+    url = settings.database_url
+    for n in range(45):
+        execute(url, _OLD_BODY, f"d{n:02}", f"digest {n}", body(n, token).encode())
+    execute(url, _OLD_BODY, "e", "digest e", b"\xff\x00 no JSON")
+
+    await Rewriter(database, clock).rewrite()
+
+    kept = execute(url, "SELECT id, digest, body FROM deliveries ORDER BY id")
+    assert [(id_, digest, bytes(told)) for id_, digest, told in kept] == [
+        *((f"d{n:02}", f"digest {n}", body(n, "[redacted]").encode()) for n in range(45)),
+        ("e", "digest e", b"\xff\x00 no JSON"),
+    ]
+    assert one(url, "SELECT done FROM rewrites WHERE name = 'bodies'") == 46
