@@ -150,7 +150,8 @@ async def test_a_thousand_questions_have_the_same_answers(
     settings: Settings, by_socket: bool
 ) -> None:
     """Status, headers and bytes, by both ways in."""
-    settings = settings.model_copy(update={"dream_machine_rate": "1000/second"})
+    plenty = {"dream_machine_rate": "1000/second", "agents_rate": "1000/second"}
+    settings = settings.model_copy(update=plenty)
     async with both_ways(settings, *TOKENS, by_socket=by_socket) as both:
         await told(both, *BODIES)
         first = await both.ordinary.get(
