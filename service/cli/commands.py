@@ -65,15 +65,21 @@ def serve(
         int | None, typer.Option(help="A listening socket to inherit, instead of host and port.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check settings and database as a start would, and end.")
+    ] = False,
 ) -> None:
     """Run the service: callbacks, REST and MCP on one port. SIGHUP restarts it in place."""
-    from service.cli.serving import serve as run
+    from service.cli import serving
     from service.logs import configure
 
     configure()
     given = {"host": host, "port": port}
     settings = _settings(**{name: value for name, value in given.items() if value is not None})
-    run(settings, fd, workers)
+    if check:
+        serving.check(settings, fd)
+    else:
+        serving.serve(settings, fd, workers)
 
 
 @app.command()

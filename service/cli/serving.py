@@ -1,8 +1,10 @@
 """Runs the service, and says where and how it can be reached.
 
 The listening socket is the first thing to open and the last to close: connections that come
-while the service starts wait in its queue. On SIGHUP the process begins anew with the same
-socket and the same process id, and whoever calls meanwhile waits rather than being refused.
+while the service starts wait in its queue. On SIGHUP a second process checks whether the service
+could start with the settings and the code as they are now. If so, the process starts anew with the
+same socket and the same process id, and callers meanwhile wait rather than being refused; if not,
+it logs why and goes on as it is.
 """
 
 import asyncio
@@ -29,22 +31,57 @@ from service.web.protocol import CarefulProtocol
 _BACKLOG = 2048
 _ALLOCATIONS = 10_000  # between searches for garbage; hardly any of ours needs to be searched for
 _GRACE = 2  # seconds for answers under way; Luma waits 5 s in all
+_CHECK_SECONDS = 60.0  # for a check before a reload
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which also knows SIGHUP, and lets no one wait who waits for a generation."""
+    """uvicorn, which also knows SIGHUP, and lets no one wait who waits for a generation.
+
+    Args:
+        listener: the socket that a reload hands on.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self.listener = listener
 
     reload = False
+    _hung_up = False
+    """Whether SIGHUP came before we had started."""
+    _loop: asyncio.AbstractEventLoop | None = None
+    _checking: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; what is there now stays: to search it for garbage stops all for 0.1 s."""
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         gc.freeze()
         gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
+        if self._hung_up:
+            self._check()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; a check that is under way is of no use any more."""
+        if self._checking:
+            self._checking.cancel()
+        await super().shutdown(sockets)
 
     def on_hangup(self, _signal: int, _frame: FrameType | None) -> None:
-        """Stop, to begin anew."""
-        self.handle_exit(signal.SIGHUP, None)
+        """Check whether we could start anew; if so, stop for that."""
+        self._hung_up = True
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._check)
+
+    def _check(self) -> None:
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._reload_if_sound(), name="reload")
+
+    async def _reload_if_sound(self) -> None:
+        if reason := await _why_not(self.listener):
+            hint = "The service goes on as it is. Correct this, then send SIGHUP again."
+            log.error("reload_refused", reason=reason, hint=hint)
+        else:
+            self.handle_exit(signal.SIGHUP, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; who waits for a change gets an answer now. The last signal decides what then."""
@@ -70,13 +107,29 @@ def serve(settings: Settings, fd: int | None, workers: int = 1) -> None:
     _raise_descriptor_limit()
     fd = fd if fd is not None else inherited_socket()
     listener = _listen(settings) if fd is None else _inherit(fd)
-    host, port = listener.getsockname()[:2]
-    bound = settings.model_copy(update={"host": host, "port": port})
-    require_tokens(bound)
+    bound = _bound_to(listener, settings)
     if workers == 1:
         _serve_on(listener, bound)
     elif not Workers(listener, workers, environment_for(bound)).run():
         raise SettingsError("workers: they could not start; the first line above says why.")
+
+
+def check(settings: Settings, fd: int | None) -> None:
+    """Do all that a start does before it serves: read, import, open and migrate.
+
+    Raises:
+        TrackerError: the service could not start; the message says why.
+    """
+    bound = _bound_to(_inherit(fd), settings) if fd is not None else settings
+    create_app(bound)
+    asyncio.run(migrate(bound))
+
+
+def _bound_to(listener: socket.socket, settings: Settings) -> Settings:
+    host, port = listener.getsockname()[:2]
+    bound = settings.model_copy(update={"host": host, "port": port})
+    require_tokens(bound)
+    return bound
 
 
 def _serve_on(listener: socket.socket, bound: Settings) -> None:
@@ -89,7 +142,8 @@ def _serve_on(listener: socket.socket, bound: Settings) -> None:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=_GRACE,
-        )
+        ),
+        listener,
     )
     signal.signal(signal.SIGHUP, server.on_hangup)
     _introduce(bound)
@@ -110,8 +164,37 @@ def _raise_descriptor_limit() -> None:
 def _begin_anew(listener: socket.socket) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until we can heed it again
     os.set_inheritable(listener.fileno(), True)
-    command = [sys.executable, "-m", "service", "serve", "--fd", str(listener.fileno())]
-    os.execv(sys.executable, command)  # noqa: S606 - ourselves
+    os.execv(sys.executable, _command(listener))  # noqa: S606 - ourselves
+
+
+def _command(listener: socket.socket) -> list[str]:
+    return [sys.executable, "-m", "service", "serve", "--fd", str(listener.fileno())]
+
+
+async def _why_not(listener: socket.socket) -> str | None:
+    """Why a service on this socket could not start now; None if it could.
+
+    A process of its own finds out: it reads the settings, and imports the code, as a start would.
+    """
+    checking = await asyncio.create_subprocess_exec(
+        *_command(listener),
+        "--check",
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=(listener.fileno(),),
+    )
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            _, complaints = await checking.communicate()
+    except TimeoutError:
+        return f"the check took longer than {_CHECK_SECONDS:.0f} s"
+    finally:
+        if checking.returncode is None:
+            checking.kill()
+    if checking.returncode == 0:
+        return None
+    lines = complaints.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"the check ended with {checking.returncode}"
 
 
 def _inherit(fd: int) -> socket.socket:

@@ -1,7 +1,8 @@
 """Several processes that serve on one socket, so that more than one core answers.
 
-Each is a whole service of its own; they share the database, as instances elsewhere would. What ends
-without having been told to is begun anew; what SIGTERM, SIGINT or SIGHUP tells us is told to all.
+Each is a whole service of its own; they share the database, as instances elsewhere would. A worker
+that ends without having been told to is started again; what SIGTERM, SIGINT or SIGHUP tells us is
+passed on to all. One that cannot start is tried again, later and later, while the others serve.
 """
 
 import os
@@ -10,13 +11,46 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from service.logs import log
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-_HEEDED = {*_STOPS, signal.SIGHUP, signal.SIGCHLD}
-_PAUSE = 1.0  # seconds before one that ended is begun anew, should it end again at once
-_START = 10.0  # seconds; what gives up sooner, cannot start
+_AWAITED = {*_STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a worker that ended is started again
+_STARTING = 60.0  # seconds; a worker that ends with an error sooner could not start
+
+
+@dataclass(slots=True)
+class Worker:
+    """One of the processes, and those that are started in its place."""
+
+    pid: int | None = None
+    """None between its end and its next start."""
+    started_at: float = 0.0
+    due_at: float = 0.0
+    failures: int = 0
+    """How often in a row it could not start."""
+
+    def start(self, command: list[str], environment: Mapping[str, str]) -> None:
+        """Start it."""
+        self.pid = os.posix_spawn(sys.executable, command, environment, setsigmask=())
+        self.started_at = time.monotonic()
+        log.info("worker started", pid=self.pid)
+
+    def has_ended(self, code: int) -> None:
+        """Take note of its end, and when to start it again."""
+        self.pid, now = None, time.monotonic()
+        could_not_start = code > 0 and now - self.started_at < _STARTING
+        self.failures = self.failures + 1 if could_not_start else 0
+        pause = _FIRST_PAUSE * 2.0 ** max(0, self.failures - 1)
+        self.due_at = now + min(pause, _LONGEST_PAUSE)
+
+    @property
+    def cannot_start(self) -> bool:
+        """Whether its last start failed, and no later one has succeeded yet."""
+        up = self.pid is not None and time.monotonic() - self.started_at >= _STARTING
+        return self.failures > 0 and not up
 
 
 class Workers:
@@ -30,59 +64,59 @@ class Workers:
 
     def __init__(self, listener: socket.socket, count: int, environment: Mapping[str, str]) -> None:
         self._fd = listener.fileno()
-        self._count = count
         self._environment = environment
-        self._running: dict[int, float] = {}
+        self._workers = [Worker() for _ in range(count)]
         self._stopping = False
-        self._failed = False
 
     def run(self) -> bool:
-        """Until all have ended; whether that was on demand."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # else nobody would wait for it
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        """Run until all have ended.
+
+        Returns:
+            False if we ended because none of them could start.
+        """
+        for number in (signal.SIGCHLD, signal.SIGALRM):
+            signal.signal(number, lambda *_: None)  # ignored signals cannot be waited for
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         os.set_inheritable(self._fd, True)
-        for _ in range(self._count):
-            self._start()
-        while self._running:
-            self._heed(signal.sigwait(_HEEDED))
-        return not self._failed
+        self._start_due()
+        while any(worker.pid for worker in self._workers) or not self._stopping:
+            self._react(signal.sigwait(_AWAITED))
+        return not all(worker.cannot_start for worker in self._workers)
 
-    def _start(self) -> None:
+    def _start_due(self) -> None:
+        """Start those whose time has come; an alarm wakes us for the next."""
         command = [sys.executable, "-m", "service", "serve", "--fd", str(self._fd)]
-        pid = os.posix_spawn(sys.executable, command, self._environment, setsigmask=())
-        self._running[pid] = time.monotonic()
-        log.info("worker started", pid=pid)
+        now = time.monotonic()
+        waiting = [worker for worker in self._workers if worker.pid is None]
+        for worker in [each for each in waiting if each.due_at <= now]:
+            worker.start(command, self._environment)
+        if later := [worker.due_at - now for worker in waiting if worker.due_at > now]:
+            signal.setitimer(signal.ITIMER_REAL, min(later))
 
-    def _heed(self, heard: int) -> None:
-        if heard == signal.SIGCHLD:
-            self._bury()
-            return
-        self._stopping = self._stopping or heard in _STOPS
-        self._tell(signal.SIGTERM if heard in _STOPS else heard)
+    def _react(self, received: int) -> None:
+        if received == signal.SIGCHLD:
+            self._note_ends()
+        elif received != signal.SIGALRM:
+            self._stopping = self._stopping or received in _STOPS
+            self._pass_on(signal.SIGTERM if received in _STOPS else received)
+        if not self._stopping:
+            self._start_due()
 
-    def _tell(self, what: int) -> None:
-        for pid in self._running:
-            os.kill(pid, what)
-
-    def _bury(self) -> None:
+    def _note_ends(self) -> None:
         """Take note of all that have ended; one signal may stand for several."""
-        ended = {pid: code for pid in self._running if (code := _exit_code(pid)) is not None}
-        gave_up = [self._has_given_up(pid, code) for pid, code in ended.items()]
-        if self._stopping or not ended:
-            return
-        if any(gave_up):
-            self._failed = self._stopping = True
-            self._tell(signal.SIGTERM)
-            return
-        time.sleep(_PAUSE)
-        for _ in ended:
-            self._start()
-
-    def _has_given_up(self, pid: int, code: int) -> bool:
-        """Whether one that has ended did so by itself, and at its start."""
         say = log.info if self._stopping else log.error
-        say("worker ended", pid=pid, code=code)
-        return time.monotonic() - self._running.pop(pid) < _START and code > 0
+        for worker in self._workers:
+            if worker.pid and (code := _exit_code(worker.pid)) is not None:
+                say("worker ended", pid=worker.pid, code=code)
+                worker.has_ended(code)
+        if not self._stopping and all(worker.cannot_start for worker in self._workers):
+            self._stopping = True
+            self._pass_on(signal.SIGTERM)
+
+    def _pass_on(self, number: int) -> None:
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, number)
 
 
 def _exit_code(pid: int) -> int | None:

@@ -132,3 +132,31 @@ def test_a_service_that_is_told_to_end_while_it_reloads_ends(
     os.kill(service.process.pid, signal.SIGHUP)
     os.kill(service.process.pid, signal.SIGTERM)
     assert service.process.wait(timeout=15) in (0, -signal.SIGTERM)
+
+
+def test_a_reload_with_a_typo_in_a_setting_is_refused_and_one_without_works(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(**UNASKED)
+    settings = service.folder / ".env"
+
+    settings.write_text("TRACKER_STALE_AFTER=soon\n")
+    os.kill(service.process.pid, signal.SIGHUP)
+    until(lambda: "event=reload_refused" in service.said)
+    assert "TRACKER_STALE_AFTER" in service.said.partition("event=reload_refused")[2]
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert service.said.count("listening url=") == 1
+
+    settings.write_text("TRACKER_STALE_AFTER=60\n")
+    os.kill(service.process.pid, signal.SIGHUP)
+    until(lambda: service.said.count("listening url=") == 2)
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_a_check_says_whether_a_start_would_succeed(start_service: Callable[..., Service]) -> None:
+    """While the service runs: the check listens on nothing."""
+    service = start_service(**UNASKED)
+    assert service.command("serve", "--check").returncode == 0
+    bad = service.command("serve", "--check", TRACKER_PORT="many")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert "TRACKER_PORT" in bad.stderr

@@ -124,4 +124,16 @@ def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma
         command, env=environment, cwd=tmp_path, capture_output=True, timeout=30, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr.decode().count("worker started") == WORKERS
+    assert ended.stderr.decode().count("worker started") <= 2 * WORKERS
+
+
+def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Service) -> None:
+    first = _started(service)[0]
+    settings = service.folder / ".env"
+    settings.write_text("TRACKER_STALE_AFTER=soon\n")
+    os.kill(first, signal.SIGKILL)
+    until(lambda: service.said.count("code=2") == 2)
+    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
+    settings.unlink()
+    until(lambda: service.said.count("listening url=") == WORKERS + 1, seconds=20)
+    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
