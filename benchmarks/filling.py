@@ -20,12 +20,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from uuid_utils import uuid7
 
-from service import inbox, store
-from service.db import Database
-from service.generation import Generation, Outcome, Source
+from service.domain.generation import Generation, Outcome, Source
+from service.domain.merge import merge
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
-from service.merge import merge
+from service.storage import deliveries, generations
+from service.storage.engine import Database
 
 YEAR = timedelta(days=365)
 RETENTION = timedelta(days=90)
@@ -151,19 +151,19 @@ def _ended(row: Generation, gone_at: datetime | None) -> Generation:
 
 
 def _put(connection: Connection, some: Sequence[Life], kept_since: datetime) -> None:
-    store.save(connection, [store.Change(None, life.rows[-1]) for life in some])
+    generations.save(connection, [generations.Change(None, life.rows[-1]) for life in some])
     recent = [life for life in some if life.rows[0].first_seen_at >= kept_since]
     told = [(life, _arrivals(life)) for life in recent]
-    inbox.keep(connection, [arrival for _, arrivals in told for arrival in arrivals])
-    store.add_events(connection, [change for each in told for change in _changes(*each)])
+    deliveries.keep(connection, [arrival for _, arrivals in told for arrival in arrivals])
+    generations.add_events(connection, [change for each in told for change in _changes(*each)])
 
 
-def _arrivals(life: Life) -> list[inbox.Arrival]:
+def _arrivals(life: Life) -> list[deliveries.Arrival]:
     found = []
     for body, row in zip(life.bodies, life.rows, strict=False):
         sent = json.dumps(body).encode()
         found.append(
-            inbox.Arrival(
+            deliveries.Arrival(
                 digest=hashlib.sha256(sent).hexdigest(),
                 body=sent,
                 at=row.updated_at,
@@ -175,11 +175,11 @@ def _arrivals(life: Life) -> list[inbox.Arrival]:
     return found
 
 
-def _changes(life: Life, arrivals: Sequence[inbox.Arrival]) -> list[store.Change]:
+def _changes(life: Life, arrivals: Sequence[deliveries.Arrival]) -> list[generations.Change]:
     ids = [*(arrival.id for arrival in arrivals), None]
     steps = pairwise([None, *life.rows])
     return [
-        store.Change(before, after, id_)
+        generations.Change(before, after, id_)
         for (before, after), id_ in zip(steps, ids, strict=False)
         if after
     ]

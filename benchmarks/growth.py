@@ -26,8 +26,8 @@ from sqlalchemy import Connection, text
 from benchmarks.documented import PARTITIONS, statements
 from benchmarks.filling import YEAR, fill
 from benchmarks.questions import QUESTIONS, Place, Question, place
-from service import migrating
-from service.db import Database, open_database
+from service.storage import migrating
+from service.storage.engine import Database, open_database
 from tests.postgres import serving
 
 ALLOWED = 1.6

@@ -11,12 +11,12 @@ from time import perf_counter
 from sqlalchemy import Connection
 
 from benchmarks.filling import RETIRED, UNDER_WAY, bodies_of_one
-from service import inbox, listing, store
-from service.db import Database
-from service.generation import Observation, Source
-from service.listing import Query, Sort
-from service.observe import Callback, Heard, observe, receive
-from service.tokens import Grant
+from service.domain.generation import Observation, Source
+from service.storage import deliveries, generations, listing
+from service.storage.engine import Database
+from service.storage.listing import Query, Sort
+from service.tracking.callback_tokens import Grant
+from service.tracking.observe import Callback, Heard, observe, receive
 
 _RECENT = 200
 _BATCH = 16  # generations that call back at once, twice each
@@ -93,11 +93,13 @@ async def _search(where: Place, query: Query) -> float:
 
 
 def _point(connection: Connection, where: Place) -> object:
-    return store.find(connection, where.chance.choice(where.ids))
+    return generations.find(connection, where.chance.choice(where.ids))
 
 
 def _history(connection: Connection, where: Place) -> object:
-    return store.events_of(connection, where.chance.choice(where.ids[-_RECENT:]), after=0, limit=50)
+    return generations.events_of(
+        connection, where.chance.choice(where.ids[-_RECENT:]), after=0, limit=50
+    )
 
 
 def _deep(where: Place) -> Query:
@@ -105,11 +107,13 @@ def _deep(where: Place) -> Query:
 
 
 def _inbox(connection: Connection, outcomes: tuple[str, ...]) -> object:
-    return inbox.deliveries(connection, outcomes=outcomes, generation_ids=(), before=None, limit=20)
+    return deliveries.deliveries(
+        connection, outcomes=outcomes, generation_ids=(), before=None, limit=20
+    )
 
 
 def _due(connection: Connection, where: Place) -> object:
-    return store.any_due(connection, ["dream_machine"], where.now)
+    return generations.any_due(connection, ["dream_machine"], where.now)
 
 
 async def _upserts(where: Place, times: int) -> list[float]:
@@ -172,7 +176,7 @@ QUESTIONS = [
     _reading("history of one", _history),
     _reading("inbox, newest", lambda connection, _: _inbox(connection, ())),
     _reading("inbox, kept only", lambda connection, _: _inbox(connection, ("kept",))),
-    _reading("inbox lag", lambda connection, _: inbox.oldest_unfolded(connection)),
+    _reading("inbox lag", lambda connection, _: deliveries.oldest_unfolded(connection)),
     _reading("anything due", _due),
     Question("upsert, committed", True, _upserts),
     Question("one of 32 callbacks, committed", True, _callbacks),

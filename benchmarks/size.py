@@ -11,8 +11,8 @@ from benchmarks.finding import Finding
 from benchmarks.growth import measure
 from benchmarks.questions import QUESTIONS
 from benchmarks.stage import Stage
-from service.db import Database
-from service.store import GENERATIONS
+from service.storage.engine import Database
+from service.storage.generations import GENERATIONS
 
 _POINT, _PAGE = "point read", "newest page"
 _ROUNDS = 40

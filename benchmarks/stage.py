@@ -19,9 +19,9 @@ from benchmarks.peers import naive, raw
 from benchmarks.processes import Server
 from benchmarks.slices import Slice, costing
 from benchmarks.storm import Order, Outcome, Same, blow
-from service import migrating
-from service.db import open_database
-from service.tokens import CallbackTokens
+from service.storage import migrating
+from service.storage.engine import open_database
+from service.tracking.callback_tokens import CallbackTokens
 from tests import postgres
 
 T = TypeVar("T")

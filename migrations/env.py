@@ -6,9 +6,9 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import service.tables  # noqa: F401 - registers the tables
+import service.storage.tables  # noqa: F401 - registers the tables
 from service.bootstrap import at_database
-from service.config import load_settings
+from service.config.settings import load_settings
 
 
 def _run(connection: Connection) -> None:

@@ -10,18 +10,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
-from service.config import Settings, callback_secrets
+from service.config.settings import Settings, callback_secrets
 from service.mcp_server import OverHttp
-from service.tokens import CallbackTokens
-from service.web import api, callbacks, deliveries, health, live, openapi, problems
-from service.web.access import Access
-from service.web.head import HeadAsGet
-from service.web.headers import SecurityHeaders
-from service.web.hot import Hot
+from service.tracking.callback_tokens import CallbackTokens
+from service.web import callbacks
+from service.web.api import deliveries, events, generations, health, openapi
+from service.web.fast_path import Hot
+from service.web.guards.access import Access
+from service.web.guards.authentication import Visitors
+from service.web.guards.head import HeadAsGet
+from service.web.guards.security_headers import SecurityHeaders
+from service.web.guards.slow_log import SlowLog
 from service.web.mcp import Mcp
-from service.web.slow import SlowLog
-from service.web.visitors import Visitors
-from service.web.whole import Whole
+from service.web.responses import problems
+from service.web.server.prepared import Whole
 
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
@@ -82,7 +84,13 @@ def create_app(settings: Settings) -> Application:
     app.state.tokens = CallbackTokens(callback_secrets(settings))
     problems.install(app)
     openapi.install(app)
-    for router in (callbacks.router, api.router, live.router, deliveries.router, health.router):
+    for router in (
+        callbacks.router,
+        generations.router,
+        events.router,
+        deliveries.router,
+        health.router,
+    ):
         app.include_router(router)
     _guard(app, settings)
     return app

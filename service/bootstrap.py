@@ -10,14 +10,9 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from service import migrating
-from service.cache import Cache
-from service.changes import Changes
-from service.config import Settings
-from service.db import open_database
+from service.config.secret_files import keep_to_ourselves
+from service.config.settings import Settings
 from service.errors import StoreUnavailable
-from service.fetching import Fetcher
-from service.ledger import Ledger
 from service.logs import log
 from service.luma import (
     AGENTS,
@@ -29,12 +24,17 @@ from service.luma import (
     agents_upstream,
     dream_machine_upstream,
 )
-from service.reconcile import Reconciler
-from service.rewriter import Rewriter
-from service.secret_files import keep_to_ourselves
-from service.tracker import Tracker, utc_now
-from service.upkeep import Upkeep
-from service.worker import background
+from service.storage import migrating
+from service.storage.engine import open_database
+from service.storage.request_log import Ledger
+from service.tracking.background import background
+from service.tracking.cache import Cache
+from service.tracking.changes import Changes
+from service.tracking.fetcher import Fetcher
+from service.tracking.maintenance import Upkeep
+from service.tracking.reconciler import Reconciler
+from service.tracking.rewriter import Rewriter
+from service.tracking.tracker import Tracker, utc_now
 
 T = TypeVar("T")
 

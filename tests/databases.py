@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from service.db.sqlite_engine import make_engine
+from service.storage.engine.sqlite_connections import make_engine
 from tests.postgres import Server, serving
 from tests.single import upgrade
 from tests.waiting import until

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.web.protocol import CarefulProtocol
+from service.web.server.protocol import CarefulProtocol
 from tests.waiting import until
 
 

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from service import migrating, store
-from service.db import Conflict
+from service.domain.generation import Generation, Observation, Outcome
 from service.errors import Forbidden
-from service.generation import Generation, Observation, Outcome
-from service.observe import Callback, Heard, Receipt, receive
-from service.observe import observe as observe_all
-from service.tokens import Grant
+from service.storage import generations, migrating
+from service.storage.engine import Conflict
+from service.tracking.callback_tokens import Grant
+from service.tracking.observe import Callback, Heard, Receipt, receive
+from service.tracking.observe import observe as observe_all
 
 
 def upgrade(engine: Engine) -> migrating.Migrated:
@@ -36,7 +36,7 @@ def record(connection: Connection, body: bytes, grant: Grant, at: datetime) -> R
 def save(connection: Connection, before: Generation | None, after: Generation) -> bool:
     """Write one row; False if somebody else was faster."""
     try:
-        store.save(connection, [store.Change(before, after)])
+        generations.save(connection, [generations.Change(before, after)])
     except Conflict:
         return False
     return True
@@ -46,4 +46,4 @@ def add_event(
     connection: Connection, before: Generation | None, after: Generation, delivery_id: str | None
 ) -> None:
     """Note one change."""
-    store.add_events(connection, [store.Change(before, after, delivery_id)])
+    generations.add_events(connection, [generations.Change(before, after, delivery_id)])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service import migrating
 from service.bootstrap import make_upstreams, open_tracker
-from service.config import Settings
+from service.config.settings import Settings
 from service.errors import StoreUnavailable
-from service.listing import Query
 from service.luma import LumaClient
-from service.tokens import CallbackTokens, Grant
+from service.storage import migrating
+from service.storage.listing import Query
+from service.tracking.callback_tokens import CallbackTokens, Grant
 from tests.conftest import Clock
 from tests.databases import execute
 

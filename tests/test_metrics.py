@@ -16,8 +16,8 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from service.luma.budget import Purpose, Rate
-from service.luma.gate import Gate
+from service.luma.admission import Gate
+from service.luma.rate_limiter import Purpose, Rate
 
 NAMES = {
     "callbacks": ["outcome"],

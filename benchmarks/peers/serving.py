@@ -6,7 +6,7 @@ from typing import Any
 
 import uvicorn
 
-from service.web.protocol import CarefulProtocol
+from service.web.server.protocol import CarefulProtocol
 
 _BACKLOG = 2048
 

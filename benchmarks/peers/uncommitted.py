@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 
 from benchmarks.peers.serving import serve
 from service.app import create_app
-from service.config import Settings, load_settings
-from service.db import Database, open_database
+from service.config.settings import Settings, load_settings
 from service.errors import Forbidden
-from service.observe import Callback, Receipt, receive
-from service.tokens import Grant
-from service.tracker import utc_now
+from service.storage.engine import Database, open_database
+from service.tracking.callback_tokens import Grant
+from service.tracking.observe import Callback, Receipt, receive
+from service.tracking.tracker import utc_now
 
 
 class Careless:

@@ -1,4 +1,4 @@
-"""Documents in the words in which they are sent: `service.rewrites` sees to it, in batches."""
+"""Documents in the words in which they are sent: see `service.storage.rewrites`."""
 
 revision = "0006"
 down_revision = "0005"

@@ -16,8 +16,8 @@ import typer
 from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT, refusals
 
 if TYPE_CHECKING:
-    from service.config import Settings
-    from service.tracker import Tracker
+    from service.config.settings import Settings
+    from service.tracking.tracker import Tracker
 
 DEFAULT_WAIT = 600
 
@@ -150,7 +150,7 @@ def list_(
 ) -> None:
     """List what is stored, newest first; costs no request to Luma."""
     from service.cli.output import show_page
-    from service.listing import Query
+    from service.storage.listing import Query
 
     query = Query(
         state=tuple(state or ()),
@@ -252,7 +252,7 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _settings(**given: Any) -> "Settings":
-    from service.config import load_settings
+    from service.config.settings import load_settings
 
     return load_settings(**given)
 

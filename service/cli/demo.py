@@ -24,7 +24,7 @@ from rich.table import Table
 
 from service.cli.output import console
 from service.simulator import Luma, Plan, Simulator
-from service.tokens import CallbackTokens
+from service.tracking.callback_tokens import CallbackTokens
 
 _KEY = "demo"  # the stand-in takes any
 _PATIENCE = 60.0  # seconds; far more than the slowest plan

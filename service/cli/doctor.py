@@ -7,10 +7,10 @@ from typing import Any
 
 from service.bootstrap import make_upstreams
 from service.cli.schema import deliveries_given_up, newest_confirmed, revisions
-from service.config import Settings
+from service.config.settings import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import LumaClient, Upstream
-from service.tracker import utc_now
+from service.tracking.tracker import utc_now
 
 CALLBACKS_ONLY = (
     "TRACKER_PUBLIC_URL is set without TRACKER_API_TOKENS: only /callbacks/, /healthz and "

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.answer import Answer
-from service.listing import Page
-from service.observe import Receipt
-from service.schemas import ReplayOut, page_body
-from service.shape import GenerationOut, one_line
+from service.storage.listing import Page
+from service.storage.shape import GenerationOut, one_line
+from service.tracking.answer import Answer
+from service.tracking.observe import Receipt
+from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
     from service.cli.doctor import Finding

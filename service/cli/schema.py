@@ -5,10 +5,10 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from service import inbox, migrating, store
 from service.bootstrap import at_database, migrate
-from service.config import Settings
-from service.rewrites import Rewrite, progress
+from service.config.settings import Settings
+from service.storage import deliveries, generations, migrating
+from service.storage.rewrites import Rewrite, progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ async def deliveries_given_up(settings: Settings) -> int:
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
-    return await at_database(settings, inbox.given_up)
+    return await at_database(settings, deliveries.given_up)
 
 
 def _look(connection: Connection) -> Revisions:
@@ -60,4 +60,4 @@ async def newest_confirmed(settings: Settings, upstream: str) -> str | None:
     """
     if (await revisions(settings)).current != migrating.head():
         return None
-    return await at_database(settings, partial(store.newest_confirmed, upstream=upstream))
+    return await at_database(settings, partial(generations.newest_confirmed, upstream=upstream))

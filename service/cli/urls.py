@@ -1,7 +1,7 @@
 """Callback URLs."""
 
-from service.config import Settings, callback_secrets
-from service.tokens import CallbackTokens
+from service.config.settings import Settings, callback_secrets
+from service.tracking.callback_tokens import CallbackTokens
 
 
 def callback_url(settings: Settings, *, single: bool) -> str:

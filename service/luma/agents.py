@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from service.generation import Observation, Source
+from service.domain.generation import Observation, Source
 from service.luma import reading
 from service.luma.reading import instant, label, prose, usable_id
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from service.generation import Observation, Source
+from service.domain.generation import Observation, Source
 from service.luma import reading
 from service.luma.reading import guess, instant, label, mapping, prose, urls, usable_id
 

@@ -12,7 +12,7 @@ import httpx
 
 from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
 from service.luma.reading import clean_text
-from service.tokens import REDACTED
+from service.tracking.callback_tokens import REDACTED
 
 _OF_THIS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
+from service.domain.generation import is_usable_id
 from service.errors import Unreadable
-from service.generation import is_usable_id
-from service.tokens import REDACTED, without_tokens
+from service.tracking.callback_tokens import REDACTED, without_tokens
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.domain.generation import Observation, Source
 from service.errors import (
     NotFound,
     Unreadable,
@@ -13,11 +14,10 @@ from service.errors import (
     UpstreamNonsense,
     UpstreamUnavailable,
 )
-from service.generation import Observation, Source
 from service.luma import agents, dream_machine
-from service.luma.budget import Purpose
+from service.luma.admission import Gate
 from service.luma.client import LumaClient
-from service.luma.gate import Gate
+from service.luma.rate_limiter import Purpose
 from service.luma.reading import parse_object
 
 Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from service import __version__
 from service.errors import TrackerError
 from service.mcp_server.tools import TOOLS, failure
-from service.tracker import Tracker
+from service.tracking.tracker import Tracker
 
 INSTRUCTIONS = (
     "Looks up Luma generations (videos and images that take seconds to minutes). Lookups are "

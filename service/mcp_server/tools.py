@@ -14,11 +14,11 @@ from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from service import listing
 from service.errors import TrackerError
-from service.schemas import PageOut, page_body
-from service.shape import GenerationOut, one_line
-from service.tracker import Tracker
+from service.storage import listing
+from service.storage.shape import GenerationOut, one_line
+from service.tracking.schemas import PageOut, page_body
+from service.tracking.tracker import Tracker
 
 _MOST_CHARACTERS = 500  # of Luma's words in a text
 _CLAIMED = "claimed by callback, not yet confirmed by Luma"

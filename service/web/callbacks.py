@@ -16,17 +16,17 @@ from starlette.datastructures import State
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from service.domain.generation import Outcome
 from service.errors import Forbidden, TrackerError
-from service.generation import Outcome
 from service.logs import log
 from service.metrics import REFUSALS
-from service.tokens import CallbackTokens
-from service.tracker import Receipt, Tracker
-from service.web.body import read_body
-from service.web.limits import MAX_BODY
-from service.web.problems import of_bug, of_error, problem, responses
-from service.web.slow import note_slow
-from service.web.whole import Whole, send_whole
+from service.tracking.callback_tokens import CallbackTokens
+from service.tracking.tracker import Receipt, Tracker
+from service.web.guards.slow_log import note_slow
+from service.web.responses.problems import of_bug, of_error, problem, responses
+from service.web.server.body import read_body
+from service.web.server.limits import MAX_BODY
+from service.web.server.prepared import Whole, send_whole
 
 PATH = "/callbacks/"
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.simulator import Luma, ManualClock, Simulator
-from service.tokens import CallbackTokens
+from service.tracking.callback_tokens import CallbackTokens
 from tests.databases import execute, url_in
 from tests.launching import Process, launch, run
 from tests.waiting import until

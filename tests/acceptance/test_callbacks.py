@@ -14,16 +14,7 @@ import pytest
 from lumaai import LumaAI
 
 from tests.acceptance.conftest import Running, Service
-from tests.acceptance.talk import (
-    body_of,
-    call_back,
-    events,
-    new_id,
-    problem_in,
-    read,
-    rows,
-    told,
-)
+from tests.acceptance.talk import body_of, call_back, events, new_id, problem_in, read, rows, told
 from tests.conftest import PAYLOADS
 
 MIB = 1024 * 1024

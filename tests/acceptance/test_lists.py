@@ -12,16 +12,7 @@ from lumaai import LumaAI
 
 from service.simulator import Fault, Plan
 from tests.acceptance.conftest import Running, run_service
-from tests.acceptance.talk import (
-    body_of,
-    call_back,
-    events,
-    ids,
-    new_id,
-    problem_in,
-    read,
-    told,
-)
+from tests.acceptance.talk import body_of, call_back, events, ids, new_id, problem_in, read, told
 from tests.databases import age_missing
 
 FIRST = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

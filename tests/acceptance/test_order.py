@@ -15,12 +15,12 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from service.generation import Generation, Observation, Source, is_terminal, rank
+from service.domain.generation import Generation, Observation, Source, is_terminal, rank
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
 from service.simulator import Luma, Plan
-from service.store import events_of, find
-from service.tokens import Grant
+from service.storage.generations import events_of, find
+from service.tracking.callback_tokens import Grant
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
 from tests.databases import engine_for, url_in

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.simulator import Luma
-from service.tokens import CallbackTokens
+from service.tracking.callback_tokens import CallbackTokens
 from tests.acceptance.conftest import SECRET, Service, environment_for
 from tests.hostile import PROBLEM, Target, ask, target
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.config import load_settings
+from service.config.settings import load_settings
 from service.simulator import Fault
-from service.tokens import CallbackTokens
+from service.tracking.callback_tokens import CallbackTokens
 from tests.acceptance.conftest import Service
 from tests.databases import at, curse, lift, locked
 from tests.hostile import Target, connect, target

@@ -31,8 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Engine
 from sqlmodel import SQLModel
 
-import service.tables
-from service import migrating
+import service.storage.tables
+from service.storage import migrating
 from tests.databases import engine_for, execute, url_in
 from tests.single import upgrade
 
@@ -116,7 +116,7 @@ def test_there_is_one_line_of_migrations_with_one_head() -> None:
 
 
 def test_the_migrated_schema_is_that_of_the_tables(engine: Engine) -> None:
-    assert service.tables.GenerationRow.__tablename__ in SQLModel.metadata.tables
+    assert service.storage.tables.GenerationRow.__tablename__ in SQLModel.metadata.tables
     migrated = upgrade(engine)
 
     assert (migrated.before, migrated.after) == (None, migrating.head())

@@ -1,0 +1,76 @@
+"""The inbox: what came, what became of it, and another try."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from service.domain.generation import Outcome
+from service.storage.listing import MAX_LIMIT
+from service.tracking.schemas import DeliveriesOut, DeliveryWithBody, ReplayOut
+from service.web.api.parameters import Strict, TheTracker
+from service.web.responses.problems import responses
+
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+
+_PROBLEMS = responses(
+    HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+)
+
+
+class DeliveryParameters(Strict):
+    """Which deliveries."""
+
+    outcome: list[Outcome] = Field([], description="Repeatable.")
+    generation_id: list[str] = Field([], description="Repeatable.")
+    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    cursor: str | None = Field(None, max_length=64, description="`next_cursor` of the page before.")
+
+
+@router.get(
+    "",
+    summary="List the inbox",
+    operation_id="listDeliveries",
+    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_deliveries(
+    parameters: Annotated[DeliveryParameters, Query()], tracker: TheTracker
+) -> DeliveriesOut:
+    """Every callback that came with a good token, newest first, without the bodies."""
+    found = await tracker.deliveries.page(
+        outcomes=tuple(parameters.outcome),
+        generation_ids=tuple(parameters.generation_id),
+        before=parameters.cursor,
+        limit=parameters.limit + 1,
+    )
+    return DeliveriesOut.of(found, parameters.limit)
+
+
+@router.get(
+    "/{delivery_id}",
+    summary="One delivery, with its body",
+    operation_id="getDelivery",
+    responses=_PROBLEMS,
+)
+async def get_delivery(
+    delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
+) -> DeliveryWithBody:
+    """What Luma, or whoever had the URL, said; our own callback URL is taken out of it."""
+    delivery, body = await tracker.deliveries.get(delivery_id)
+    shown = DeliveryWithBody.model_validate(delivery)
+    shown.body = body
+    return shown
+
+
+@router.post(
+    "/{delivery_id}/replay",
+    summary="Fold a delivery again",
+    operation_id="replayDelivery",
+    responses=_PROBLEMS,
+)
+async def replay(
+    delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
+) -> ReplayOut:
+    """For what was kept but not understood; folding twice does no harm."""
+    return ReplayOut.of(await tracker.deliveries.replay(delivery_id))

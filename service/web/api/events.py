@@ -1,0 +1,133 @@
+"""All changes of all generations as they come: in pages, by long-poll, or as a stream."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+from starlette.responses import Response
+
+from service.storage.listing import MAX_LIMIT
+from service.tracking.history import History, Stretch
+from service.tracking.schemas import EVENT, EventOut, EventsOut
+from service.web.api.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
+from service.web.guards.head import BODILESS
+from service.web.guards.slow_log import ASKED_TO_WAIT
+from service.web.responses.problems import responses
+
+HEARTBEAT = 15.0  # seconds of quiet that proxies bear
+_RETRY = 1000  # milliseconds after which a browser comes again
+_STREAM = "text/event-stream"
+_LARGEST = 2**63 - 1
+
+router = APIRouter(prefix="/v1", tags=["generations"])
+
+_Seq = Annotated[int, Field(ge=0, le=_LARGEST)]
+
+
+class FeedParameters(Strict):
+    """From where, how many, and for how long to wait."""
+
+    after: _Seq | Literal["now"] | None = Field(
+        None, description="The `seq` that was seen last; `now` for only what is yet to come."
+    )
+    limit: int = Field(100, ge=1, le=MAX_LIMIT, description="Of a page; a stream has no end.")
+    wait: WaitSeconds | None = Field(
+        None, description="Seconds to wait for the first event of a page."
+    )
+
+
+def _line(event: EventOut) -> bytes:
+    return format_sse_event(id=str(event.seq), event="change", data_str=event.model_dump_json())
+
+
+@router.get(
+    "/events",
+    summary="Every change, as it comes",
+    operation_id="listEvents",
+    response_model=EventsOut,
+    responses={
+        **responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+        200: {
+            "description": "A page, or as `text/event-stream` a stream without end.",
+            "content": {
+                _STREAM: {
+                    "schema": {"type": "string"},
+                    "example": _line(EventOut.model_validate(EVENT)).decode(),
+                }
+            },
+        },
+    },
+)
+async def list_all_events(
+    parameters: Annotated[FeedParameters, Query()],
+    request: Request,
+    tracker: TheTracker,
+    last_event_id: Annotated[
+        _Seq | SkipJsonSchema[None],  # a header cannot be null
+        Header(description="As `after`, and goes before it."),
+    ] = None,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Response:
+    """All changes of all generations in one order, which is the same on every instance.
+
+    Without `after` a page begins with the oldest event that is kept, a stream with the next.
+    """
+    streaming = _STREAM in request.headers.get("accept", "").lower()
+    after = last_event_id if last_event_id is not None else parameters.after
+    if after == "now" or (after is None and streaming):
+        after = await tracker.history.newest()
+    if streaming:
+        return _stream(tracker.history, after or 0, endless=BODILESS not in request.scope)
+    return await _page(tracker.history, after or 0, parameters, prefer, request)
+
+
+async def _page(
+    history: History, after: int, parameters: FeedParameters, prefer: str | None, request: Request
+) -> Response:
+    preferred = preferred_wait(prefer) if parameters.wait is None else None
+    seconds, limit = parameters.wait or preferred or 0, parameters.limit
+    if seconds:
+        request.scope[ASKED_TO_WAIT] = seconds
+        found = await history.wait(after, limit + 1, seconds)
+    else:
+        found = await history.after(after, limit + 1)
+    page = EventsOut.behind(after, found.events, limit)
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    if found.missed:
+        headers["Missed-Before"] = str(found.events[0].seq)
+    if preferred is not None:
+        headers["Preference-Applied"] = f"wait={preferred}"
+    if page.has_more:
+        url = request.url.include_query_params(after=page.next_cursor)
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return Response(page.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _stream(history: History, after: int, *, endless: bool) -> Response:
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(_told(history, after) if endless else _nothing(), headers=headers)
+
+
+async def _told(history: History, after: int) -> AsyncIterator[bytes]:
+    # Who is cut off before the first event must not begin with another `now`: hence the id.
+    yield format_sse_event(id=str(after), retry=_RETRY)
+    async for found in history.follow(after, HEARTBEAT):
+        yield _said(found)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _said(found: Stretch) -> bytes:
+    """A stretch in the words of the stream; none is a heartbeat."""
+    lines = [_line(EventOut.model_validate(event)) for event in found.events]
+    if found.missed:
+        told = f'{{"before":{found.events[0].seq}}}'
+        lines.insert(0, format_sse_event(event="missed", data_str=told))
+    return b"".join(lines) or KEEPALIVE_COMMENT

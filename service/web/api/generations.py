@@ -1,0 +1,119 @@
+"""The REST API under /v1."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from service.storage import listing
+from service.storage.shape import GenerationOut
+from service.tracking.schemas import EventsOut, PageOut
+from service.web.api.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
+from service.web.guards.slow_log import ASKED_TO_WAIT
+from service.web.responses import lists
+from service.web.responses.generation import response_of
+from service.web.responses.problems import responses
+from service.web.server.prepared import Whole
+
+router = APIRouter(prefix="/v1", tags=["generations"])
+
+_READ_PROBLEMS = responses(
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+class GetParameters(Strict):
+    """How to look a generation up."""
+
+    wait: WaitSeconds | None = Field(None, description="Seconds to wait for a terminal state.")
+    fresh: bool = Field(False, description="Ask Luma first.")
+
+
+_GenerationId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
+class EventParameters(Strict):
+    """Which part of the history."""
+
+    limit: int = Field(100, ge=1, le=listing.MAX_LIMIT)
+    cursor: int = Field(0, ge=0, le=2**63 - 1, description="`next_cursor` of the page before.")
+
+
+@router.get(
+    "/generations/{generation_id}",
+    summary="Look a generation up",
+    operation_id="getGeneration",
+    response_model=GenerationOut,
+    responses={**_READ_PROBLEMS, 304: {"description": "You have this already."}},
+)
+async def get_generation(
+    generation_id: _GenerationId,
+    parameters: Annotated[GetParameters, Query()],
+    request: Request,
+    tracker: TheTracker,
+    if_none_match: Annotated[str | None, Header()] = None,
+    cache_control: Annotated[str | None, Header()] = None,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Response:
+    """From the store; Luma is asked once if the generation is unknown, or on `fresh`.
+
+    `Age` says how many seconds ago Luma last told us, `Cache-Status` where the answer is from.
+    """
+    fresh = parameters.fresh or "no-cache" in (cache_control or "").lower()
+    preferred = preferred_wait(prefer) if parameters.wait is None else None
+    seconds = parameters.wait or preferred or 0
+    if seconds:
+        request.scope[ASKED_TO_WAIT] = seconds
+        answer = await tracker.wait(generation_id, seconds, fresh=fresh)
+    else:
+        answer = await tracker.lookup(generation_id, fresh=fresh)
+    response = _response(response_of(answer, if_none_match))
+    if preferred is not None:
+        response.headers["Preference-Applied"] = f"wait={preferred}"
+    return response
+
+
+@router.get(
+    "/generations",
+    summary="List generations",
+    operation_id="listGenerations",
+    response_model=PageOut,
+    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_generations(
+    parameters: Annotated[lists.ListParameters, Query()], request: Request, tracker: TheTracker
+) -> Response:
+    """What is stored, newest first; costs no request to Luma."""
+    asked = lists.asked(parameters, request.scope["query_string"])
+    return _response(await lists.answer(tracker, asked, request.receive))
+
+
+@router.get(
+    "/generations/{generation_id}/events",
+    summary="The history of a generation",
+    operation_id="listGenerationEvents",
+    response_model=EventsOut,
+    responses=responses(
+        HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def list_events(
+    generation_id: _GenerationId,
+    parameters: Annotated[EventParameters, Query()],
+    tracker: TheTracker,
+) -> EventsOut:
+    """Every change, oldest first."""
+    limit = parameters.limit
+    events = await tracker.events(generation_id, after=parameters.cursor, limit=limit + 1)
+    return EventsOut.of(events, limit)
+
+
+def _response(whole: Whole) -> Response:
+    response = Response(whole.body, whole.status)
+    response.raw_headers = whole.headers
+    return response

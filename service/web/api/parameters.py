@@ -1,0 +1,38 @@
+"""What routes are given."""
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.tracking.tracker import Tracker
+
+LONGEST_WAIT = 60  # seconds
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
+
+WaitSeconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Query parameters, of which an unknown one is an error: it would silently do nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+async def _tracker(request: Request) -> Tracker:
+    return cast("Tracker", request.app.state.tracker)
+
+
+async def _public_url(request: Request) -> str | None:
+    return cast("str | None", request.app.state.public_url)
+
+
+TheTracker = Annotated[Tracker, Depends(_tracker)]
+ThePublicUrl = Annotated[str | None, Depends(_public_url)]
+
+
+def preferred_wait(prefer: str | None) -> int | None:
+    """The seconds of `Prefer: wait=`, shortened to what we allow."""
+    found = _PREFER_WAIT.search(prefer or "")
+    return min(int(found[1]), LONGEST_WAIT) if found else None

@@ -1,0 +1,138 @@
+"""The short way for what comes most: lookups by id, lists, tools, callbacks.
+
+Pure ASGI, in front of everything. It takes only plain questions about what is stored, and sends
+the bytes that the route would; whatever is unusual goes the ordinary way:
+
+    POST /callbacks/…        ─► web/callbacks.py, which looks at the token alone
+    GET /v1/generations/{id} ─► plain, welcome? ─► stored, and nobody to be asked? ─► sent
+    GET /v1/generations      ─► plain, welcome? ─► a list that may be asked for? ───► sent
+    POST /mcp                ─► plain, welcome? ──────────┼─────────► web/mcp.py
+                                      └── no ─────────────┴── no ───► guards ─► the route
+"""
+
+import time
+from collections.abc import Mapping
+
+from starlette.datastructures import State
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import TrackerError
+from service.tracking.answer import Answer
+from service.web.callbacks import PATH as CALLBACKS
+from service.web.guards.authentication import Visitors
+from service.web.guards.security_headers import SECURE
+from service.web.guards.slow_log import note_slow
+from service.web.responses import lists
+from service.web.responses.generation import response_of
+from service.web.responses.problems import of_error
+from service.web.server.prepared import Whole, send_whole
+
+_MCP = "/mcp"
+_ONE = f"{lists.PATH}/"
+_CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
+
+
+class Hot:
+    """Answers what it can, and passes the rest on.
+
+    Args:
+        callbacks: takes them in, whoever brings them.
+        mcp: answers `/mcp`, where everybody who is welcome may ask.
+        state: of the application; has the tracker as soon as it runs.
+        visitors: who is welcome.
+        slow_after: seconds after which an answer is noted as slow.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        callbacks: ASGIApp,
+        mcp: ASGIApp,
+        state: State,
+        visitors: Visitors,
+        slow_after: float,
+    ) -> None:
+        self._app = app
+        self._callbacks = callbacks
+        self._mcp = mcp
+        self._state = state
+        self._visitors = visitors
+        self._slow_after = slow_after
+        self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
+            await self._callbacks(scope, receive, send)
+        elif _reads(scope) and (whole := await self._found(scope, receive)):
+            await send_whole(scope, send, whole)
+        else:
+            asks_mcp = scope["path"] == _MCP and self._plain(scope)
+            await (self._mcp if asks_mcp else self._app)(scope, receive, send)
+
+    def at_once(self, scope: Scope) -> Whole | None:
+        """The answer, if nobody has to wait for it.
+
+        For a server that asks this before it begins a task for the request.
+        """
+        plain = self._plain(scope) if _reads_one(scope) else None
+        answer = plain and self._state.tracker.known(_id_in(scope))
+        return _shown(answer, plain) if plain and answer else None
+
+    async def _found(self, scope: Scope, receive: Receive) -> Whole | None:
+        """The answer of the database, if that is all that is asked for."""
+        plain, began = self._plain(scope), time.monotonic()
+        if plain is None:
+            return None
+        try:
+            read = self._one(scope, plain) if _reads_one(scope) else self._list(scope, receive)
+            whole = await read
+        except TrackerError as error:
+            whole = Whole.of(of_error(error))
+        if whole:
+            note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
+        return whole
+
+    async def _one(self, scope: Scope, plain: Mapping[bytes, bytes]) -> Whole | None:
+        answer = await self._state.tracker.stored(_id_in(scope))
+        return _shown(answer, plain) if answer else None
+
+    async def _list(self, scope: Scope, receive: Receive) -> Whole | None:
+        asked = lists.plainly_asked(scope["query_string"])
+        if asked is None:
+            return None
+        whole = await lists.answer(self._state.tracker, asked, receive)
+        whole.headers.extend(SECURE)
+        return whole
+
+    def _plain(self, scope: Scope) -> dict[bytes, bytes] | None:
+        """The headers, if none is unusual or came twice, and the visitor is welcome."""
+        headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]) or not self._unusual.isdisjoint(headers):
+            return None
+        authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
+        return headers if self._visitors.welcomes(authorization, host) else None
+
+
+def _reads(scope: Scope) -> bool:
+    return _reads_one(scope) or bool(scope["path"] == lists.PATH and scope["method"] == "GET")
+
+
+def _reads_one(scope: Scope) -> bool:
+    plain = scope["method"] == "GET" and not scope["query_string"]
+    return bool(plain and scope["path"].startswith(_ONE))
+
+
+def _id_in(scope: Scope) -> str:
+    generation_id: str = scope["path"][len(_ONE) :]
+    return generation_id
+
+
+def _shown(answer: Answer, plain: Mapping[bytes, bytes]) -> Whole:
+    tag = plain.get(b"if-none-match")
+    whole = response_of(answer, tag.decode("latin-1") if tag else None)
+    whole.headers.extend(SECURE)
+    return whole

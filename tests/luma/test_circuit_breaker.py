@@ -1,0 +1,178 @@
+"""The breaker: an upstream that fails is left alone, and one request finds out when it is back."""
+
+import pytest
+
+from service.luma.circuit_breaker import Breaker
+from tests.seconds import Seconds
+
+FIRST, LONGEST, JITTER = 2.0, 60.0, 0.2
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def breaker(seconds: Seconds) -> Breaker:
+    return Breaker(seconds)
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    """So many requests in a row, each over before the next."""
+    for _ in range(times):
+        breaker.failed(breaker.enter())
+
+
+def pass_time(breaker: Breaker, seconds: Seconds) -> float:
+    """Turn the clock until a request may go; answers how far."""
+    pause = breaker.resumes_in()
+    seconds.now += pause
+    return pause
+
+
+def about(pause: float) -> object:
+    """That pause, give or take its jitter."""
+    return pytest.approx(pause, rel=JITTER + 1e-9)
+
+
+def test_a_new_breaker_is_closed(breaker: Breaker) -> None:
+    assert not breaker.is_open
+    assert breaker.resumes_in() == 0
+
+
+def test_four_failures_are_borne(breaker: Breaker) -> None:
+    fail(breaker, 4)
+    assert not breaker.is_open
+
+
+def test_the_fifth_failure_in_a_row_opens_it_for_about_two_seconds(breaker: Breaker) -> None:
+    fail(breaker, 5)
+    assert breaker.is_open
+    assert breaker.resumes_in() == about(FIRST)
+
+
+def test_failures_that_are_not_in_a_row_do_not_open_it(breaker: Breaker) -> None:
+    for _ in range(20):
+        fail(breaker, 4)
+        breaker.succeeded(breaker.enter())
+    assert not breaker.is_open
+
+
+def test_it_stays_open_until_the_pause_is_over(breaker: Breaker, seconds: Seconds) -> None:
+    fail(breaker, 5)
+    pause = breaker.resumes_in()
+    seconds.now += pause - 0.001
+    assert breaker.is_open
+    seconds.now += 0.001
+    assert not breaker.is_open
+
+
+def test_after_the_pause_one_request_probes_and_the_others_wait(
+    breaker: Breaker, seconds: Seconds
+) -> None:
+    fail(breaker, 5)
+    pass_time(breaker, seconds)
+    breaker.enter()
+    assert breaker.is_open
+
+
+def test_a_probe_that_succeeds_closes_it(breaker: Breaker, seconds: Seconds) -> None:
+    fail(breaker, 5)
+    pass_time(breaker, seconds)
+    breaker.succeeded(breaker.enter())
+    assert not breaker.is_open
+    fail(breaker, 4)
+    assert not breaker.is_open  # the count begins anew
+
+
+def test_a_probe_that_fails_opens_it_for_twice_as_long(breaker: Breaker, seconds: Seconds) -> None:
+    fail(breaker, 5)
+    pass_time(breaker, seconds)
+    turn = breaker.enter()
+    seconds.now += 0.1
+    breaker.failed(turn)
+    assert breaker.resumes_in() == about(2 * FIRST)
+
+
+def test_the_pause_doubles_up_to_a_minute_and_no_further(
+    breaker: Breaker, seconds: Seconds
+) -> None:
+    fail(breaker, 5)
+    pauses = []
+    for _ in range(9):
+        pauses.append(pass_time(breaker, seconds))
+        breaker.failed(breaker.enter())
+    expected = [min(FIRST * 2**n, LONGEST) for n in range(9)]
+    assert pauses == [about(pause) for pause in expected]
+
+
+def test_after_a_success_the_pauses_begin_small_again(breaker: Breaker, seconds: Seconds) -> None:
+    fail(breaker, 5)
+    for _ in range(4):
+        pass_time(breaker, seconds)
+        fail(breaker, 1)
+    pass_time(breaker, seconds)
+    breaker.succeeded(breaker.enter())
+    fail(breaker, 5)
+    assert breaker.resumes_in() == about(FIRST)
+
+
+def test_pauses_are_jittered(seconds: Seconds) -> None:
+    pauses = set()
+    for _ in range(20):
+        breaker = Breaker(seconds)
+        fail(breaker, 5)
+        pauses.add(breaker.resumes_in())
+    assert len(pauses) == 20
+
+
+def test_it_pauses_for_as_long_as_it_is_told(breaker: Breaker, seconds: Seconds) -> None:
+    breaker.enter()
+    breaker.pause(12)
+    assert breaker.resumes_in() == pytest.approx(12)
+    seconds.now += 11.9
+    assert breaker.is_open
+    seconds.now += 0.2
+    assert not breaker.is_open
+
+
+def test_a_shorter_pause_does_not_shorten_a_longer_one(breaker: Breaker) -> None:
+    breaker.pause(12)
+    breaker.pause(3)
+    assert breaker.resumes_in() == pytest.approx(12)
+
+
+def test_a_probe_that_is_told_to_wait_waits_so_long_and_no_longer(
+    breaker: Breaker, seconds: Seconds
+) -> None:
+    breaker.enter()
+    breaker.pause(12)
+    pass_time(breaker, seconds)
+    breaker.enter()
+    breaker.pause(3)
+    assert breaker.resumes_in() == pytest.approx(3)
+
+
+def test_a_probe_that_nobody_waited_for_lets_the_next_one_go(
+    breaker: Breaker, seconds: Seconds
+) -> None:
+    fail(breaker, 5)
+    pass_time(breaker, seconds)
+    breaker.abandoned(breaker.enter())
+    assert not breaker.is_open
+
+
+def test_what_was_under_way_when_it_opened_neither_closes_nor_lengthens_it(
+    breaker: Breaker,
+) -> None:
+    turns = [breaker.enter() for _ in range(20)]
+    for turn in turns[:5]:
+        breaker.failed(turn)
+    pause = breaker.resumes_in()
+    for turn in turns[5:12]:
+        breaker.failed(turn)
+    for turn in turns[12:]:
+        breaker.succeeded(turn)
+    assert breaker.resumes_in() == pytest.approx(pause)
+    assert pause == about(FIRST)

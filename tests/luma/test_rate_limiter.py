@@ -1,0 +1,177 @@
+"""The budget: Luma never sees more than we promised, and people find room before the machines."""
+
+import asyncio
+import random
+from itertools import pairwise
+
+import pytest
+
+from service.luma.rate_limiter import Budget, Purpose, Rate
+from tests.seconds import Seconds
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+async def spend_all(budget: Budget, purpose: Purpose) -> int:
+    """How many requests for that purpose go out at once."""
+    spent = 0
+    while await budget.spend(purpose, patience=0) == 0:
+        spent += 1
+    return spent
+
+
+def fullest(times: list[float], period: float) -> int:
+    """The most that any window of that length holds."""
+    return max(sum(begin <= at < begin + period for at in times) for begin in times)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("5/second", Rate(5, 1)),
+        ("30/minute", Rate(30, 60)),
+        ("1000/hour", Rate(1000, 3600)),
+        ("  7 / minute ", Rate(7, 60)),
+    ],
+)
+def test_a_rate_is_a_number_and_a_period(text: str, rate: Rate) -> None:
+    assert Rate.parse(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5/day", "0/second", "-1/second", "1.5/second", "5/seconds", "many/minute"]
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be like"):
+        Rate.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "share"), [(Purpose.READ, 10), (Purpose.VERIFY, 9), (Purpose.RECONCILE, 8)]
+)
+async def test_each_purpose_fills_its_share_of_the_window(
+    seconds: Seconds, purpose: Purpose, share: int
+) -> None:
+    assert await spend_all(Budget(Rate(10, 1), seconds), purpose) == share
+
+
+async def test_what_the_background_leaves_is_for_those_before_it(seconds: Seconds) -> None:
+    budget = Budget(Rate(10, 1), seconds)
+    assert await spend_all(budget, Purpose.RECONCILE) == 8
+    assert await spend_all(budget, Purpose.VERIFY) == 1
+    assert await spend_all(budget, Purpose.READ) == 1
+    assert [budget.room(purpose) for purpose in Purpose] == [0, 0, 0]
+
+
+async def test_people_take_room_from_the_background_and_never_the_other_way(
+    seconds: Seconds,
+) -> None:
+    budget = Budget(Rate(10, 1), seconds)
+    for _ in range(9):
+        assert await budget.spend(Purpose.READ, patience=0) == 0
+    assert await spend_all(budget, Purpose.RECONCILE) == 0
+    assert await spend_all(budget, Purpose.VERIFY) == 0
+    assert await spend_all(budget, Purpose.READ) == 1
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+async def test_the_smallest_budget_still_has_room_for_everyone_in_turn(
+    seconds: Seconds, purpose: Purpose
+) -> None:
+    budget = Budget(Rate(1, 60), seconds)
+    assert await spend_all(budget, purpose) == 1
+    seconds.now += 60
+    assert await spend_all(budget, purpose) == 1
+
+
+async def test_room_comes_back_one_by_one_as_requests_leave_the_window(seconds: Seconds) -> None:
+    budget = Budget(Rate(3, 10), seconds)
+    for _ in range(3):
+        assert await budget.spend(Purpose.READ, patience=0) == 0
+        seconds.now += 2
+    assert budget.free_in(Purpose.READ) == pytest.approx(4)
+    assert await budget.spend(Purpose.READ, patience=3.9) == pytest.approx(4)
+    seconds.now += 3.9
+    assert budget.room(Purpose.READ) == 0
+    seconds.now += 0.1
+    assert budget.room(Purpose.READ) == 1
+    assert await spend_all(budget, Purpose.READ) == 1
+    assert budget.free_in(Purpose.READ) == pytest.approx(2)
+
+
+async def test_who_is_refused_has_spent_nothing(seconds: Seconds) -> None:
+    budget = Budget(Rate(2, 1), seconds)
+    await spend_all(budget, Purpose.READ)
+    for _ in range(50):
+        assert await budget.spend(Purpose.READ, patience=0.5) == pytest.approx(1)
+    seconds.now += 1
+    assert budget.room(Purpose.READ) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_window_ever_holds_more_than_the_rate(seconds: Seconds, seed: int) -> None:
+    """Every purpose tries at random moments, for a long time."""
+    chance, rate = random.Random(seed), Rate(7, 1.0)
+    budget, went = Budget(rate, seconds), list[float]()
+    for _ in range(2000):
+        seconds.now += chance.expovariate(30)
+        if await budget.spend(chance.choice(list(Purpose)), patience=0) == 0:
+            went.append(seconds.now)
+    assert fullest(went, rate.period) == rate.requests  # as many as may, and not one more
+
+
+async def test_who_is_patient_gets_the_room_when_there_is_some() -> None:
+    budget, loop = Budget(Rate(2, 0.1)), asyncio.get_running_loop()
+    await spend_all(budget, Purpose.READ)
+    begun = loop.time()
+    assert await budget.spend(Purpose.READ, patience=5) == 0
+    assert 0.05 < loop.time() - begun < 2
+
+
+async def test_many_who_wait_together_do_not_overdraw_together() -> None:
+    rate, went = Rate(5, 0.1), list[float]()
+    budget, loop = Budget(rate), asyncio.get_running_loop()
+
+    async def ask(purpose: Purpose) -> None:
+        assert await budget.spend(purpose, patience=10) == 0
+        went.append(loop.time())
+
+    await asyncio.gather(*(ask(purpose) for purpose in Purpose for _ in range(10)))
+
+    assert len(went) == 30
+    # by the times at which they learnt of it, which are a little behind
+    assert fullest(went, rate.period * 0.8) <= rate.requests
+
+
+async def test_people_go_past_a_queue_of_the_background() -> None:
+    budget = Budget(Rate(10, 0.5))
+    await spend_all(budget, Purpose.RECONCILE)
+    queue = [asyncio.create_task(budget.spend(Purpose.RECONCILE, patience=5)) for _ in range(20)]
+    await asyncio.sleep(0)  # they stand in it
+
+    assert await budget.spend(Purpose.READ, patience=0) == 0
+    assert await budget.spend(Purpose.READ, patience=0) == 0
+    assert not any(waiting.done() for waiting in queue)
+
+    for waiting in queue:
+        waiting.cancel()
+    await asyncio.gather(*queue, return_exceptions=True)
+
+
+async def test_who_gives_up_waiting_takes_no_room() -> None:
+    budget = Budget(Rate(2, 0.2))
+    await spend_all(budget, Purpose.READ)
+    waiting = asyncio.create_task(budget.spend(Purpose.READ, patience=5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await budget.spend(Purpose.READ, patience=5) == 0
+    assert budget.room(Purpose.READ) == 1
+
+
+def test_the_order_of_purposes_is_people_claims_quiet_rows() -> None:
+    shares = [Purpose.READ.value, Purpose.VERIFY.value, Purpose.RECONCILE.value]
+    assert all(more > less for more, less in pairwise(shares))

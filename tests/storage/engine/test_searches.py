@@ -1,0 +1,155 @@
+"""Searches that take long: they disturb nobody, and end with whoever asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from starlette.types import Message
+
+from service.errors import StoreUnavailable
+from service.storage.engine import Database, Dialect
+from service.storage.engine.postgres import Postgres
+from service.storage.engine.search_slots import Lane
+from service.storage.engine.sqlite import Sqlite
+from service.web.responses.lists import unless_gone
+from tests.databases import url_of
+
+ENDLESS = {
+    Dialect.SQLITE: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+    "SELECT max(i) FROM n",
+    Dialect.POSTGRES: "SELECT max(a.i) FROM generate_series(1, 100000) AS a(i), "
+    "generate_series(1, 1000000) AS b(i)",
+}
+BOUND = 5.0  # seconds, far less than any of those would take
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> str:
+    """Of a migrated database."""
+    return url_of(engine)
+
+
+@asynccontextmanager
+async def opened(url: str, longest_search: float = 60.0) -> AsyncIterator[Database]:
+    """The database behind it, whose searches may take so long."""
+    if url.startswith("sqlite"):
+        made: Database = Sqlite(url, longest_search=longest_search)
+    else:
+        made = Postgres(url, url, longest_search=longest_search)
+    async with made as database:
+        yield database
+
+
+@asynccontextmanager
+async def searching(database: Database, times: int) -> AsyncIterator[None]:
+    """So many search without end, until this is left."""
+    endless = ENDLESS[database.dialect]
+    tasks = [asyncio.ensure_future(database.search(endless)) for _ in range(times)]
+    await asyncio.sleep(0)
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), BOUND)
+
+
+def one(connection: Connection) -> int:
+    """As little as can be asked."""
+    return int(connection.execute(text("SELECT 1")).scalar_one())
+
+
+async def test_sixteen_searches_stop_neither_writers_nor_small_questions(url: str) -> None:
+    async with opened(url) as database, searching(database, 16), asyncio.timeout(BOUND):
+        for _ in range(20):
+            assert await database.write(one) == 1
+            assert await database.read(one) == 1
+            assert [tuple(row) for row in await database.fetch("SELECT 1 + 0")] == [(1,)]
+
+
+async def test_a_search_ends_when_nobody_waits_for_it(url: str) -> None:
+    async with opened(url) as database:
+        async with searching(database, 16):
+            pass  # all have gone
+        async with asyncio.timeout(BOUND):  # else their places would still be taken
+            found = [await database.search("SELECT 1 + 0") for _ in range(16)]
+    assert [[tuple(row) for row in rows] for rows in found] == [[(1,)]] * 16
+
+
+@pytest.mark.postgres
+async def test_a_search_that_nobody_waits_for_ends_on_the_server_as_well(url: str) -> None:
+    watched = f"/* watched */ {ENDLESS[Dialect.POSTGRES]}"
+    # A server takes no notice of who gives up before it has begun; then its own timeout ends it.
+    busy = """SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active'
+        AND clock_timestamp() - query_start > interval '200 ms'"""
+    async with opened(url) as database:
+        searching = asyncio.create_task(database.search(watched))
+        async with asyncio.timeout(BOUND):
+            while not (await database.fetch(busy, "/* watched%"))[0][0]:
+                pass
+        searching.cancel()
+        async with asyncio.timeout(BOUND):
+            while (await database.fetch(busy, "/* watched%"))[0][0]:
+                pass
+
+
+async def test_a_search_that_takes_too_long_is_ended_and_says_so(url: str) -> None:
+    async with opened(url, longest_search=0.2) as database, asyncio.timeout(BOUND):
+        with pytest.raises(StoreUnavailable, match=r"longer than 0\.2 s") as refused:
+            await database.search(ENDLESS[database.dialect])
+        assert "add a filter" in refused.value.hint
+        assert [tuple(row) for row in await database.search("SELECT 1 + 0")] == [(1,)]
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_to_come_again() -> None:
+    lane = Lane(1, patience=0.01)
+    async with lane.turn():
+        with pytest.raises(StoreUnavailable, match="Too many searches"):
+            async with lane.turn():
+                pass
+    async with lane.turn():
+        pass
+
+
+@pytest.mark.sqlite
+async def test_a_glance_that_turns_out_long_is_broken_off(url: str) -> None:
+    async with opened(url) as database:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert database.glance(ENDLESS[Dialect.SQLITE]) is None
+        assert loop.time() - began < 1
+        assert database.glance("SELECT 1") == [(1,)]
+
+
+async def test_work_for_who_has_gone_is_ended() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ""
+
+    async def leaves() -> Message:
+        return {"type": "http.disconnect"}
+
+    async with asyncio.timeout(BOUND):
+        assert await unless_gone(work(), leaves) is None
+    assert ended.is_set()
+
+
+async def test_work_that_fails_late_says_why() -> None:
+    failing = asyncio.Event()
+
+    async def work() -> str:
+        await failing.wait()
+        raise StoreUnavailable("late")
+
+    async def stays() -> Message:
+        failing.set()  # we are being watched, so this takes its time
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(StoreUnavailable, match="late"):
+        await unless_gone(work(), stays)

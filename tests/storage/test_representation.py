@@ -1,0 +1,117 @@
+"""What the database writes of a row is what we would have made of it, to the byte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete
+
+from service.domain.generation import Generation, Observation, good_until
+from service.domain.merge import merge
+from service.storage import generations, listing
+from service.storage.engine import Database, open_database
+from service.storage.representation import Representations
+from service.storage.shape import Shown
+from tests.databases import url_of
+from tests.storage.test_shape import OBSERVATIONS, row
+
+NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
+QUIET = timedelta(minutes=5)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def database(anyio_backend: str, engine: Engine) -> AsyncIterator[Database]:
+    """One for all of the examples."""
+    async with open_database(url_of(engine)) as opened:
+        yield opened
+
+
+async def both(database: Database, generation: Generation) -> tuple[Shown, Shown]:
+    """As the row is sent by either way; a page has the same body."""
+    await database.write(generations.save, [generations.Change(None, generation)])
+    row = await database.read(generations.find, generation.id)
+    written = await Representations(database).find(generation.id)
+    page = await listing.page(database, listing.Query(gone=True))
+    await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
+    assert row is not None
+    assert written is not None
+    assert [item.body for item in page.items] == [written.body]
+    made = Shown.of(row, good_until(row, QUIET))
+    return made, written.shown(good_until(written, QUIET))
+
+
+async def check(database: Database, generation: Generation) -> None:
+    """Both ways are the same."""
+    made, written = await both(database, generation)
+    assert written == made
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(seen=OBSERVATIONS, gone=st.booleans(), rev=st.integers(1, 2**31 - 1))
+async def test_whatever_is_in_the_row(
+    database: Database, seen: Observation, gone: bool, rev: int
+) -> None:
+    generation, _ = merge(None, seen, NOON)
+    await check(database, generation._replace(rev=rev, gone_at=NOON if gone else None))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a "quoted" \\ back\\slash',
+        "".join(map(chr, range(1, 0x20))) + "\x7f",
+        "100 % %s %d %%",
+        "湖 \N{CAMERA} \u2028 \u2029 \ufeff \U0010ffff",
+        "it's; -- DROP",
+        "\\u0041",
+    ],
+)
+async def test_texts_that_need_care(database: Database, text: str) -> None:
+    generation = row(
+        prompt=text, failure_reason=text, assets={text: text, "image": text}, state=text
+    )._replace(
+        request={text: [text, {text: None}], "n": [1e16, 1e-7, 0.1, -0.0, 2**70, True]},
+        outputs=({"url": text},),
+    )
+    await check(database, generation)
+
+
+async def test_assets_of_names_that_nobody_knows_yet(database: Database) -> None:
+    assets = {"z": "https://z", "video": "https://v", "a": "https://a"}
+    await check(database, row(assets=assets))
+
+
+async def test_a_body_of_a_megabyte(database: Database) -> None:
+    await check(database, row(request={"prompt": "x" * 1_000_000}))
+
+
+async def test_a_document_as_deep_as_we_take_in(database: Database) -> None:
+    deep: object = "end"
+    for _ in range(126):
+        deep = [deep]
+    await check(database, row(request={"deep": deep}))
+
+
+async def test_what_is_not_there(database: Database) -> None:
+    assert Representations(database).at_once("a") is None
+    assert await Representations(database).find("a") is None
+
+
+async def test_a_row_of_the_last_moment_is_found_by_all_who_ask_at_once(database: Database) -> None:
+    rows = [row()._replace(id=f"g{n}") for n in range(40)]
+    representations = Representations(database)
+    await database.write(generations.save, [generations.Change(None, each) for each in rows])
+
+    wanted = [f"g{n % 40}" for n in range(200)] + ["nobody"] * 3
+    found = await asyncio.gather(*map(representations.find, wanted))
+
+    await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
+    assert [each and each.id for each in found] == wanted[:200] + [None] * 3

@@ -1,0 +1,83 @@
+"""One budget for all who share a database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.config.settings import Settings
+from service.luma.rate_limiter import Budget, Purpose, Rate
+from service.storage import migrating
+from service.storage.engine import Database, open_database
+from service.storage.request_log import Ledger
+from tests.databases import execute, one
+
+PROCESSES = 3
+
+
+@pytest.fixture
+async def databases(settings: Settings) -> AsyncIterator[list[Database]]:
+    """The same one, as several processes have it."""
+    opened = [open_database(settings.database_url) for _ in range(PROCESSES)]
+    await opened[0].exclusively(migrating.upgrade)
+    for database in opened:
+        await database.__aenter__()
+    yield opened
+    for database in opened:
+        await database.__aexit__()
+
+
+def budgets(databases: list[Database], rate: Rate) -> list[Budget]:
+    return [Budget(rate, ledger=Ledger(database, "agents")) for database in databases]
+
+
+async def spend_all(budget: Budget, purpose: Purpose) -> int:
+    """How many requests for that purpose one process gets through."""
+    spent = 0
+    while await budget.spend(purpose, patience=0) == 0:
+        spent += 1
+    return spent
+
+
+@pytest.mark.parametrize(
+    ("purpose", "share"), [(Purpose.READ, 20), (Purpose.VERIFY, 18), (Purpose.RECONCILE, 16)]
+)
+async def test_all_together_spend_what_one_might(
+    databases: list[Database], purpose: Purpose, share: int
+) -> None:
+    sharing = budgets(databases, Rate(20, 3600))
+    spent = await asyncio.gather(*(spend_all(budget, purpose) for budget in sharing))
+    assert sum(spent) == share
+
+
+async def test_what_others_have_spent_shows_after_a_look(databases: list[Database]) -> None:
+    one_, other, _ = budgets(databases, Rate(5, 3600))
+    await spend_all(one_, Purpose.READ)
+    assert other.room(Purpose.READ) == 5
+    await other.refresh()
+    assert other.room(Purpose.READ) == 0
+    assert 3590 < other.free_in(Purpose.READ) <= 3600
+
+
+async def test_room_comes_back_for_all_when_the_period_is_over(databases: list[Database]) -> None:
+    one_, other, _ = budgets(databases, Rate(2, 0.4))
+    assert await spend_all(one_, Purpose.READ) == 2
+    assert await other.spend(Purpose.READ, patience=5) == 0
+
+
+async def test_upstreams_have_a_budget_each(databases: list[Database]) -> None:
+    agents = Budget(Rate(1, 3600), ledger=Ledger(databases[0], "agents"))
+    dream_machine = Budget(Rate(1, 3600), ledger=Ledger(databases[1], "dream_machine"))
+    assert await agents.spend(Purpose.READ, patience=0) == 0
+    assert await dream_machine.spend(Purpose.READ, patience=0) == 0
+
+
+async def test_only_the_period_is_kept_and_a_clock_that_went_back_does_no_harm(
+    databases: list[Database], settings: Settings
+) -> None:
+    url = settings.database_url
+    for at in (0.0, 99_999_999_999.0):
+        execute(url, "INSERT INTO requests (upstream, at) VALUES ('agents', ?)", at)
+    [budget, *_] = budgets(databases, Rate(1, 3600))
+    assert await budget.spend(Purpose.READ, patience=0) == 0
+    assert one(url, "SELECT count(*) FROM requests") == 1

@@ -1,0 +1,210 @@
+"""Waking those who wait: by name in this process, by the history for what others have written."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from service.config.settings import Settings
+from service.domain.generation import Observation, Source
+from service.domain.merge import merge
+from service.storage import migrating
+from service.storage.engine import Database, open_database
+from service.storage.shape import Shown
+from service.tracking.cache import Cache
+from service.tracking.changes import Changes
+from service.tracking.observe import Heard, observe
+from tests.conftest import Clock
+
+
+class Others:
+    """Another process on the same database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def hear(self, generation_id: str, state: str = "queued") -> None:
+        seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, state=state)
+        await self._database.write_all(observe, Heard(seen, self._clock()))
+
+    async def rename(self, before: str, after: str) -> None:
+        await self._database.write(
+            lambda c: c.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+        )
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache(1_000_000)
+
+
+@pytest.fixture
+async def changes(settings: Settings, cache: Cache) -> AsyncIterator[Changes]:
+    """What is tested, on a connection of its own."""
+    async with open_database(settings.database_url) as database:
+        await database.exclusively(migrating.upgrade)
+        made = Changes(database, cache)
+        yield made
+        await made.close()
+
+
+@pytest.fixture
+async def others(changes: Changes, settings: Settings, clock: Clock) -> AsyncIterator[Others]:
+    async with open_database(settings.database_url) as database:
+        yield Others(database, clock)
+
+
+async def told(event: asyncio.Event) -> None:
+    """Until it is told, once."""
+    async with asyncio.timeout(5):
+        await event.wait()
+    event.clear()
+
+
+async def test_a_change_wakes_those_who_wait_for_it_and_nobody_else(changes: Changes) -> None:
+    with changes.expect("a") as one, changes.expect("a") as two, changes.expect("b") as other:
+        for event in (one, two, other):
+            await told(event)  # at first all are woken, for nobody knows what was missed
+        changes.tell("a")
+        assert (one.is_set(), two.is_set(), other.is_set()) == (True, True, False)
+
+
+async def test_who_waits_for_any_is_woken_by_all(changes: Changes) -> None:
+    with changes.expect(Changes.ANY) as any_:
+        await told(any_)
+        changes.tell("a")
+        await told(any_)
+        changes.tell("b")
+        await told(any_)
+
+
+async def test_a_change_that_nobody_waits_for_is_forgotten(changes: Changes) -> None:
+    changes.tell("a")
+    with changes.expect("a") as event:
+        assert not event.is_set()
+
+
+async def test_what_another_process_has_heard_wakes_those_who_wait_for_it(
+    changes: Changes, others: Others
+) -> None:
+    with changes.expect("a") as one, changes.expect("b") as other:
+        await told(one)
+        await told(other)
+        await others.hear("a")
+        await told(one)
+        await others.hear("a")
+        await others.hear("b")
+        await told(other)
+        assert not one.is_set(), "nothing new was heard of it, or of it alone"
+
+
+async def test_many_changes_at_once_all_arrive(changes: Changes, others: Others) -> None:
+    with changes.expect("last") as last:
+        await told(last)
+        async with asyncio.TaskGroup() as group:
+            for n in range(1500):
+                group.create_task(others.hear(f"g{n}"))
+        await others.hear("last")
+        await told(last)
+
+
+async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all(
+    changes: Changes, others: Others
+) -> None:
+    def following() -> list[asyncio.Task[object]]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "follow-changes"]
+
+    assert following() == []
+    with changes.expect("a") as one, changes.expect("b"):
+        await told(one)
+        assert len(following()) == 1, "one for all"
+    with changes.expect("a") as one:
+        await others.hear("a")
+        await told(one)
+        assert len(following()) == 1
+
+
+async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watch(
+    changes: Changes, others: Others
+) -> None:
+    with changes.expect("a") as event:
+        await told(event)
+        await others.rename("events", "away")
+        await told(event)
+        await others.rename("away", "events")
+        while event.is_set() or not await _quiet(event):
+            event.clear()
+        await others.hear("a")
+        await told(event)
+
+
+# --- What is kept in memory --------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sure(changes: Changes, cache: Cache) -> Cache:
+    """A cache that would hear of every change."""
+    changes.follow()
+    await until(lambda: cache.sure)
+    return cache
+
+
+def keep(cache: Cache, generation_id: str) -> None:
+    """As a read of the database just now would."""
+    seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
+    row, _ = merge(None, seen, datetime(2026, 5, 30, tzinfo=UTC))
+    with cache.reading(generation_id) as reading:
+        cache.keep(Shown.of(row), reading)
+
+
+async def test_a_change_of_our_own_is_dropped_at_once(changes: Changes, sure: Cache) -> None:
+    keep(sure, "a")
+    keep(sure, "b")
+    changes.tell("a")
+    assert sure.get("a") is None
+    assert sure.get("b")
+
+
+async def test_what_another_process_has_changed_is_dropped_soon(
+    others: Others, sure: Cache
+) -> None:
+    await others.hear("a")
+    keep(sure, "a")
+    keep(sure, "b")
+    await others.hear("a", "completed")
+    await until(lambda: sure.get("a") is None)
+    assert sure.get("b"), "the others stay"
+
+
+async def test_nothing_in_memory_is_relied_on_while_the_history_cannot_be_read(
+    others: Others, sure: Cache
+) -> None:
+    keep(sure, "a")
+    await others.rename("events", "away")
+    await until(lambda: sure.get("a") is None)
+    keep(sure, "a")
+    assert sure.get("a") is None
+    await others.rename("away", "events")
+    await until(lambda: sure.sure)
+    assert sure.get("a") is None, "nobody knows what was missed"
+    keep(sure, "a")
+    assert sure.get("a")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until it holds; not for ever."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it is about what nobody tells
+            await asyncio.sleep(0.005)
+
+
+async def _quiet(event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(0.3):
+            await event.wait()
+    except TimeoutError:
+        return True
+    return False

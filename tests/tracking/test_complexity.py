@@ -1,0 +1,138 @@
+"""What each operation costs: statements to the database, requests to Luma, however much there is.
+
+Counted, not timed: SQLAlchemy tells of each statement that it sends, whichever database it is;
+the stand-in for Luma notes each request. Lookups and lists go past SQLAlchemy: test_grouped.py.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, event
+
+from service.bootstrap import open_tracker
+from service.config.settings import Settings
+from service.simulator import Luma
+from service.storage.listing import Query
+from service.tracking.callback_tokens import Grant
+from service.tracking.tracker import Tracker
+from tests.conftest import PAYLOADS, Clock
+
+BODY = PAYLOADS["CONSTRUCTED_video_dreaming"]
+MANY = 50
+UNKNOWN = "of-luma"
+
+Operation = Callable[[Tracker], Awaitable[object]]
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Every statement that is sent meanwhile, on whatever connection, past beginning.
+
+    Without those of the watch over changes, which reads events in its own time.
+    """
+    sent: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if not statement.startswith("BEGIN") and "FROM events" not in statement:
+            sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+async def alone(settings: Settings, clock: Clock) -> AsyncIterator[Tracker]:
+    """A tracker with a key to one upstream only."""
+    one = settings.model_copy(update={"luma_agents_api_key": None})
+    async with open_tracker(one, clock) as tracker:
+        yield tracker
+
+
+def body(number: int, state: str) -> bytes:
+    """What a callback says of the generation of that number."""
+    return json.dumps({**BODY, "id": f"g-{number}", "state": state}).encode()
+
+
+def callbacks(count: int, state: str, *, single: bool = False) -> Operation:
+    """So many at once, each of a generation of its own."""
+
+    async def receive(tracker: Tracker) -> object:
+        grants = [Grant(f"nonce-{n}" if single else None) for n in range(count)]
+        told = (tracker.receive(body(n, state), grants[n]) for n in range(count))
+        return await asyncio.gather(*told)
+
+    return receive
+
+
+def lookups(count: int, generation_id: str) -> Operation:
+    """So many at once, all of the same generation."""
+
+    async def look(tracker: Tracker) -> object:
+        return await asyncio.gather(*(tracker.lookup(generation_id) for _ in range(count)))
+
+    return look
+
+
+def pages(limit: int) -> Operation:
+    """One page of the list."""
+    return lambda tracker: tracker.page(Query(limit=limit))
+
+
+STATEMENTS: list[tuple[str, Operation, int]] = [
+    ("one callback of a new generation", callbacks(1, "completed"), 8),
+    ("many of new ones", callbacks(MANY, "completed"), 6),
+    ("many with single tokens", callbacks(MANY, "completed", single=True), 8),
+    ("one of a known generation", callbacks(1, "failed"), 8),
+]
+
+REQUESTS: list[tuple[str, Operation, int]] = [
+    ("many callbacks", callbacks(MANY, "completed"), 0),
+    ("many lookups that hit", lookups(MANY, "known"), 0),
+    ("a page", pages(200), 0),
+    ("a lookup that misses", lookups(1, UNKNOWN), 1),
+    ("many that miss at once", lookups(MANY, UNKNOWN), 1),
+]
+
+
+async def know(tracker: Tracker) -> None:
+    """Store one generation."""
+    await tracker.receive(json.dumps({**BODY, "id": "known"}).encode(), Grant())
+
+
+@pytest.mark.parametrize(
+    ("operation", "most"), [pytest.param(o, most, id=name) for name, o, most in STATEMENTS]
+)
+async def test_statements_are_few_however_much_there_is(
+    alone: Tracker, operation: Operation, most: int
+) -> None:
+    await know(alone)
+    with statements() as sent:
+        await operation(alone)
+    assert len(sent) <= most, sent
+
+
+async def test_many_callbacks_cost_no_more_statements_than_one(alone: Tracker) -> None:
+    await callbacks(MANY, "queued")(alone)
+    with statements() as for_one:
+        await callbacks(1, "dreaming")(alone)
+    with statements() as for_many:
+        await callbacks(MANY, "completed")(alone)
+    assert len(for_many) <= len(for_one)
+
+
+@pytest.mark.parametrize(
+    ("operation", "requests"), [pytest.param(o, count, id=name) for name, o, count in REQUESTS]
+)
+async def test_luma_is_asked_only_what_nobody_told(
+    alone: Tracker, luma: Luma, operation: Operation, requests: int
+) -> None:
+    luma.create(id=UNKNOWN)
+    await know(alone)
+    await operation(alone)
+    assert luma.count() == requests
