@@ -24,7 +24,7 @@ from service.domain.generation import Generation, Outcome, Source
 from service.domain.merge import merge
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
-from service.storage import deliveries, generations
+from service.storage import deliveries, events, generations
 from service.storage.engine import Database
 
 YEAR = timedelta(days=365)
@@ -155,7 +155,7 @@ def _put(connection: Connection, some: Sequence[Life], kept_since: datetime) -> 
     recent = [life for life in some if life.rows[0].first_seen_at >= kept_since]
     told = [(life, _arrivals(life)) for life in recent]
     deliveries.keep(connection, [arrival for _, arrivals in told for arrival in arrivals])
-    generations.add_events(connection, [change for each in told for change in _changes(*each)])
+    events.add(connection, [change for each in told for change in _changes(*each)])
 
 
 def _arrivals(life: Life) -> list[deliveries.Arrival]:

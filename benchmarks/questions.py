@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from benchmarks.filling import RETIRED, UNDER_WAY, bodies_of_one
 from service.domain.generation import Observation, Source
-from service.storage import deliveries, generations, listing
+from service.storage import deliveries, events, generations, listing
 from service.storage.engine import Database
 from service.storage.listing import Query, Sort
 from service.tracking.callback_tokens import Grant
@@ -97,7 +97,7 @@ def _point(connection: Connection, where: Place) -> object:
 
 
 def _history(connection: Connection, where: Place) -> object:
-    return generations.events_of(
+    return events.of_generation(
         connection, where.chance.choice(where.ids[-_RECENT:]), after=0, limit=50
     )
 

@@ -10,7 +10,7 @@ from benchmarks.slices import Comparison, interleave
 from benchmarks.stage import BEARER, COMPLETED, Skipped, Stage, first_id
 from benchmarks.stored import ids_in
 from benchmarks.storm import Each
-from service.config.settings import Settings
+from service.config import Settings
 
 _CACHED = 100_000
 _CACHED_QUICK = 5_000

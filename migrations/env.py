@@ -8,7 +8,7 @@ from sqlmodel import SQLModel
 
 import service.storage.tables  # noqa: F401 - registers the tables
 from service.bootstrap import at_database
-from service.config.settings import load_settings
+from service.config import load_settings
 
 
 def _run(connection: Connection) -> None:

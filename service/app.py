@@ -10,19 +10,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.bootstrap import open_service
-from service.config.settings import Settings, callback_secrets
+from service.config import Settings, callback_secrets
 from service.mcp_server import OverHttp
 from service.tracking.callback_tokens import CallbackTokens
-from service.web import callbacks
+from service.web import callbacks, problems
 from service.web.api import deliveries, events, generations, health, openapi
-from service.web.fast_path import Hot
+from service.web.fast_path import CALLBACKS, Hot
 from service.web.guards.access import Access
 from service.web.guards.authentication import Visitors
 from service.web.guards.head import HeadAsGet
-from service.web.guards.security_headers import SecurityHeaders
 from service.web.guards.slow_log import SlowLog
 from service.web.mcp import Mcp
-from service.web.responses import problems
+from service.web.security_headers import SecurityHeaders
 from service.web.server.prepared import Whole
 
 _ALLOWED = [
@@ -53,7 +52,7 @@ class Application(FastAPI):
 
     def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
         """Whether this is a callback, and one that `answer` will be called for."""
-        mine: bool = scope["path"].startswith(callbacks.PATH)
+        mine: bool = scope["path"].startswith(CALLBACKS)
         return mine and self.door.promise(scope, body, answer)
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:

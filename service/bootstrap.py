@@ -10,8 +10,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from service.config import Settings
 from service.config.secret_files import keep_to_ourselves
-from service.config.settings import Settings
 from service.errors import StoreUnavailable
 from service.logs import log
 from service.luma import (

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracking.tracker import Tracker
 from tests.databases import CHOSEN, engine_for, migrated_in, on_postgres

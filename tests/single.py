@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 
 from service.domain.generation import Generation, Observation, Outcome
 from service.errors import Forbidden
-from service.storage import generations, migrating
+from service.storage import events, generations, migrating
 from service.storage.engine import Conflict
 from service.tracking.callback_tokens import Grant
 from service.tracking.observe import Callback, Heard, Receipt, receive
@@ -46,4 +46,4 @@ def add_event(
     connection: Connection, before: Generation | None, after: Generation, delivery_id: str | None
 ) -> None:
     """Note one change."""
-    generations.add_events(connection, [generations.Change(before, after, delivery_id)])
+    events.add(connection, [generations.Change(before, after, delivery_id)])

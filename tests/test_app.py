@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 
 from service import __version__
 from service.app import create_app
-from service.config.settings import Settings, callback_secrets
+from service.config import Settings, callback_secrets
 from service.simulator import Luma
 from service.tracking.callback_tokens import CallbackTokens
 from tests.conftest import PAYLOADS

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.bootstrap import make_upstreams, open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.errors import StoreUnavailable
 from service.luma import LumaClient
 from service.storage import migrating

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.config.settings import Settings, callback_secrets, load_settings
+from service.config import Settings, callback_secrets, load_settings
 from service.errors import SettingsError
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from benchmarks.peers.serving import serve
 from service.app import create_app
-from service.config.settings import Settings, load_settings
+from service.config import Settings, load_settings
 from service.errors import Forbidden
 from service.storage.engine import Database, open_database
 from service.tracking.callback_tokens import Grant

@@ -16,7 +16,7 @@ import typer
 from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT, refusals
 
 if TYPE_CHECKING:
-    from service.config.settings import Settings
+    from service.config import Settings
     from service.tracking.tracker import Tracker
 
 DEFAULT_WAIT = 600
@@ -252,7 +252,7 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _settings(**given: Any) -> "Settings":
-    from service.config.settings import load_settings
+    from service.config import load_settings
 
     return load_settings(**given)
 

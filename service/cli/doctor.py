@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.bootstrap import make_upstreams
-from service.cli.schema import deliveries_given_up, newest_confirmed, revisions
-from service.config.settings import Settings
+from service.cli.schema import contents, revisions
+from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import LumaClient, Upstream
 from service.tracking.tracker import utc_now
@@ -48,7 +48,8 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
     if not upstreams:
         yield Finding("upstreams", "no key; set LUMAAI_API_KEY or LUMA_AGENTS_API_KEY", wrong=True)
     for upstream in upstreams:
-        yield await _upstream(upstream, await newest_confirmed(settings, upstream.name))
+        rows = await contents(settings, (upstream.name,))
+        yield await _upstream(upstream, rows.newest_confirmed[upstream.name])
     yield await _public_url(settings, client)
     yield _access(settings)
 
@@ -64,7 +65,7 @@ async def _database(settings: Settings) -> Finding:
     if found.current != found.head:
         told = f"at revision {found.current}, wanted {found.head}: `luma-tracker db upgrade`"
         return Finding(about, told, wrong=True)
-    given_up = await deliveries_given_up(settings)
+    given_up = (await contents(settings, ())).deliveries_given_up
     if given_up:
         told = f"{given_up} deliveries could not be folded: see `luma-tracker replay --help`"
         return Finding(about, told, wrong=True)

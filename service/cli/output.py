@@ -9,15 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.domain.text import one_line
 from service.storage.listing import Page
-from service.storage.shape import GenerationOut, one_line
+from service.storage.shape import GenerationOut
 from service.tracking.answer import Answer
 from service.tracking.observe import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
     from service.cli.doctor import Finding
-    from service.cli.schema import Revisions
+    from service.tracking.inspection import Revisions
 
 _COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
 _COLUMNS = ("id", "state", "operation", "model", "prompt")

@@ -1,24 +1,11 @@
-"""The database's schema, by hand."""
+"""The database's schema and contents, as `db` and `doctor` look at them."""
 
-from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection
-
 from service.bootstrap import at_database, migrate
-from service.config.settings import Settings
-from service.storage import deliveries, generations, migrating
-from service.storage.rewrites import Rewrite, progress
-
-
-@dataclass(frozen=True, slots=True)
-class Revisions:
-    """Where the database is, and where this version wants it."""
-
-    current: str | None
-    head: str | None
-    rewrites: tuple[Rewrite, ...] = ()
-    """How far the rewriting of old rows has come."""
+from service.config import Settings
+from service.tracking import inspection
+from service.tracking.inspection import Contents, Revisions
 
 
 async def upgraded(settings: Settings) -> str:
@@ -34,30 +21,16 @@ async def revisions(settings: Settings) -> Revisions:
         StoreUnavailable: it cannot be opened, or the file is not a database.
     """
     if not settings.on_server and not settings.database_path.exists():
-        return Revisions(None, migrating.head())
-    return await at_database(settings, _look)
+        return Revisions.of_no_database()
+    return await at_database(settings, inspection.revisions)
 
 
-async def deliveries_given_up(settings: Settings) -> int:
-    """How many deliveries wait for people.
-
-    Raises:
-        StoreUnavailable: the database cannot be opened.
-    """
-    return await at_database(settings, deliveries.given_up)
-
-
-def _look(connection: Connection) -> Revisions:
-    found = tuple(progress(connection))
-    return Revisions(migrating.revision(connection), migrating.head(), found)
-
-
-async def newest_confirmed(settings: Settings, upstream: str) -> str | None:
-    """A generation that this upstream should know; None if there is none, or no database.
+async def contents(settings: Settings, upstreams: tuple[str, ...]) -> Contents:
+    """What the rows show; nothing where the schema is not up to date.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
-    if (await revisions(settings)).current != migrating.head():
-        return None
-    return await at_database(settings, partial(generations.newest_confirmed, upstream=upstream))
+    if not (await revisions(settings)).up_to_date:
+        return Contents(0, dict.fromkeys(upstreams))
+    return await at_database(settings, partial(inspection.contents, upstreams=upstreams))

@@ -23,7 +23,7 @@ from service.app import create_app
 from service.bootstrap import migrate
 from service.cli.doctor import CALLBACKS_ONLY
 from service.cli.workers import Workers
-from service.config.settings import Settings, environment_for, inherited_socket, require_tokens
+from service.config import Settings, environment_for, inherited_socket, require_tokens
 from service.errors import SettingsError
 from service.logs import log
 from service.web.server.protocol import CarefulProtocol

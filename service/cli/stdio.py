@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.logs import configure
 from service.mcp_server import serve_stdio
 

@@ -1,6 +1,6 @@
 """Callback URLs."""
 
-from service.config.settings import Settings, callback_secrets
+from service.config import Settings, callback_secrets
 from service.tracking.callback_tokens import CallbackTokens
 
 

@@ -10,9 +10,9 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from service.domain.redaction import REDACTED
+from service.domain.text import clean_text
 from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
-from service.luma.reading import clean_text
-from service.tracking.callback_tokens import REDACTED
 
 _OF_THIS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 _RETRY_AFTER = 5.0  # seconds, where Luma does not say

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from service.domain.generation import is_usable_id
+from service.domain.redaction import REDACTED
+from service.domain.text import clean_text
 from service.errors import Unreadable
-from service.tracking.callback_tokens import REDACTED, without_tokens
 
 T = TypeVar("T")
 
@@ -181,15 +182,6 @@ def _clean(value: Any, depth: int) -> Any:
 def _clean_member(key: str, value: Any, depth: int) -> Any:
     """Luma echoes the callback URL, and with it our token: it must not get past this line."""
     return REDACTED if key == "callback_url" and value else _clean(value, depth)
-
-
-def clean_text(value: str) -> str:
-    """Without our tokens, and without what UTF-8 (lone surrogates) or PostgreSQL (NUL) refuse."""
-    if not value.isascii():
-        value = value.encode("utf-8", "replace").decode("utf-8")
-    if "\0" in value:
-        value = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return without_tokens(value)
 
 
 def _brief(error: Exception) -> str:

@@ -14,9 +14,10 @@ from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from service.domain.text import one_line
 from service.errors import TrackerError
 from service.storage import listing
-from service.storage.shape import GenerationOut, one_line
+from service.storage.shape import GenerationOut
 from service.tracking.schemas import PageOut, page_body
 from service.tracking.tracker import Tracker
 

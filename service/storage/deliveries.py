@@ -26,9 +26,9 @@ from sqlalchemy import (
 from uuid_utils import uuid7
 
 from service.domain.generation import Outcome
+from service.domain.redaction import body_without_tokens
 from service.storage.engine import batches
 from service.storage.tables import GIVEN_UP, UNFOLDED, BindingRow, DeliveryRow
-from service.tracking.callback_tokens import body_without_tokens
 
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]

@@ -1,10 +1,9 @@
-"""Generations and their history in SQL; `inbox` has the deliveries, `listing` the pages.
+"""Generations in SQL: the rows that observations are merged into.
 
 Functions of a connection, run by `service.storage.engine` in its transactions.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
@@ -15,20 +14,16 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
-    delete,
     exists,
-    func,
     select,
-    text,
     update,
 )
 
 from service.domain.generation import TERMINAL_STATES, Generation, Source
 from service.storage.engine import Conflict, batches
-from service.storage.tables import EventRow, GenerationRow
+from service.storage.tables import GenerationRow
 
 GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
-EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = Generation._fields
 
@@ -55,28 +50,6 @@ _ANY_DUE = select(
 _PUT_OFF = update(GENERATIONS).where(
     GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.next_check_at == bindparam("seen_at")
 )
-_CHANGES = (
-    select(EVENTS.c.seq, EVENTS.c.generation_id)
-    .where(EVENTS.c.seq > bindparam("after"))
-    .order_by(EVENTS.c.seq)
-    .limit(bindparam("most"))
-)
-_NUMBERS_LOCK = 0x65766E74
-_NUMBERING = text(f"SELECT pg_advisory_xact_lock({_NUMBERS_LOCK})")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One change of one generation, as history shows it."""
-
-    seq: int
-    generation_id: str
-    from_state: str | None
-    to_state: str
-    rev: int
-    source: str
-    at: datetime
-    delivery_id: str | None
 
 
 class Change(NamedTuple):
@@ -127,71 +100,6 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
     written += batches.replace(connection, GENERATIONS, _replaced(filled, _FIELDS), "rev")
     if written < len(changes):
         raise Conflict
-
-
-def add_events(connection: Connection, changes: Sequence[Change]) -> None:
-    """Note changes in the history.
-
-    Instances number their events one after another, so that numbers become visible in order:
-    whoever has seen an event will never see one with a smaller number appear.
-    """
-    if changes and batches.is_postgres(connection):
-        connection.execute(_NUMBERING)
-    batches.insert(connection, EVENTS, [_event(change) for change in changes])
-
-
-def _event(change: Change) -> dict[str, Any]:
-    return {
-        "generation_id": change.after.id,
-        "from_state": change.before.state if change.before else None,
-        "to_state": change.after.state,
-        "rev": change.after.rev,
-        "source": change.after.source,
-        "at": change.after.updated_at,
-        "delivery_id": change.delivery_id,
-    }
-
-
-def last_event(connection: Connection) -> int:
-    """The number of the newest event; 0 if there is none."""
-    return connection.execute(select(func.max(EVENTS.c.seq))).scalar() or 0
-
-
-def oldest_event(connection: Connection) -> int:
-    """The number of the oldest event that is kept; 0 if there is none."""
-    return connection.execute(select(func.min(EVENTS.c.seq))).scalar() or 0
-
-
-def events_after(connection: Connection, after: int, limit: int) -> list[Event]:
-    """Events of all generations, in their order, from behind `after`."""
-    rows = connection.execute(
-        select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
-    )
-    return [Event(**row) for row in rows.mappings()]
-
-
-def changes_after(connection: Connection, after: int, limit: int) -> list[tuple[int, str]]:
-    """The same, but only their numbers and which generations changed."""
-    rows = connection.execute(_CHANGES, {"after": after, "most": limit})
-    return [(row.seq, row.generation_id) for row in rows]
-
-
-def events_of(connection: Connection, generation_id: str, *, after: int, limit: int) -> list[Event]:
-    """The history of one generation, oldest first, from behind `after`."""
-    rows = connection.execute(
-        select(EVENTS)
-        .where(EVENTS.c.generation_id == generation_id, EVENTS.c.seq > after)
-        .order_by(EVENTS.c.seq)
-        .limit(limit)
-    )
-    return [Event(**row) for row in rows.mappings()]
-
-
-def prune_events(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` events older than that; how many were."""
-    old = select(EVENTS.c.seq).where(EVENTS.c.at < before).limit(limit)
-    old = old.with_for_update(skip_locked=True)
-    return connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(old))).rowcount
 
 
 def claim_due(

@@ -13,8 +13,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from service.domain.text import clean_text
 from service.errors import InvalidInput
-from service.luma.reading import clean_text
 from service.storage.engine import Database, Dialect
 from service.storage.representation import body_sql, instant
 from service.storage.shape import GenerationOut

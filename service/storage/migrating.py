@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from service.errors import StoreUnavailable
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _INSTALLED = _PACKAGE / "migrations"  # where the wheel puts them
 _LOCATION = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 _REVISION = text("SELECT version_num FROM alembic_version")

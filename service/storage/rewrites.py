@@ -12,9 +12,9 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, Table, select, text, update
 
+from service.domain.redaction import body_without_tokens
 from service.storage.engine import batches
 from service.storage.tables import RewriteRow
-from service.tracking.callback_tokens import body_without_tokens
 
 REWRITES: Table = RewriteRow.__table__  # type: ignore[attr-defined]
 

@@ -149,11 +149,3 @@ def body_of(generation: Generation) -> bytes:
 def etag_of(body: bytes) -> str:
     """A strong validator."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-
-
-def one_line(value: str) -> str:
-    """A text that others wrote, so that it can neither begin a line nor steer a terminal."""
-    line = " ".join(value.split())
-    if line.isprintable():  # nearly all are, and this is quicker than to look at each character
-        return line
-    return "".join(c if c.isprintable() else " " for c in line)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.errors import StoreUnavailable
-from service.storage import generations
+from service.storage import events
 from service.storage.engine import Database
 from service.tracking.cache import Cache
 
@@ -79,11 +79,11 @@ class Changes:
     async def _tell_news(self, last: int | None) -> int:
         """Tell what the history has behind `last`; at first nobody knows what was missed."""
         if last is None:
-            last = await self._database.read(generations.last_event)
+            last = await self._database.read(events.newest_seq)
             self.wake_all()
         more = True
         while more:
-            news = await self._database.read(generations.changes_after, last, _AT_ONCE)
+            news = await self._database.read(events.changes_after, last, _AT_ONCE)
             for last, generation_id in news:  # noqa: B007 - the number of the last is kept
                 self.tell(generation_id)
             more = len(news) == _AT_ONCE
@@ -93,8 +93,8 @@ class Changes:
     def wake_all(self) -> None:
         """Any of them may have changed."""
         self._cache.clear()
-        for events in self._waiting.values():
-            for event in events:
+        for waiting in self._waiting.values():
+            for event in waiting:
                 event.set()
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from service.domain.text import clean_text
 from service.errors import NotFound
-from service.luma.reading import clean_text, shown
+from service.luma.reading import shown
 from service.storage import deliveries
 from service.storage.engine import Database
 from service.tracking.changes import Changes

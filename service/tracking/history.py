@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from service.errors import StoreUnavailable
-from service.storage import generations
+from service.storage import events
 from service.storage.engine import Database
-from service.storage.generations import Event
+from service.storage.events import Event
 from service.tracking.cache import Cache
 from service.tracking.changes import Changes, set_within
 
@@ -46,14 +46,14 @@ class History:
 
     async def newest(self) -> int:
         """The number of the newest event; 0 if there is none."""
-        return await self._database.read(generations.last_event)
+        return await self._database.read(events.newest_seq)
 
     async def after(self, seq: int, limit: int) -> Stretch:
         """Up to `limit` events from behind `seq`."""
-        events = await self._database.read(generations.events_after, seq, limit)
-        for event in events:
+        found = await self._database.read(events.after, seq, limit)
+        for event in found:
             self._cache.seen(event.generation_id, event.rev)
-        return Stretch(events, missed=await self._lacks(seq, events))
+        return Stretch(found, missed=await self._lacks(seq, found))
 
     async def wait(self, seq: int, limit: int, seconds: float) -> Stretch:
         """As `after`, but answers as soon as there is an event, or after `seconds`."""
@@ -82,8 +82,8 @@ class History:
             yield found
             seq = found.events[-1].seq if found.events else seq
 
-    async def _lacks(self, seq: int, events: list[Event]) -> bool:
+    async def _lacks(self, seq: int, found: list[Event]) -> bool:
         """Numbers are also skipped by writes that were undone, so a gap alone says nothing."""
-        if seq == 0 or not events or events[0].seq == seq + 1:
+        if seq == 0 or not found or found[0].seq == seq + 1:
             return False
-        return await self._database.read(generations.oldest_event) > seq
+        return await self._database.read(events.oldest_seq) > seq

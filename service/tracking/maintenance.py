@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from service.domain.generation import Outcome
 from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
-from service.storage import deliveries, generations
+from service.storage import deliveries, events, generations
 from service.storage.engine import Database
 from service.tracking.observe import refold
 
@@ -87,7 +87,7 @@ class Upkeep:
         """Remove what is older than the retention, in small batches."""
         before = self._clock() - self._retention
         await self._prune("deliveries", deliveries.prune_deliveries, before)
-        await self._prune("events", generations.prune_events, before)
+        await self._prune("events", events.prune, before)
 
     async def recall(self) -> None:
         """Ask about what a clock that was ahead has put off for longer than we ever do."""

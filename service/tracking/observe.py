@@ -20,7 +20,7 @@ from service.errors import Forbidden, Unreadable
 from service.logs import log
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
-from service.storage import deliveries, generations
+from service.storage import deliveries, events, generations
 from service.storage.engine import is_trouble
 from service.tracking.callback_tokens import Grant
 
@@ -59,18 +59,18 @@ def observe(connection: Connection, heard: Sequence[Heard]) -> list[tuple[Genera
         Conflict: another instance has just written one of these rows; begin again.
     """
     before = generations.lock(connection, {each.seen.id for each in heard})
-    now, events = dict(before), list[generations.Change]()
+    now, recorded = dict(before), list[generations.Change]()
     answers = []
     for each in heard:
         row = now.get(each.seen.id)
         after, outcome = _folded(row, each)
         if row is None or after.rev > row.rev:
-            events.append(generations.Change(row, after, each.delivery_id))
+            recorded.append(generations.Change(row, after, each.delivery_id))
         now[each.seen.id] = after
         answers.append((after, outcome))
     changes = [generations.Change(before.get(id_), after) for id_, after in now.items()]
     generations.save(connection, [c for c in changes if c.after is not c.before])
-    generations.add_events(connection, events)
+    events.add(connection, recorded)
     return answers
 
 

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from service.domain.generation import Outcome
 from service.storage.deliveries import Delivery
-from service.storage.generations import Event
+from service.storage.events import Event
 from service.storage.listing import Page
 from service.storage.shape import EXAMPLE, GenerationOut, Instant
 from service.tracking.observe import Receipt

@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.logs import log
 from service.metrics import CALLBACKS, LOOKUPS
-from service.storage import generations, listing
+from service.storage import events, generations, listing
 from service.storage.engine import Database
 from service.storage.representation import Representation, Representations
 from service.storage.shape import Shown
@@ -213,9 +213,7 @@ class Tracker:
             self._cache.seen(generation.id, generation.rev)
         return page
 
-    async def events(
-        self, generation_id: str, *, after: int, limit: int
-    ) -> list[generations.Event]:
+    async def events(self, generation_id: str, *, after: int, limit: int) -> list[events.Event]:
         """The history of a generation that is stored, oldest first.
 
         Raises:
@@ -226,12 +224,12 @@ class Tracker:
             raise NotFound(
                 f"No history is stored for {generation_id}.", "Look the generation up first."
             )
-        events = await self._database.read(
-            generations.events_of, generation_id, after=after, limit=limit
+        found = await self._database.read(
+            events.of_generation, generation_id, after=after, limit=limit
         )
-        for event in events:
+        for event in found:
             self._cache.seen(generation_id, event.rev)
-        return events
+        return found
 
     async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
         row, shown = await self._read(generation_id)

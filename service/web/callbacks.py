@@ -22,13 +22,12 @@ from service.logs import log
 from service.metrics import REFUSALS
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.tracker import Receipt, Tracker
+from service.web.fast_path import CALLBACKS
 from service.web.guards.slow_log import note_slow
-from service.web.responses.problems import of_bug, of_error, problem, responses
+from service.web.problems import of_bug, of_error, problem, responses
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
 from service.web.server.prepared import Whole, send_whole
-
-PATH = "/callbacks/"
 
 router = APIRouter(tags=["callbacks"])
 
@@ -44,7 +43,7 @@ class CallbackAnswer(BaseModel):
 
 
 @router.post(
-    PATH + "{token:path}",
+    CALLBACKS + "{token:path}",
     summary="Take in a callback from Luma",
     operation_id="receiveCallback",
     response_model=CallbackAnswer,
@@ -112,7 +111,7 @@ class CallbackDoor:
 
 
 def _token(scope: Scope) -> str:
-    token: str = scope["path"].removeprefix(PATH)
+    token: str = scope["path"].removeprefix(CALLBACKS)
     return token
 
 

@@ -18,16 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import TrackerError
 from service.tracking.answer import Answer
-from service.web.callbacks import PATH as CALLBACKS
 from service.web.guards.authentication import Visitors
-from service.web.guards.security_headers import SECURE
 from service.web.guards.slow_log import note_slow
+from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import response_of
-from service.web.responses.problems import of_error
+from service.web.security_headers import SECURE
 from service.web.server.prepared import Whole, send_whole
 
-_MCP = "/mcp"
+CALLBACKS, _MCP = "/callbacks/", "/mcp"
 _ONE = f"{lists.PATH}/"
 _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
 

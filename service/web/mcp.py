@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.web.responses.problems import problem
+from service.web.problems import problem
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
 from service.web.server.prepared import Whole, send_whole

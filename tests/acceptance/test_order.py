@@ -19,7 +19,8 @@ from service.domain.generation import Generation, Observation, Source, is_termin
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
 from service.simulator import Luma, Plan
-from service.storage.generations import events_of, find
+from service.storage.events import of_generation
+from service.storage.generations import find
 from service.tracking.callback_tokens import Grant
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
@@ -168,7 +169,7 @@ def settle(connection: Connection, content: bytes) -> Generation:
 
 def check_history(connection: Connection) -> None:
     """It reads forward: no gaps, and backward only where Luma itself overruled a claim."""
-    events = events_of(connection, ID, after=0, limit=100)
+    events = of_generation(connection, ID, after=0, limit=100)
     assert [event.rev for event in events] == list(range(1, len(events) + 1))
     assert row_of(connection).rev == len(events)
     assert row_of(connection).state == events[-1].to_state
@@ -227,7 +228,7 @@ def test_a_confirmed_end_is_immune_in_every_order(connection: Connection) -> Non
         row = row_of(connection)
         assert row.next_check_at is None
         assert row._replace(heard_at=before.heard_at, checks=before.checks) == before
-        assert len(events_of(connection, ID, after=0, limit=100)) == 1
+        assert len(of_generation(connection, ID, after=0, limit=100)) == 1
 
 
 def history(service: Service, generation_id: str) -> list[tuple[str, str, int]]:

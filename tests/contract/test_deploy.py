@@ -14,8 +14,8 @@ import yaml
 from prometheus_client import REGISTRY
 
 from service import metrics
+from service.config import load_settings
 from service.config.secret_files import SECRETS
-from service.config.settings import load_settings
 from tests.contract.test_docs import settings as names_of_settings
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pydantic import AliasChoices
 from typer.main import get_command
 
 from service.cli.commands import app
-from service.config.settings import Settings
+from service.config import Settings
 from tests.acceptance.conftest import Running
 
 ROOT = Path(__file__).parents[2]

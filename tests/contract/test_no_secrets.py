@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.config.settings import load_settings
+from service.config import load_settings
 from service.simulator import Fault
 from service.tracking.callback_tokens import CallbackTokens
 from tests.acceptance.conftest import Service

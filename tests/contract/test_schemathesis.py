@@ -9,7 +9,7 @@ import schemathesis
 from schemathesis.engine import Status, events, from_schema
 
 from service.simulator import Plan
-from service.web.api.parameters import LONGEST_WAIT
+from service.web.parameters import LONGEST_WAIT
 from tests.hostile import Target, target
 
 SECONDS = 120

@@ -19,13 +19,14 @@ from sqlalchemy import Engine
 
 from service.domain.generation import Observation, Outcome, Source
 from service.domain.merge import merge
+from service.domain.redaction import REDACTED
 from service.errors import Unreadable
 from service.luma import agents, dream_machine, reading
 from service.luma.reading import instant, mapping, parse_object, shown, text, usable_id
 from service.storage import generations
 from service.storage.engine.sqlite_connections import make_engine
 from service.storage.shape import body_of
-from service.tracking.callback_tokens import REDACTED, Grant
+from service.tracking.callback_tokens import Grant
 from tests.conftest import PAYLOADS
 from tests.single import observe, record, upgrade
 

@@ -12,15 +12,15 @@ from starlette.applications import Starlette
 from starlette.types import Scope
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.mcp_server import OverHttp, make_server
 from service.mcp_server.direct import Ordinary
 from service.mcp_server.tools import TOOLS
 from service.simulator import Luma
 from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
-from service.web.guards.security_headers import SecurityHeaders
 from service.web.mcp import Mcp
+from service.web.security_headers import SecurityHeaders
 from service.web.server.limits import MAX_BODY
 from tests.conftest import Clock
 

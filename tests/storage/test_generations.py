@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from service.domain.generation import Generation, Source
-from service.storage import generations
+from service.storage import events, generations
 from tests.single import add_event, save
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -123,13 +123,11 @@ def test_history_is_told_oldest_first_and_in_pages(connection: Connection) -> No
     add_event(connection, None, generation(id="b"), None)
     two = one._replace(state="completed", rev=2, source=Source.FETCH, updated_at=LATER)
     add_event(connection, one, two, None)
-    first, second = generations.events_of(connection, "a", after=0, limit=10)
-    assert first == generations.Event(first.seq, "a", None, "queued", 1, "callback", NOON, "d1")
-    assert second == generations.Event(
-        second.seq, "a", "queued", "completed", 2, "fetch", LATER, None
-    )
+    first, second = events.of_generation(connection, "a", after=0, limit=10)
+    assert first == events.Event(first.seq, "a", None, "queued", 1, "callback", NOON, "d1")
+    assert second == events.Event(second.seq, "a", "queued", "completed", 2, "fetch", LATER, None)
     assert first.seq < second.seq
-    assert generations.events_of(connection, "a", after=0, limit=1) == [first]
-    assert generations.events_of(connection, "a", after=first.seq, limit=10) == [second]
-    assert generations.events_of(connection, "a", after=second.seq, limit=10) == []
-    assert generations.events_of(connection, "c", after=0, limit=10) == []
+    assert events.of_generation(connection, "a", after=0, limit=1) == [first]
+    assert events.of_generation(connection, "a", after=first.seq, limit=10) == [second]
+    assert events.of_generation(connection, "a", after=second.seq, limit=10) == []
+    assert events.of_generation(connection, "c", after=0, limit=10) == []

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.config.settings import Settings
+from service.config import Settings
 from service.luma.rate_limiter import Budget, Purpose, Rate
 from service.storage import migrating
 from service.storage.engine import Database, open_database

@@ -16,16 +16,16 @@ from benchmarks.documented import statements
 from benchmarks.growth import grown
 from benchmarks.questions import QUESTIONS
 from service.bootstrap import Parts, migrate, open_parts
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Outcome
-from service.storage.generations import Event
+from service.storage.events import Event
 from service.storage.listing import Query
 from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
 from tests.conftest import PAYLOADS, Clock
 from tests.databases import execute
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OLD = timedelta(days=100)
 IDS = [f"generation-{n}" for n in range(12)]
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config.settings import Settings, callback_secrets
+from service.config import Settings, callback_secrets
+from service.domain.redaction import REDACTED, body_without_tokens
 from service.errors import SettingsError
-from service.tracking.callback_tokens import REDACTED, CallbackTokens, body_without_tokens
+from service.tracking.callback_tokens import CallbackTokens
 
 TOKENS = CallbackTokens(["secret"])
 SINGLE = TOKENS.single()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Observation, Source
 from service.domain.merge import merge
 from service.storage import migrating

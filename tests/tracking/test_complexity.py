@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.simulator import Luma
 from service.storage.listing import Query
 from service.tracking.callback_tokens import Grant

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Generation, Outcome, Source
 from service.errors import NotFound, UpstreamUnavailable
 from service.luma import Gate, LumaClient, Purpose, Rate, Upstream, dream_machine_upstream

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Observation, Source
 from service.domain.merge import merge
-from service.storage import generations, migrating
+from service.storage import events, migrating
 from service.storage.engine import Database, open_database
 from service.storage.shape import Shown
 from service.tracking.cache import Cache
@@ -43,7 +43,7 @@ class Store:
     async def forget(self) -> None:
         """Retention removes all that there is."""
         before = self._clock() + timedelta(days=1)
-        await self.database.write(generations.prune_events, before, 1000)
+        await self.database.write(events.prune, before, 1000)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ async def test_a_database_that_fails_for_a_while_ends_no_following(
         assert (await anext(parts)).events == []
         execute(others.url, "ALTER TABLE away RENAME TO events")
         await others.hear("b")
-        found: list[generations.Event] = []
+        found: list[events.Event] = []
         while not found:
             found = (await anext(parts)).events
         assert [e.generation_id for e in found] == ["b"]

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from service.bootstrap import Parts, open_parts
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Outcome
 from service.errors import StoreUnavailable
 from service.storage.listing import Query

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Generation, Observation, Outcome, Source
 from service.errors import StoreUnavailable, Unreadable
-from service.storage import deliveries, generations, migrating
+from service.storage import deliveries, events, generations, migrating
 from service.storage.engine import open_database
 from service.tracking.callback_tokens import Grant
 from service.tracking.observe import Callback, Receipt, receive
@@ -42,8 +42,8 @@ def kept_deliveries(connection: Connection) -> list[dict[str, Any]]:
 
 def history(connection: Connection) -> list[tuple[str | None, str, int, str]]:
     """What happened to the generation."""
-    events = generations.events_of(connection, ID, after=0, limit=100)
-    return [(event.from_state, event.to_state, event.rev, event.source) for event in events]
+    found = events.of_generation(connection, ID, after=0, limit=100)
+    return [(event.from_state, event.to_state, event.rev, event.source) for event in found]
 
 
 def row(connection: Connection) -> Generation:
@@ -76,9 +76,9 @@ def test_every_change_leaves_an_event_that_names_its_delivery(connection: Connec
         (None, "dreaming", 1, "callback"),
         ("dreaming", "completed", 2, "callback"),
     ]
-    events = generations.events_of(connection, ID, after=0, limit=9)
-    assert [event.delivery_id for event in events] == [d["id"] for d in kept_deliveries(connection)]
-    assert [event.at for event in events] == [NOON, LATER]
+    found = events.of_generation(connection, ID, after=0, limit=9)
+    assert [event.delivery_id for event in found] == [d["id"] for d in kept_deliveries(connection)]
+    assert [event.at for event in found] == [NOON, LATER]
 
 
 def test_the_same_bytes_again_are_counted_and_change_nothing(connection: Connection) -> None:

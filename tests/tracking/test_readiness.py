@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url
 
 from service.bootstrap import open_parts
-from service.config.settings import Settings
+from service.config import Settings
 from service.errors import StoreUnavailable
 from service.storage.migrating import head
 from tests.conftest import Clock

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from service.bootstrap import Parts, open_parts, open_service
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Generation
 from service.simulator import Fault, Luma, Plan
 from service.storage.engine import Database, open_database

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from service.bootstrap import open_service
 from service.cli.schema import revisions
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Outcome
 from service.storage.engine import Database, open_database
 from service.storage.rewrites import Rewrite, Step, documents

@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.generation import Observation, Source
 from service.domain.merge import merge
-from service.storage.generations import Event
+from service.storage.events import Event
 from service.storage.listing import Listed, Page
 from service.storage.shape import body_of
 from service.tracking.schemas import EventsOut, PageOut, page_body

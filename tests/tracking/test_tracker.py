@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.bootstrap import open_tracker
-from service.config.settings import Settings
+from service.config import Settings
 from service.domain.generation import Observation, Outcome, Source
 from service.errors import (
     InvalidInput,

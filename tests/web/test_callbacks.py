@@ -10,7 +10,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from service.app import Application, create_app
-from service.config.settings import Settings, callback_secrets
+from service.config import Settings, callback_secrets
 from service.tracking.callback_tokens import CallbackTokens
 from service.web.server.limits import MAX_BODY
 from tests.conftest import PAYLOADS

@@ -13,7 +13,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import Application, create_app
-from service.config.settings import Settings
+from service.config import Settings
 from service.simulator import Luma
 from service.tracking.callback_tokens import CallbackTokens
 from service.web.fast_path import Hot

@@ -9,8 +9,8 @@ from pydantic import Field
 from service.domain.generation import Outcome
 from service.storage.listing import MAX_LIMIT
 from service.tracking.schemas import DeliveriesOut, DeliveryWithBody, ReplayOut
-from service.web.api.parameters import Strict, TheTracker
-from service.web.responses.problems import responses
+from service.web.parameters import Strict, TheTracker
+from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from service.storage.listing import MAX_LIMIT
 from service.tracking.history import History, Stretch
 from service.tracking.schemas import EVENT, EventOut, EventsOut
-from service.web.api.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.guards.head import BODILESS
 from service.web.guards.slow_log import ASKED_TO_WAIT
-from service.web.responses.problems import responses
+from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
+from service.web.problems import responses
 
 HEARTBEAT = 15.0  # seconds of quiet that proxies bear
 _RETRY = 1000  # milliseconds after which a browser comes again

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from service.storage import listing
 from service.storage.shape import GenerationOut
 from service.tracking.schemas import EventsOut, PageOut
-from service.web.api.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.guards.slow_log import ASKED_TO_WAIT
+from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
+from service.web.problems import responses
 from service.web.responses import lists
 from service.web.responses.generation import response_of
-from service.web.responses.problems import responses
 from service.web.server.prepared import Whole
 
 router = APIRouter(prefix="/v1", tags=["generations"])

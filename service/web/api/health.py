@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse, Response
 
-from service.web.api.parameters import ThePublicUrl, TheTracker
-from service.web.responses.problems import responses
+from service.web.parameters import ThePublicUrl, TheTracker
+from service.web.problems import responses
 
 router = APIRouter(tags=["health"])
 

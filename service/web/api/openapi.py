@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.storage.shape import EXAMPLE
-from service.web.responses.problems import Problem, responses
+from service.web.problems import Problem, responses
 
 _OPEN = ("/callbacks", "/healthz", "/readyz")
 

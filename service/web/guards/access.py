@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.metrics import REFUSALS
 from service.web.guards.authentication import Visitors, is_direct, is_local_name, sent_token
 from service.web.guards.wrong_tokens import PERIOD
-from service.web.responses.problems import problem
+from service.web.problems import problem
 
 _OPEN = ("/healthz", "/readyz")
 _READS = ("GET", "HEAD", "OPTIONS")

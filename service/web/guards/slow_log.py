@@ -4,8 +4,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.domain.redaction import without_tokens
 from service.logs import log
-from service.tracking.callback_tokens import without_tokens
 
 ASKED_TO_WAIT = "service.asked_to_wait"
 """In the scope: the seconds for which the caller wants us to wait."""

@@ -13,7 +13,7 @@ from starlette.types import Receive
 from service.storage import listing
 from service.tracking.schemas import page_body
 from service.tracking.tracker import Tracker
-from service.web.api.parameters import Strict
+from service.web.parameters import Strict
 from service.web.server.prepared import Whole
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ knows says so in the scope, as the specification has it for extensions.
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from service.web.responses.problems import problem
+from service.web.problems import problem
 
 BODY = "luma_tracker.body"
 """The name of the extension; its value is the body."""

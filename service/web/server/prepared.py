@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.responses import Response
 from starlette.types import Message, Scope, Send
 
-from service.web.guards.security_headers import SECURE
+from service.web.security_headers import SECURE
 
 Headers = list[tuple[bytes, bytes]]
 

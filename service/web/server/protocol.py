@@ -15,8 +15,8 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.metrics import REFUSALS
-from service.web.guards.security_headers import secure
-from service.web.responses.problems import problem
+from service.web.problems import problem
+from service.web.security_headers import secure
 from service.web.server.connections import Room
 from service.web.server.fast_protocol import QuickProtocol
 from service.web.server.limits import ConnectionLimits

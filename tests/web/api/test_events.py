@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message
 
-from service.config.settings import Settings
-from service.storage.generations import Event
+from service.config import Settings
+from service.storage.events import Event
 from service.tracking.history import Stretch
 from service.tracking.tracker import Tracker
 from service.web.api.events import _said

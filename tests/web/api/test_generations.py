@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.config.settings import Settings
+from service.config import Settings
 from service.simulator import Fault, Luma
 from service.tracking.callback_tokens import CallbackTokens
 from tests.conftest import PAYLOADS

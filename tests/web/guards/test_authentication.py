@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
-from service.config.settings import Settings
+from service.config import Settings
 from service.web.guards.access import Access
 from service.web.guards.authentication import Visitors
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.app import create_app
-from service.config.settings import Settings
+from service.config import Settings
 from service.simulator import Fault, Luma
 from service.tracking.callback_tokens import CallbackTokens
 

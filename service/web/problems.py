@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service import errors
-from service.tracking.callback_tokens import without_tokens
-from service.web.guards.security_headers import secure
+from service.domain.redaction import without_tokens
+from service.web.security_headers import secure
 
 _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,

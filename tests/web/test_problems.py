@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException
 from starlette.responses import Response
 
 from service import errors
-from service.web.responses.problems import install, of_error, problem, responses
+from service.web.problems import install, of_error, problem, responses
 
 
 def body_of(response: Response) -> dict[str, object]:
