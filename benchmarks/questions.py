@@ -16,7 +16,7 @@ from service.storage import deliveries, events, generations, listing
 from service.storage.engine import Database
 from service.storage.listing import Query, Sort
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, Heard, observe, receive
+from service.tracking.observe import Callback, ReceivedObservation, observe, receive
 
 _RECENT = 200
 _BATCH = 16  # generations that call back at once, twice each
@@ -128,7 +128,7 @@ async def _upserts(where: Place, times: int) -> list[float]:
             state="dreaming",
             assets={"progress_video": f"https://storage.cdn-luma.com/{next(_ONCE)}.mp4"},
         )
-        heard = [Heard(seen, where.later())]
+        heard = [ReceivedObservation(seen, where.later())]
         begun = perf_counter()
         await where.database.write(observe, heard)
         found.append(perf_counter() - begun)

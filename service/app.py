@@ -11,23 +11,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import __version__
 from service.bootstrap import open_service
 from service.config import Settings, callback_secrets
-from service.mcp_server import OverHttp
+from service.mcp_server import HttpTransport
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, problems
 from service.web.api import deliveries, events, generations, health, openapi
-from service.web.fast_path import CALLBACKS, Hot
-from service.web.guards.access import Access
-from service.web.guards.authentication import Visitors
+from service.web.fast_path import CALLBACKS, FastPath
+from service.web.guards.access import AccessGuard
+from service.web.guards.authentication import Authenticator
 from service.web.guards.head import HeadAsGet
 from service.web.guards.slow_log import SlowLog
-from service.web.mcp import Mcp
+from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
-from service.web.server.prepared import Whole
+from service.web.server.prepared import PreparedResponse
 
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
     *("If-None-Match", "Last-Event-ID", "Prefer"),
-    *("Mcp-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name"),
+    *(
+        "Mcp-Protocol-Version",
+        "Mcp-Session-Id",
+        "Mcp-Method",
+        "Mcp-Name",
+    ),
 ]
 _EXPOSED = [
     *("Age", "Cache-Status", "ETag", "Link", "Missed-Before"),
@@ -38,7 +43,7 @@ _EXPOSED = [
 class Application(FastAPI):
     """FastAPI, behind what needs nothing of it."""
 
-    front: Hot
+    front: FastPath
     door: callbacks.CallbackDoor
     entrance: ASGIApp
 
@@ -46,11 +51,13 @@ class Application(FastAPI):
         """Everything comes in here, but what our own server asks `at_once`, or for a `promise`."""
         await self.entrance(scope, receive, send)
 
-    def at_once(self, scope: Scope) -> Whole | None:
+    def at_once(self, scope: Scope) -> PreparedResponse | None:
         """An answer that nobody has to wait for, if there is one."""
         return self.front.at_once(scope)
 
-    def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
+    def promise(
+        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
+    ) -> bool:
         """Whether this is a callback, and one that `answer` will be called for."""
         mine: bool = scope["path"].startswith(CALLBACKS)
         return mine and self.door.promise(scope, body, answer)
@@ -66,7 +73,7 @@ def create_app(settings: Settings) -> Application:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_service(settings) as tracker:
-            mcp = OverHttp(tracker, fast=settings.mcp_fast)
+            mcp = HttpTransport(tracker, fast=settings.mcp_fast)
             app.state.tracker, app.state.mcp = tracker, mcp
             async with mcp.run():
                 yield
@@ -97,11 +104,11 @@ def create_app(settings: Settings) -> Application:
 
 def _guard(app: Application, settings: Settings) -> None:
     tokens = [token.get_secret_value() for token in settings.api_tokens]
-    visitors = Visitors(tokens, callbacks_only=settings.callbacks_only)
+    visitors = Authenticator(tokens, callbacks_only=settings.callbacks_only)
     app.state.visitors = visitors
-    app.add_middleware(Mcp, state=app.state)
+    app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)
-    app.add_middleware(Access, visitors=visitors, origins=settings.cors_origins)
+    app.add_middleware(AccessGuard, visitors=visitors, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
@@ -113,8 +120,10 @@ def _guard(app: Application, settings: Settings) -> None:
         )
     app.add_middleware(SecurityHeaders)
     app.door = callbacks.CallbackDoor(app.state, slow_after=settings.slow_after)
-    mcp = SecurityHeaders(SlowLog(Mcp(app.behind, state=app.state), after=settings.slow_after))
-    app.front = Hot(
+    mcp = SecurityHeaders(
+        SlowLog(McpEndpoint(app.behind, state=app.state), after=settings.slow_after)
+    )
+    app.front = FastPath(
         app.behind,
         callbacks=app.door,
         mcp=mcp,

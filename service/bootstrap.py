@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from service.config import Settings
-from service.config.secret_files import keep_to_ourselves
+from service.config.secret_files import make_private
 from service.errors import StoreUnavailable
 from service.logs import log
 from service.luma import (
     AGENTS,
     DREAM_MACHINE,
-    Gate,
+    AdmissionControl,
     LumaClient,
     Rate,
     Upstream,
@@ -26,12 +26,12 @@ from service.luma import (
 )
 from service.storage import migrating
 from service.storage.engine import open_database
-from service.storage.request_log import Ledger
+from service.storage.request_log import RequestLog
 from service.tracking.background import background
 from service.tracking.cache import Cache
 from service.tracking.changes import Changes
 from service.tracking.fetcher import Fetcher
-from service.tracking.maintenance import Upkeep
+from service.tracking.maintenance import Maintenance
 from service.tracking.reconciler import Reconciler
 from service.tracking.rewriter import Rewriter
 from service.tracking.tracker import Tracker, utc_now
@@ -47,7 +47,7 @@ class Parts:
 
     tracker: Tracker
     reconciler: Reconciler
-    upkeep: Upkeep
+    upkeep: Maintenance
     rewriter: Rewriter
 
 
@@ -88,14 +88,14 @@ async def open_parts(
     ):
         cache = Cache(settings.cache_size * _MEGABYTE)
         changes = Changes(database, cache)
-        upstreams = make_upstreams(settings, client, clock, partial(Ledger, database))
+        upstreams = make_upstreams(settings, client, clock, partial(RequestLog, database))
         fetcher = Fetcher(database, upstreams, changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
         try:
             yield Parts(
                 Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock),
                 Reconciler(database, fetcher, clock),
-                Upkeep(database, timedelta(days=settings.retention_days), clock),
+                Maintenance(database, timedelta(days=settings.retention_days), clock),
                 Rewriter(database, clock),
             )
         finally:
@@ -103,7 +103,7 @@ async def open_parts(
             await changes.close()
 
 
-def make_room(settings: Settings) -> None:
+def prepare_database_file(settings: Settings) -> None:
     """Make the file, and the folder that it is to be in, which only we may read.
 
     Raises:
@@ -119,7 +119,7 @@ def make_room(settings: Settings) -> None:
         message = f"The folder {path.parent} cannot be made: {error.strerror}."
         raise StoreUnavailable(message, hint) from error
     try:
-        keep_to_ourselves(path)
+        make_private(path)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.", hint) from error
 
@@ -130,7 +130,7 @@ async def migrate(settings: Settings) -> migrating.Migrated:
     Raises:
         StoreUnavailable: it cannot be opened or migrated.
     """
-    make_room(settings)
+    prepare_database_file(settings)
     migrated = await at_database(settings, migrating.upgrade)
     if migrated.before is None:
         log.info("database made", revision=migrated.after)
@@ -159,7 +159,7 @@ def make_upstreams(
     settings: Settings,
     client: LumaClient,
     clock: Callable[[], datetime],
-    ledger: Callable[[str], Ledger | None] = lambda _upstream: None,
+    ledger: Callable[[str], RequestLog | None] = lambda _upstream: None,
 ) -> list[Upstream]:
     """The upstreams that we have a key for.
 
@@ -168,11 +168,13 @@ def make_upstreams(
     """
     upstreams = []
     if key := settings.luma_api_key:
-        gate = Gate(DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), ledger(DREAM_MACHINE))
+        gate = AdmissionControl(
+            DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), ledger(DREAM_MACHINE)
+        )
         url, secret = settings.dream_machine_url, key.get_secret_value()
         upstreams.append(dream_machine_upstream(url, secret, client, gate, clock))
     if key := settings.luma_agents_api_key:
-        gate = Gate(AGENTS, Rate.parse(settings.agents_rate), ledger(AGENTS))
+        gate = AdmissionControl(AGENTS, Rate.parse(settings.agents_rate), ledger(AGENTS))
         url, secret = settings.agents_url, key.get_secret_value()
         upstreams.append(agents_upstream(url, secret, client, gate, clock))
     return upstreams

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.web.server.protocol import CarefulProtocol
+from service.web.server.protocol import LimitedProtocol
 from tests.waiting import until
 
 
-def _server(app: ASGIApp, protocol: type[CarefulProtocol]) -> uvicorn.Server:
+def _server(app: ASGIApp, protocol: type[LimitedProtocol]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         interface="asgi3",
@@ -27,7 +27,7 @@ def _server(app: ASGIApp, protocol: type[CarefulProtocol]) -> uvicorn.Server:
 
 
 @contextmanager
-def served(app: ASGIApp, protocol: type[CarefulProtocol] = CarefulProtocol) -> Iterator[str]:
+def served(app: ASGIApp, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
     """Its URL; it runs in a thread."""
     server = _server(app, protocol)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -42,7 +42,7 @@ def served(app: ASGIApp, protocol: type[CarefulProtocol] = CarefulProtocol) -> I
 @asynccontextmanager
 async def served_here(app: ASGIApp) -> AsyncIterator[str]:
     """The same on this event loop, for what lives on it."""
-    server = _server(app, CarefulProtocol)
+    server = _server(app, LimitedProtocol)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.to_thread(until, lambda: server.started)

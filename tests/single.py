@@ -9,7 +9,7 @@ from service.errors import Forbidden
 from service.storage import events, generations, migrating
 from service.storage.engine import Conflict
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, Heard, Receipt, receive
+from service.tracking.observe import Callback, Receipt, ReceivedObservation, receive
 from service.tracking.observe import observe as observe_all
 
 
@@ -21,7 +21,7 @@ def upgrade(engine: Engine) -> migrating.Migrated:
 
 def observe(connection: Connection, seen: Observation, at: datetime) -> tuple[Generation, Outcome]:
     """Fold one observation."""
-    [answer] = observe_all(connection, [Heard(seen, at)])
+    [answer] = observe_all(connection, [ReceivedObservation(seen, at)])
     return answer
 
 

@@ -112,7 +112,7 @@ async def test_nobody_else_can_read_the_database(tmp_path: Path, clock: Clock) -
     umask = os.umask(0o022)
     try:
         async with open_tracker(settings, clock) as tracker:
-            await tracker.receive(b'{"id":"a"}', Grant())
+            await tracker.deliveries.receive(b'{"id":"a"}', Grant())
             files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     finally:
         os.umask(umask)
@@ -134,7 +134,7 @@ async def test_no_token_is_in_the_files(settings: Settings, clock: Clock) -> Non
     token = CallbackTokens(["secret"]).reusable()
     body = {"id": "a", "request": {"callback_url": f"https://t.example/callbacks/{token}"}}
     async with open_tracker(settings, clock) as tracker:
-        await tracker.receive(json.dumps(body).encode(), Grant())
+        await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
         files = [path.read_bytes() for path in settings.database_path.parent.glob("tracker.db*")]
     assert any(b"t.example" in content for content in files)
     assert not any(token.encode() in content for content in files)

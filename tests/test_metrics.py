@@ -16,7 +16,7 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from service.luma.admission import Gate
+from service.luma.admission import AdmissionControl
 from service.luma.rate_limiter import Purpose, Rate
 
 NAMES = {
@@ -96,7 +96,7 @@ def names() -> Iterator[str]:
 async def test_a_request_is_counted_once_by_purpose_and_result(
     names: str, purpose: Purpose, error: Exception | None, result: str
 ) -> None:
-    gate = Gate(names, Rate(10, 60))
+    gate = AdmissionControl(names, Rate(10, 60))
     before = _requests(names, purpose.name.lower(), result)
     with suppress(TrackerError):
         async with gate.passing(purpose):
@@ -107,7 +107,7 @@ async def test_a_request_is_counted_once_by_purpose_and_result(
 
 
 async def test_a_request_that_was_called_off_is_not_counted_as_answered(names: str) -> None:
-    gate, begun = Gate(names, Rate(10, 60)), asyncio.Event()
+    gate, begun = AdmissionControl(names, Rate(10, 60)), asyncio.Event()
     before = _requests(names, "read", "ok")
 
     async def ask() -> None:
@@ -123,7 +123,7 @@ async def test_a_request_that_was_called_off_is_not_counted_as_answered(names: s
 
 
 async def test_what_was_not_asked_is_not_counted_and_the_breaker_shows(names: str) -> None:
-    gate = Gate(names, Rate(100, 60))
+    gate = AdmissionControl(names, Rate(100, 60))
     told = UpstreamUnavailable(names, "slow down", retry_after=30, told=True)
     assert _gauge("breaker_open", names) == 0
     with pytest.raises(UpstreamUnavailable):

@@ -6,7 +6,7 @@ from typing import Any
 
 import uvicorn
 
-from service.web.server.protocol import CarefulProtocol
+from service.web.server.protocol import LimitedProtocol
 
 _BACKLOG = 2048
 
@@ -17,7 +17,7 @@ def serve(app: Any) -> None:
     listener.bind(("127.0.0.1", 0))
     listener.listen(_BACKLOG)
     config = uvicorn.Config(
-        app, http=CarefulProtocol, access_log=False, log_config=None, server_header=False
+        app, http=LimitedProtocol, access_log=False, log_config=None, server_header=False
     )
     host, port = listener.getsockname()
     print(f"listening url=http://{host}:{port}", file=sys.stderr, flush=True)

@@ -29,9 +29,9 @@ console = Console(highlight=False)
 def show_generation(answer: Answer, *, as_json: bool) -> None:
     """One generation."""
     if as_json:
-        typer.echo(answer.shown.body)
+        typer.echo(answer.representation.body)
         return
-    shown = answer.shown.document()
+    shown = answer.representation.document()
     del shown["request"]
     assets = shown.pop("assets")
     rows = {**shown, **{f"{name}_url": url for name, url in assets.items()}}

@@ -26,7 +26,7 @@ from service.cli.workers import Workers
 from service.config import Settings, environment_for, inherited_socket, require_tokens
 from service.errors import SettingsError
 from service.logs import log
-from service.web.server.protocol import CarefulProtocol
+from service.web.server.protocol import LimitedProtocol
 
 _BACKLOG = 2048
 _ALLOCATIONS = 10_000  # between searches for garbage; hardly any of ours needs to be searched for
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # we end by returning, not by dying of the signal
         if tracker := getattr(self.config.app.state, "tracker", None):  # type: ignore[union-attr]
-            tracker.release()
+            tracker.stop_waiting()
 
 
 def serve(settings: Settings, fd: int | None, workers: int = 1) -> None:
@@ -136,7 +136,7 @@ def _serve_on(listener: socket.socket, bound: Settings) -> None:
     server = Server(
         uvicorn.Config(
             create_app(bound),
-            http=CarefulProtocol,
+            http=LimitedProtocol,
             ws="none",
             access_log=False,
             log_config=None,

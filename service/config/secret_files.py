@@ -45,7 +45,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         }
 
 
-def kept_secret(name: str, path: Path) -> str:
+def stored_secret(name: str, path: Path) -> str:
     """The secret in the file; made once, where there is none.
 
     Args:
@@ -64,7 +64,7 @@ def kept_secret(name: str, path: Path) -> str:
     return kept
 
 
-def keep_to_ourselves(database: Path) -> None:
+def make_private(database: Path) -> None:
     """Make a database's file if it is not there; nobody else may read it, nor what lies beside it.
 
     It holds prompts and all that Luma says. SQLite gives the files beside it the same mode.

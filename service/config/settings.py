@@ -25,7 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.config.secret_files import SecretFiles, kept_secret
+from service.config.secret_files import SecretFiles, stored_secret
 from service.errors import SettingsError
 from service.luma import Rate
 
@@ -245,7 +245,7 @@ def callback_secrets(settings: Settings) -> list[str]:
         raise SettingsError(
             "TRACKER_CALLBACK_SECRET: must be set with PostgreSQL, the same on every instance."
         )
-    return [kept_secret("TRACKER_CALLBACK_SECRET", settings.secret_path)]
+    return [stored_secret("TRACKER_CALLBACK_SECRET", settings.secret_path)]
 
 
 def _server(url: str, complaint: str) -> str:

@@ -105,6 +105,16 @@ class Generation(NamedTuple):
         return is_terminal(self.state)
 
     @property
+    def has_assets(self) -> bool:
+        """Whether there is any asset URL."""
+        return bool(self.assets)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its upstream no longer knows it."""
+        return self.gone_at is not None
+
+    @property
     def ordered_at(self) -> datetime:
         """Its place among others: when it was created, or first seen while Luma has not told."""
         return self.created_at or self.first_seen_at
@@ -139,15 +149,17 @@ class Aging(Protocol):
     """What is asked of a row that may have to be refreshed."""
 
     @property
+    def upstream(self) -> str: ...
+    @property
     def state(self) -> str: ...
     @property
     def terminal(self) -> bool: ...
     @property
-    def assets(self) -> object: ...
+    def has_assets(self) -> bool: ...
     @property
     def assets_expire_at(self) -> datetime | None: ...
     @property
-    def gone_at(self) -> object: ...
+    def is_gone(self) -> bool: ...
     @property
     def heard_at(self) -> datetime: ...
 
@@ -157,18 +169,18 @@ def is_settled(generation: Aging) -> bool:
 
     Luma may call a generation completed a moment before it has the URL.
     """
-    return generation.terminal and (generation.state == "failed" or bool(generation.assets))
+    return generation.terminal and (generation.state == "failed" or generation.has_assets)
 
 
 def is_stale(generation: Aging, now: datetime, stale_after: timedelta) -> bool:
     """Whether a generation that is not settled has been quiet for too long to be believed."""
-    if generation.gone_at:
+    if generation.is_gone:
         return False
     quiet = now - generation.heard_at > stale_after or is_ahead(generation.heard_at, now)
     return quiet and not is_settled(generation)
 
 
-def has_dead_assets(generation: Generation, now: datetime) -> bool:
+def has_dead_assets(generation: Aging, now: datetime) -> bool:
     """Whether its presigned URLs have run out, so that only a new fetch gives usable ones."""
     return generation.assets_expire_at is not None and generation.assets_expire_at <= now
 
@@ -176,6 +188,6 @@ def has_dead_assets(generation: Generation, now: datetime) -> bool:
 def good_until(generation: Aging, stale_after: timedelta) -> datetime | None:
     """Until when it is certainly neither stale nor without its assets; None: for ever."""
     ends = [generation.assets_expire_at]
-    if not generation.gone_at and not is_settled(generation):
+    if not generation.is_gone and not is_settled(generation):
         ends.append(generation.heard_at + stale_after)
     return min(filter(None, ends), default=None)

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.errors import NotFound, UpstreamError, UpstreamUnavailable
-from service.luma.circuit_breaker import Breaker
-from service.luma.rate_limiter import Budget, Ledger, Purpose, Rate
+from service.luma.circuit_breaker import CircuitBreaker
+from service.luma.rate_limiter import Purpose, Rate, RateLimiter, RequestLog
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
 
 _PATIENCE = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
@@ -13,13 +13,13 @@ _PATIENCE = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
 no person ever waits behind it."""
 
 
-class Gate:
+class AdmissionControl:
     """Lets requests to one upstream through, one by one."""
 
-    def __init__(self, upstream: str, rate: Rate, ledger: Ledger | None = None) -> None:
+    def __init__(self, upstream: str, rate: Rate, ledger: RequestLog | None = None) -> None:
         self._upstream = upstream
-        self._budget = Budget(rate, ledger=ledger)
-        self._breaker = Breaker()
+        self._budget = RateLimiter(rate, ledger=ledger)
+        self._breaker = CircuitBreaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
         BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._budget.room(Purpose.READ)))
 

@@ -19,7 +19,7 @@ _LONGEST_PAUSE = 60.0
 _PROBE = 1.0  # seconds after which others may ask whether the probe is back
 
 
-class Breaker:
+class CircuitBreaker:
     """One upstream's breaker.
 
     Args:

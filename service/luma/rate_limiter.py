@@ -46,7 +46,7 @@ class Rate:
         return cls(int(found[1]), _PERIODS[found[2]])
 
 
-class Ledger(Protocol):
+class RequestLog(Protocol):
     """Where several processes note their requests, to keep one budget together."""
 
     async def add(self, share: int, period: float) -> tuple[bool, list[float]]:
@@ -58,7 +58,7 @@ class Ledger(Protocol):
         ...
 
 
-class Budget:
+class RateLimiter:
     """The requests of one upstream.
 
     Args:
@@ -71,7 +71,7 @@ class Budget:
         self,
         rate: Rate,
         clock: Callable[[], float] = time.monotonic,
-        ledger: Ledger | None = None,
+        ledger: RequestLog | None = None,
     ) -> None:
         self._rate = rate
         self._clock = clock

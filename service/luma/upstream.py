@@ -15,7 +15,7 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.luma import agents, dream_machine
-from service.luma.admission import Gate
+from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
 from service.luma.rate_limiter import Purpose
 from service.luma.reading import parse_object
@@ -32,7 +32,7 @@ class Upstream:
     api_key: str
     read: Reader
     client: LumaClient
-    gate: Gate
+    gate: AdmissionControl
     clock: Callable[[], datetime]
 
     async def fetch(self, generation_id: str, purpose: Purpose = Purpose.READ) -> Observation:
@@ -62,14 +62,22 @@ class Upstream:
 
 
 def dream_machine_upstream(
-    base_url: str, api_key: str, client: LumaClient, gate: Gate, clock: Callable[[], datetime]
+    base_url: str,
+    api_key: str,
+    client: LumaClient,
+    gate: AdmissionControl,
+    clock: Callable[[], datetime],
 ) -> Upstream:
     """Dream Machine v1."""
     return Upstream(dream_machine.NAME, base_url, api_key, dream_machine.read, client, gate, clock)
 
 
 def agents_upstream(
-    base_url: str, api_key: str, client: LumaClient, gate: Gate, clock: Callable[[], datetime]
+    base_url: str,
+    api_key: str,
+    client: LumaClient,
+    gate: AdmissionControl,
+    clock: Callable[[], datetime],
 ) -> Upstream:
     """The Agents API."""
     return Upstream(agents.NAME, base_url, api_key, agents.read, client, gate, clock)

@@ -5,8 +5,8 @@ HTTP   web/mcp.py ─► over_http ─┬─ ordinary requests ─► the SDK's 
 stdio  over_stdio ─► the SDK ─────────────────────────────────────────────┘
 """
 
-from service.mcp_server.http_transport import OverHttp
+from service.mcp_server.http_transport import HttpTransport
 from service.mcp_server.server import make_server
 from service.mcp_server.stdio_transport import serve_stdio
 
-__all__ = ["OverHttp", "make_server", "serve_stdio"]
+__all__ = ["HttpTransport", "make_server", "serve_stdio"]

@@ -156,7 +156,7 @@ class OneAnswer:
         """Tell it how far we are: the same."""
 
 
-class Ordinary:
+class DirectRequests:
     """Answers ordinary requests, and only those."""
 
     def __init__(self, server: Server[dict[str, Any]]) -> None:

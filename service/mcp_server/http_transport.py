@@ -14,12 +14,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.mcp_server.direct import Ordinary
+from service.mcp_server.direct import DirectRequests
 from service.mcp_server.server import make_server
 from service.tracking.tracker import Tracker
 
 
-class OverHttp:
+class HttpTransport:
     """Answers the requests that come to `/mcp`.
 
     Host, Origin and tokens are checked in front of it, see `service.web.guards.access`.
@@ -30,7 +30,7 @@ class OverHttp:
 
     def __init__(self, tracker: Tracker, *, fast: bool) -> None:
         server = make_server(tracker)
-        self._ordinary = Ordinary(server) if fast else None
+        self._ordinary = DirectRequests(server) if fast else None
         self._sdk = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
 
     @asynccontextmanager
@@ -43,7 +43,7 @@ class OverHttp:
         """The response to a POST that has come whole, if it is an ordinary one."""
         return await self._ordinary.answer(scope, body) if self._ordinary else None
 
-    async def leave_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def pass_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Have the SDK answer it."""
         whole = iter([{"type": "http.request", "body": body, "more_body": False}])
 

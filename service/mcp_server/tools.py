@@ -59,7 +59,7 @@ class ListGenerations(BaseModel):
 async def _get(tracker: Tracker, arguments: Shape) -> Shape:
     generation_id = GetGeneration.model_validate(arguments).generation_id
     answer = await tracker.lookup(generation_id)
-    shape = answer.shown.document()
+    shape = answer.representation.document()
     return _result("\n".join(_lines(shape, answer.age)), shape)
 
 

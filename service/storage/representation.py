@@ -1,19 +1,22 @@
-"""Rows as they are sent: the database writes the body, and Python only passes it on.
+"""Representations: rows as HTTP sends them. The database writes the body, Python passes it on.
 
-What takes most of a lookup or a list is to make a `Generation` of each row and text of the
-`Generation`. The body that the database puts together has the same bytes all the same, on both
-databases (`tests/storage/test_representation.py`).
+To make a `Generation` of each row and JSON of the `Generation` would be most of the cost of a
+lookup or a list. The SQL writes the same bytes on both databases
+(`tests/storage/test_representation.py` compares them with what pydantic writes).
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from service.domain.generation import TERMINAL_STATES
-from service.storage.engine import Database, Dialect, GroupedReads
+from pydantic_core import from_json
+
+from service.domain.generation import TERMINAL_STATES, is_terminal
+from service.storage.engine import Database, Dialect, GroupedReads, Row
 from service.storage.engine.batches import document
-from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, Shown, etag_of
+from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, GenerationOut
 
 _TEMPLATE = "{" + ",".join(f'"{name}":%s' for name in NAMES) + "}"
 _TERMINAL = f"state IN {TERMINAL_STATES}"
@@ -59,64 +62,95 @@ def body_sql(dialect: Dialect) -> str:
 
 
 class Representation(NamedTuple):
-    """A generation as it is sent, and what must be known to send it."""
+    """A generation as HTTP sends it, and what has to be known to send it.
+
+    `etag` is a hash of the body and not `rev`: fresh presigned URLs are new bytes under the same
+    rev. `good_until` is when Luma has to be asked before it is sent again; None: never.
+    """
 
     id: str
     body: bytes
     rev: int
     upstream: str
     state: str
-    terminal: bool
-    assets: bool
-    """Whether there are any."""
-    gone_at: bool
-    """Whether there is a time."""
+    has_assets: bool
+    is_gone: bool
     assets_expire_at: datetime | None
     heard_at: datetime
+    etag: str
+    good_until: datetime | None = None
 
-    def shown(self, good_until: datetime | None) -> Shown:
-        """With its validator."""
-        final = self.terminal or self.gone_at
-        etag = etag_of(self.body)
-        return Shown(self.id, self.rev, self.body, etag, self.heard_at, good_until, final)
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is final."""
+        return is_terminal(self.state)
+
+    @property
+    def final(self) -> bool:
+        """Whether waiting for a change is of no use."""
+        return self.is_gone or self.terminal
+
+    def document(self) -> dict[str, Any]:
+        """The body as plain values."""
+        document: dict[str, Any] = from_json(self.body)
+        return document
+
+    def generation(self) -> GenerationOut:
+        """The body as an object with fields."""
+        return GenerationOut.model_validate_json(self.body)
+
+
+GoodUntil = Callable[[Representation], datetime | None]
 
 
 class Representations:
-    """Finds them by id."""
+    """Reads representations by id.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: open, and migrated.
+        good_until: until when a representation may be sent without asking Luma.
+    """
+
+    def __init__(self, database: Database, good_until: GoodUntil) -> None:
         self._database = database
-        self._grouped = GroupedReads(self._read)
+        self._good_until = good_until
+        self._grouped = GroupedReads(self._read_all)
         one, many = ("= ?1", "IN (SELECT value FROM json_each(?1))"), ("= $1", "= ANY($1)")
         is_one, is_any = one if database.dialect is Dialect.SQLITE else many
-        self._find_one = f"{_find(database.dialect)} {is_one}"
-        self._find_any = f"{_find(database.dialect)} {is_any}"
+        self._select_one = f"{_select(database.dialect)} {is_one}"
+        self._select_any = f"{_select(database.dialect)} {is_any}"
 
-    def at_once(self, generation_id: str) -> Representation | None:
+    def read_nowait(self, generation_id: str) -> Representation | None:
         """The row of that id, without waiting; None also where the database is too far for that."""
-        found = self._database.glance(self._find_one, generation_id)
-        return _read(found[0]) if found else None
+        found = self._database.fetch_nowait(self._select_one, generation_id)
+        return self._of(found[0]) if found else None
 
-    async def find(self, generation_id: str) -> Representation | None:
-        """The row of that id. Who asks at the same time shares a query."""
-        return self.at_once(generation_id) or await self._grouped.get(generation_id)
+    async def read(self, generation_id: str) -> Representation | None:
+        """The row of that id. Callers at the same time share a query."""
+        return self.read_nowait(generation_id) or await self._grouped.get(generation_id)
 
-    async def _read(self, ids: list[str]) -> Mapping[str, Representation]:
+    async def _read_all(self, ids: list[str]) -> Mapping[str, Representation]:
         wanted = document(ids) if self._database.dialect is Dialect.SQLITE else ids
-        found = await self._database.fetch(self._find_any, wanted)
-        return {row[0]: _read(row) for row in found}
+        found = await self._database.fetch(self._select_any, wanted)
+        return {row[0]: self._of(row) for row in found}
+
+    def _of(self, row: Row) -> Representation:
+        *known, expires, heard_at = row
+        times = expires and instant(expires), instant(heard_at)
+        found = Representation._make([*known, *times, etag_of(known[1]), None])
+        return found._replace(good_until=self._good_until(found))
 
 
-def _find(dialect: Dialect) -> str:
+def etag_of(body: bytes) -> str:
+    """A strong validator."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _select(dialect: Dialect) -> str:
     return f"""
-    SELECT id, {body_sql(dialect)}, rev, upstream, state, {_TERMINAL},
+    SELECT id, {body_sql(dialect)}, rev, upstream, state,
         CAST(assets AS TEXT) <> '{document({})}', gone_at IS NOT NULL, assets_expire_at, heard_at
     FROM generations WHERE id"""  # noqa: S608 - all of it is ours
-
-
-def _read(row: tuple[object, ...]) -> Representation:
-    *told, expires, heard_at = row
-    return Representation(*told, expires and instant(expires), instant(heard_at))  # type: ignore[arg-type,call-arg]
 
 
 def instant(told: object) -> datetime:

@@ -18,7 +18,7 @@ _POSTGRES_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _SQLITE_NOW = text("SELECT (julianday('now') - 2440587.5) * 86400.0")
 
 
-class Ledger:
+class RequestLog:
     """What one upstream has been asked."""
 
     def __init__(self, database: Database, upstream: str) -> None:
@@ -44,7 +44,7 @@ class Ledger:
 def add(
     connection: Connection, upstream: str, share: int, period: float
 ) -> tuple[bool, list[float]]:
-    """As `Ledger.add`, in a transaction; others wait for it to end."""
+    """As `RequestLog.add`, in a transaction; others wait for it to end."""
     if batches.is_postgres(connection):
         connection.execute(_ONE_BY_ONE, {"upstream": upstream})
     now = _now(connection)
@@ -58,7 +58,7 @@ def add(
 
 
 def ages(connection: Connection, upstream: str, period: float) -> list[float]:
-    """As `Ledger.ages`."""
+    """As `RequestLog.ages`."""
     now = _now(connection)
     recent = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - period
     made = connection.execute(select(REQUESTS.c.at).where(*recent).order_by(REQUESTS.c.at))

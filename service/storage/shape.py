@@ -1,14 +1,12 @@
-"""The public shape of a generation, the same bytes on every surface."""
+"""The public shape of a generation: its keys, in their order, on every surface.
 
-import hashlib
+`service.storage.representation` makes the bytes of it.
+"""
+
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
-from pydantic_core import from_json, to_json
-
-from service.domain.generation import Generation
 
 NO_ASSETS: dict[str, str | None] = {"video": None, "image": None, "progress_video": None}
 
@@ -93,59 +91,3 @@ class GenerationOut(BaseModel):
 
 
 NAMES = tuple(GenerationOut.model_fields)
-_values_of = attrgetter(*NAMES)
-
-
-class Shown(NamedTuple):
-    """A generation as it is sent, and what is said beside it.
-
-    `etag` is a hash of the body and not `rev`: fresh presigned URLs are new bytes under the
-    same rev. `good_until` is when somebody has to be asked before it is sent again, if ever;
-    `final` says that waiting for a change is of no use.
-    """
-
-    id: str
-    rev: int
-    body: bytes
-    etag: str
-    heard_at: datetime
-    good_until: datetime | None
-    final: bool
-
-    @classmethod
-    def of(cls, generation: Generation, good_until: datetime | None = None) -> "Shown":
-        """A pure function of the row."""
-        body = body_of(generation)
-        return cls(
-            id=generation.id,
-            rev=generation.rev,
-            body=body,
-            etag=etag_of(body),
-            heard_at=generation.heard_at,
-            good_until=good_until,
-            final=generation.terminal or generation.gone_at is not None,
-        )
-
-    def document(self) -> dict[str, Any]:
-        """The body as plain values."""
-        document: dict[str, Any] = from_json(self.body)
-        return document
-
-    def generation(self) -> GenerationOut:
-        """The body as an object with fields."""
-        return GenerationOut.model_validate_json(self.body)
-
-
-def body_of(generation: Generation) -> bytes:
-    """The generation as JSON, with every field of `GenerationOut` in its order."""
-    shown = dict(zip(NAMES, _values_of(generation), strict=True))
-    for name in INSTANTS:
-        if at := shown[name]:
-            shown[name] = _as_text(at)
-    shown["assets"] = {**NO_ASSETS, **shown["assets"]}
-    return to_json(shown, inf_nan_mode="null")
-
-
-def etag_of(body: bytes) -> str:
-    """A strong validator."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -10,7 +10,7 @@ _MANY = 10
 _PROBE = 60.0  # seconds between checks while in doubt
 
 
-class Doubts:
+class AccountCheck:
     """What one upstream has not known, of late.
 
     Args:

@@ -4,7 +4,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from service.storage.shape import GenerationOut, Shown
+from service.storage.representation import Representation
+from service.storage.shape import GenerationOut
 
 
 class Served(Enum):
@@ -18,12 +19,17 @@ class Served(Enum):
 class Answer(NamedTuple):
     """A generation, and how we came by it."""
 
-    shown: Shown
+    representation: Representation
     served: Served
     age: timedelta
     """Time since Luma last told us anything of it."""
 
     @property
+    def final(self) -> bool:
+        """Whether waiting for a change is of no use."""
+        return self.representation.final
+
+    @property
     def generation(self) -> GenerationOut:
-        """What is shown, as an object with fields."""
-        return self.shown.generation()
+        """The representation as an object with fields."""
+        return self.representation.generation()

@@ -11,15 +11,15 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.storage.shape import Shown
+from service.storage.representation import Representation
 
 _AROUND = 500  # bytes that an entry takes beside its body
 
 
-class Reading:
+class PendingRead:
     """A read of the database that is under way, or was."""
 
-    spoilt = False
+    invalidated = False
 
 
 class Cache:
@@ -32,32 +32,32 @@ class Cache:
     def __init__(self, size: int) -> None:
         self._size = size
         self._taken = 0
-        self._kept: OrderedDict[str, Shown] = OrderedDict()
-        self._readings: defaultdict[str, set[Reading]] = defaultdict(set)
-        self._sure_until = 0.0
+        self._kept: OrderedDict[str, Representation] = OrderedDict()
+        self._readings: defaultdict[str, set[PendingRead]] = defaultdict(set)
+        self._current_until = 0.0
 
     @property
-    def sure(self) -> bool:
+    def is_current(self) -> bool:
         """Whether we keep anything, and would have heard of every change."""
-        return time.monotonic() < self._sure_until
+        return time.monotonic() < self._current_until
 
-    def be_sure(self, seconds: float) -> None:
+    def mark_current(self, seconds: float) -> None:
         """All that had changed until now is known here; the next look is within `seconds`."""
         if self._size:
-            self._sure_until = time.monotonic() + seconds
+            self._current_until = time.monotonic() + seconds
 
-    def get(self, generation_id: str) -> Shown | None:
+    def get(self, generation_id: str) -> Representation | None:
         """What is kept of it, if that can be relied on."""
         kept = self._kept.get(generation_id)
-        if kept is None or time.monotonic() >= self._sure_until:
+        if kept is None or time.monotonic() >= self._current_until:
             return None
         self._kept.move_to_end(generation_id)
         return kept
 
     @contextmanager
-    def reading(self, generation_id: str) -> Iterator[Reading]:
+    def reading(self, generation_id: str) -> Iterator[PendingRead]:
         """Around a read of the database whose answer is to be kept."""
-        reading = Reading()
+        reading = PendingRead()
         self._readings[generation_id].add(reading)
         try:
             yield reading
@@ -67,45 +67,45 @@ class Cache:
             if not readings:
                 del self._readings[generation_id]
 
-    def keep(self, shown: Shown, reading: Reading | None = None) -> None:
+    def keep(self, representation: Representation, reading: PendingRead | None = None) -> None:
         """Keep what was read just now, or by a `reading`, unless it has changed since."""
-        if not self.sure or (reading and reading.spoilt):
+        if not self.is_current or (reading and reading.invalidated):
             return
-        self._remove(shown.id)
-        self._kept[shown.id] = shown
-        self._taken += _cost(shown)
+        self._remove(representation.id)
+        self._kept[representation.id] = representation
+        self._taken += _cost(representation)
         while self._taken > self._size:
             self._taken -= _cost(self._kept.popitem(last=False)[1])
 
-    def drop(self, generation_id: str) -> None:
+    def invalidate(self, generation_id: str) -> None:
         """It may have changed."""
         self._remove(generation_id)
-        self._spoil(generation_id)
+        self._invalidate_reads(generation_id)
 
-    def seen(self, generation_id: str, rev: int) -> None:
+    def invalidate_older(self, generation_id: str, rev: int) -> None:
         """Somebody is being told of this `rev`, so what is older must not be told any more."""
         kept = self._kept.get(generation_id)
         if kept and kept.rev < rev:
-            self.drop(generation_id)
-        self._spoil(generation_id)  # what is being read may be older, too
+            self.invalidate(generation_id)
+        self._invalidate_reads(generation_id)  # what is being read may be older, too
 
     def clear(self) -> None:
         """Anything may have changed, and we may not hear of it."""
-        self._sure_until = 0.0
+        self._current_until = 0.0
         self._kept.clear()
         self._taken = 0
         for readings in self._readings.values():
             for reading in readings:
-                reading.spoilt = True
+                reading.invalidated = True
 
-    def _spoil(self, generation_id: str) -> None:
+    def _invalidate_reads(self, generation_id: str) -> None:
         for reading in self._readings.get(generation_id, ()):
-            reading.spoilt = True
+            reading.invalidated = True
 
     def _remove(self, generation_id: str) -> None:
         if kept := self._kept.pop(generation_id, None):
             self._taken -= _cost(kept)
 
 
-def _cost(shown: Shown) -> int:
-    return sys.getsizeof(shown.body) + _AROUND
+def _cost(representation: Representation) -> int:
+    return sys.getsizeof(representation.body) + _AROUND

@@ -35,19 +35,19 @@ class Changes:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._following: asyncio.Task[None] | None = None
 
-    def tell(self, generation_id: str) -> None:
+    def notify(self, generation_id: str) -> None:
         """This generation has changed."""
-        self._cache.drop(generation_id)
+        self._cache.invalidate(generation_id)
         for name in (generation_id, self.ANY):
             for event in self._waiting.get(name, ()):
                 event.set()
 
     @contextmanager
-    def expect(self, generation_id: str) -> Iterator[asyncio.Event]:
+    def subscribe(self, generation_id: str) -> Iterator[asyncio.Event]:
         """An event that is set, from now on, whenever the generation may have changed."""
         event = asyncio.Event()
         self._waiting[generation_id].add(event)
-        self.follow()
+        self.start_following()
         try:
             yield event
         finally:
@@ -55,7 +55,7 @@ class Changes:
             if not self._waiting[generation_id]:
                 del self._waiting[generation_id]
 
-    def follow(self) -> None:
+    def start_following(self) -> None:
         """From now on, find what others change."""
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="follow-changes")
@@ -70,27 +70,27 @@ class Changes:
         last: int | None = None
         while True:
             try:
-                last = await self._tell_news(last)
+                last = await self._notify_news(last)
                 await self._database.changed()
             except StoreUnavailable:
-                self.wake_all()  # whoever waits finds out when it reads
+                self.notify_all()  # whoever waits finds out when it reads
                 await asyncio.sleep(_PAUSE)
 
-    async def _tell_news(self, last: int | None) -> int:
+    async def _notify_news(self, last: int | None) -> int:
         """Tell what the history has behind `last`; at first nobody knows what was missed."""
         if last is None:
             last = await self._database.read(events.newest_seq)
-            self.wake_all()
+            self.notify_all()
         more = True
         while more:
             news = await self._database.read(events.changes_after, last, _AT_ONCE)
             for last, generation_id in news:  # noqa: B007 - the number of the last is kept
-                self.tell(generation_id)
+                self.notify(generation_id)
             more = len(news) == _AT_ONCE
-        self._cache.be_sure(_SURE)
+        self._cache.mark_current(_SURE)
         return last
 
-    def wake_all(self) -> None:
+    def notify_all(self) -> None:
         """Any of them may have changed."""
         self._cache.clear()
         for waiting in self._waiting.values():
@@ -98,7 +98,7 @@ class Changes:
                 event.set()
 
 
-async def set_within(event: asyncio.Event, seconds: float) -> None:
+async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
     """Return as soon as it is set, or after so many seconds."""
     try:
         async with asyncio.timeout(seconds):

@@ -1,16 +1,24 @@
-"""What people do with the inbox: read it, and fold again what could not be folded."""
+"""The inbox: callbacks come in, people read them, and what could not be folded is folded again."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from service.domain.generation import Outcome
 from service.domain.text import clean_text
-from service.errors import NotFound
+from service.errors import NotFound, StoreUnavailable
+from service.logs import log
 from service.luma.reading import shown
+from service.metrics import CALLBACKS
 from service.storage import deliveries
 from service.storage.engine import Database
+from service.tracking.callback_tokens import Grant
 from service.tracking.changes import Changes
-from service.tracking.observe import Receipt, refold
+from service.tracking.observe import Callback, receive, refold
+from service.tracking.observe import Receipt as Receipt  # noqa: PLC0414 - surfaces get it from us
+
+_COUNTERS = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
 
 
 class Deliveries:
@@ -20,6 +28,33 @@ class Deliveries:
         self._database = database
         self._changes = changes
         self._clock = clock
+
+    def receive(self, body: bytes, grant: Grant) -> asyncio.Future[Receipt]:
+        """Take in a callback. When the future is done, it is on disk.
+
+        Raises, when it is awaited:
+            Forbidden: the token is for another generation.
+            StoreUnavailable: it is not; Luma should try again.
+        """
+        callback = Callback(body, grant, self._clock())
+        receiving = self._database.submit(receive, callback, len(body))
+        receiving.add_done_callback(self._received)
+        return receiving
+
+    def _received(self, receiving: asyncio.Future[Receipt]) -> None:
+        if receiving.cancelled():  # its caller has gone
+            return
+        if error := receiving.exception():
+            if isinstance(error, StoreUnavailable):
+                _COUNTERS["unavailable"].inc()
+            return
+        receipt = receiving.result()
+        _COUNTERS["unreadable" if receipt.unreadable else receipt.outcome].inc()
+        if receipt.outcome is Outcome.KEPT:
+            told = {"delivery_id": receipt.delivery_id, "generation_id": receipt.generation_id}
+            log.warning("delivery_kept", **told)
+        if receipt.generation_id:
+            self._changes.notify(receipt.generation_id)
 
     async def page(
         self,
@@ -65,7 +100,7 @@ class Deliveries:
         if receipt is None:
             raise _no_delivery(delivery_id)
         if receipt.generation_id:
-            self._changes.tell(receipt.generation_id)
+            self._changes.notify(receipt.generation_id)
         return receipt
 
 

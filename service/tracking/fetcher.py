@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -12,10 +13,10 @@ from service.luma import Purpose, Upstream, ask_all
 from service.metrics import OVERRULED, REPAIRS
 from service.storage import generations
 from service.storage.engine import Database
-from service.tracking.account_check import Doubts
+from service.tracking.account_check import AccountCheck
 from service.tracking.changes import Changes
-from service.tracking.observe import Heard, observe
-from service.tracking.single_flight import Absences, Flights
+from service.tracking.observe import ReceivedObservation, observe
+from service.tracking.single_flight import NegativeCache, SingleFlight
 
 _SOURCES = {
     Purpose.READ: Source.FETCH,
@@ -44,9 +45,9 @@ class Fetcher:
         self._upstreams: Mapping[str, Upstream] = {u.name: u for u in upstreams}
         self._changes = changes
         self._clock = clock
-        self._flights: Flights[Generation] = Flights()
-        self._absences = Absences(clock)
-        self._doubts = {name: Doubts(name, time.monotonic) for name in self._upstreams}
+        self._flights: SingleFlight[Generation | None] = SingleFlight()
+        self._absences = NegativeCache(clock)
+        self._doubts = {name: AccountCheck(name, time.monotonic) for name in self._upstreams}
 
     async def close(self) -> None:
         """Let go of what is under way."""
@@ -74,8 +75,8 @@ class Fetcher:
         """What is wrong with an upstream that only people can put right."""
         return [doubts.warning for doubts in self._doubts.values() if doubts.exist]
 
-    async def unknown(self, generation_id: str, *, fresh: bool) -> Generation:
-        """Fetch what is not stored; every upstream is asked at once.
+    async def fetch_unknown(self, generation_id: str, *, fresh: bool) -> None:
+        """Fetch and store what is not stored; every upstream is asked at once.
 
         Raises:
             NotFound: none knows it, now or (unless `fresh`) a few seconds ago.
@@ -84,25 +85,19 @@ class Fetcher:
         if not fresh:
             self._absences.check(generation_id)
         try:
-            return await self._flights.join(generation_id, partial(self._first, generation_id))
+            await self._flights.join(generation_id, partial(self._first, generation_id))
         except (NotFound, UpstreamError):
-            told = await self._database.read(
-                generations.find, generation_id
-            )  # by callback, meanwhile
-            if told is None:
+            if await self._row(generation_id) is None:  # else a callback told us meanwhile
                 raise
-            return told
 
-    async def known(self, row: Generation) -> Generation:
-        """The row as Luma has it now, or as it was if Luma cannot tell."""
-        try:
-            return await self._flights.join(row.id, partial(self._again, row, Purpose.READ))
-        except (UpstreamError, StoreUnavailable):
-            return row
+    async def refresh(self, generation_id: str) -> None:
+        """Fetch what is stored; a failure leaves the row as it was."""
+        with suppress(UpstreamError, StoreUnavailable):
+            await self._flights.join(generation_id, partial(self._refresh, generation_id))
 
-    def behind(self, row: Generation) -> None:
-        """Fetch a row without waiting for it."""
-        self._flights.launch(row.id, partial(self._again, row, Purpose.READ))
+    def refresh_in_background(self, generation_id: str) -> None:
+        """Fetch what is stored without waiting for it."""
+        self._flights.launch(generation_id, partial(self._refresh, generation_id))
 
     async def check(self, row: Generation) -> None:
         """Ask about a row because nobody told us: to confirm a claim, or because it is quiet.
@@ -113,7 +108,7 @@ class Fetcher:
         """
         purpose = Purpose.VERIFY if row.terminal else Purpose.RECONCILE
         after = await self._flights.join(row.id, partial(self._again, row, purpose))
-        if after.terminal and not row.terminal:
+        if after and after.terminal and not row.terminal:
             REPAIRS.inc()
             log.info("learnt by asking", generation_id=row.id, state=after.state)
 
@@ -124,6 +119,13 @@ class Fetcher:
             self._absences.add(generation_id, absence)
             raise
         return await self._observe(seen._replace(asked_at_rev=0))
+
+    async def _refresh(self, generation_id: str) -> Generation | None:
+        row = await self._row(generation_id)
+        return row and await self._again(row, Purpose.READ)
+
+    async def _row(self, generation_id: str) -> Generation | None:
+        return await self._database.read(generations.find, generation_id)
 
     async def _again(self, row: Generation, purpose: Purpose) -> Generation:
         source = _SOURCES[purpose]
@@ -164,7 +166,7 @@ class Fetcher:
             return None
 
     async def _observe(self, seen: Observation, checked: bool = False) -> Generation:
-        heard = Heard(seen, self._clock(), checked=checked)
+        heard = ReceivedObservation(seen, self._clock(), checked=checked)
         generation, _ = await self._database.write_all(observe, heard)
-        self._changes.tell(seen.id)
+        self._changes.notify(seen.id)
         return generation

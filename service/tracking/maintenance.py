@@ -21,7 +21,7 @@ _TOGETHER = 50  # deliveries folded at once, in few commits
 _BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
 
 
-class Upkeep:
+class Maintenance:
     """Runs for the life of the service.
 
     Args:

@@ -21,11 +21,11 @@ from service.logs import log
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
 from service.storage import deliveries, events, generations
-from service.storage.engine import is_trouble
+from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant
 
 
-class Heard(NamedTuple):
+class ReceivedObservation(NamedTuple):
     """One observation, when it reached us, and the delivery that brought it, if one did."""
 
     seen: Observation
@@ -52,7 +52,9 @@ class Receipt(NamedTuple):
     unreadable: Unreadable | None = None
 
 
-def observe(connection: Connection, heard: Sequence[Heard]) -> list[tuple[Generation, Outcome]]:
+def observe(
+    connection: Connection, heard: Sequence[ReceivedObservation]
+) -> list[tuple[Generation, Outcome]]:
     """Fold observations into the store, in their order; answers each row as it then was.
 
     Raises:
@@ -74,7 +76,7 @@ def observe(connection: Connection, heard: Sequence[Heard]) -> list[tuple[Genera
     return answers
 
 
-def _folded(row: Generation | None, heard: Heard) -> tuple[Generation, Outcome]:
+def _folded(row: Generation | None, heard: ReceivedObservation) -> tuple[Generation, Outcome]:
     """The row, with the time of the next question. News begin anew; an answer goes on."""
     after, outcome = merge(row, heard.seen, heard.at)
     asked = heard.seen.authenticated
@@ -97,7 +99,7 @@ def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Recei
         with connection.begin_nested():
             return _receive(connection, callbacks)
     except Exception as error:
-        if is_trouble(error):
+        if is_database_failure(error):
             raise  # and tried again
         return [_only_kept(connection, callbacks[0], error)]
 
@@ -112,7 +114,7 @@ def refold(connection: Connection, delivery_id: str, at: datetime) -> Receipt | 
         with connection.begin_nested():
             outcome = _fold_again(connection, delivery_id, seen, at)
     except Exception as error:
-        if is_trouble(error):
+        if is_database_failure(error):
             raise
         outcome = Outcome.KEPT
         generation_id = None if isinstance(seen, Unreadable) else seen.id
@@ -153,7 +155,9 @@ def _keep_and_fold(
         connection, [(callback.body, callback.at) for callback, _ in told]
     )
     both = [(arrival, seen) for arrival, (_, seen) in zip(arrivals, told, strict=True)]
-    heard = [Heard(seen, a.at, a.id) for a, seen in both if isinstance(seen, Observation)]
+    heard = [
+        ReceivedObservation(seen, a.at, a.id) for a, seen in both if isinstance(seen, Observation)
+    ]
     answers = iter(observe(connection, heard))
     for arrival, seen in both:
         if isinstance(seen, Unreadable):
@@ -180,7 +184,7 @@ def _fold_again(
     if isinstance(seen, Unreadable):
         deliveries.fail_delivery(connection, delivery_id, None, str(seen))
         return Outcome.KEPT
-    [(_, outcome)] = observe(connection, [Heard(seen, at, delivery_id)])
+    [(_, outcome)] = observe(connection, [ReceivedObservation(seen, at, delivery_id)])
     deliveries.settle_delivery(connection, delivery_id, seen.id, outcome, at)
     return outcome
 

@@ -13,7 +13,7 @@ _REMEMBERED = timedelta(seconds=5)
 _MOST_ABSENCES = 10_000
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Runs at most one call per key at a time; late-comers wait for the one under way."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ async def _called(start: Callable[[], Awaitable[T]]) -> T:
     return await start()
 
 
-class Absences:
+class NegativeCache:
     """Remembers for a few seconds that an id is unknown to Luma.
 
     Only ids that are not stored are looked for here, so a callback that names one ends its

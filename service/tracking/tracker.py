@@ -1,48 +1,32 @@
-"""The use cases. Every surface - REST, MCP, command line - reaches data through here alone."""
+"""The use cases. Every surface (REST, MCP, command line) reads data through here alone."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from service.domain.generation import (
-    Generation,
-    Outcome,
+    Aging,
     good_until,
     has_dead_assets,
     is_ahead,
     is_stale,
     is_usable_id,
 )
-from service.errors import (
-    InvalidInput,
-    NotFound,
-    StoreUnavailable,
-    TrackerError,
-    UpstreamUnavailable,
-)
-from service.logs import log
-from service.metrics import CALLBACKS, LOOKUPS
+from service.errors import InvalidInput, NotFound, TrackerError, UpstreamUnavailable
+from service.metrics import LOOKUPS
 from service.storage import events, generations, listing
 from service.storage.engine import Database
 from service.storage.representation import Representation, Representations
-from service.storage.shape import Shown
 from service.tracking.answer import Answer, Served
-from service.tracking.cache import Cache, Reading
-from service.tracking.callback_tokens import Grant
-from service.tracking.changes import Changes, set_within
+from service.tracking.cache import Cache, PendingRead
+from service.tracking.changes import Changes, wait_until_set
 from service.tracking.deliveries import Deliveries
 from service.tracking.fetcher import Fetcher
 from service.tracking.history import History
-from service.tracking.observe import Callback
-from service.tracking.observe import Receipt as Receipt  # noqa: PLC0414 - which surfaces get from us
-from service.tracking.observe import receive as take_callbacks
 from service.tracking.readiness import Readiness
 
-PATIENCE = timedelta(seconds=5)
+STALE_WHILE_WAITING = timedelta(seconds=5)
 """For how long a generation that somebody waits for may be quiet before Luma is asked."""
-
-_COUNTED = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
-
 
 _COUNTERS = {served: LOOKUPS.labels(served.value) for served in Served}
 _HITS = _COUNTERS[Served.HIT]
@@ -59,8 +43,8 @@ class Tracker:
     Args:
         database: open, and migrated.
         fetcher: asks Luma.
-        changes: wakes those who wait.
-        cache: what was read lately.
+        changes: notifies those who wait.
+        cache: representations that were read lately.
         stale_after: how long an open generation may be quiet before it is refreshed.
         clock: tells the time, aware and in UTC.
     """
@@ -79,84 +63,50 @@ class Tracker:
         self._fetcher = fetcher
         self._changes = changes
         self._cache = cache
-        self._representations = Representations(database)
+        self._representations = Representations(database, self._good_until)
         self.history = History(database, changes, cache)
         self.deliveries = Deliveries(database, changes, clock)
         self.readiness = Readiness(database, clock)
         self._stale_after = stale_after
         self._clock = clock
-        self._released = False
+        self._stopping = False
 
-    def release(self) -> None:
-        """We are about to stop: whoever waits gets an answer now."""
-        self._released = True
-        self.history.release()
-        self._changes.wake_all()
+    def stop_waiting(self) -> None:
+        """Answer everybody who waits now, because the service is about to stop."""
+        self._stopping = True
+        self.history.stop_waiting()
+        self._changes.notify_all()
 
-    def receive(self, body: bytes, grant: Grant) -> asyncio.Future[Receipt]:
-        """Take in a callback. When the future is done, it is on disk.
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong although the service goes on, one sentence each."""
+        return self._fetcher.warnings
 
-        Raises, when it is awaited:
-            Forbidden: the token is for another generation.
-            StoreUnavailable: it is not; Luma should try again.
-        """
-        callback = Callback(body, grant, self._clock())
-        receiving = self._database.submit(take_callbacks, callback, len(body))
-        receiving.add_done_callback(self._received)
-        return receiving
+    def lookup_nowait(self, generation_id: str) -> Answer | None:
+        """What `lookup` answers, if that needs neither waiting nor a request to Luma."""
+        found = self._cache.get(generation_id)
+        if found is None and is_usable_id(generation_id):
+            found = self._representations.read_nowait(generation_id)
+            found = found and self._keep(found)
+        return found and self._hit(found)
 
-    def _received(self, receiving: asyncio.Future[Receipt]) -> None:
-        if receiving.cancelled():  # who waited for it has gone
-            return
-        if error := receiving.exception():
-            if isinstance(error, StoreUnavailable):
-                _COUNTED["unavailable"].inc()
-            return
-        receipt = receiving.result()
-        _COUNTED["unreadable" if receipt.unreadable else receipt.outcome].inc()
-        if receipt.outcome is Outcome.KEPT:
-            log.warning(
-                "kept", delivery_id=receipt.delivery_id, generation_id=receipt.generation_id
-            )
-        if receipt.generation_id:
-            self._changes.tell(receipt.generation_id)
-
-    def known(self, generation_id: str) -> Answer | None:
-        """What `lookup` would answer, if that can be told at once and nobody need be asked."""
-        shown = self._cache.get(generation_id) or self._glimpsed(generation_id)
-        if shown is None:
-            return None
-        return self._still_good(shown)
-
-    async def stored(self, generation_id: str) -> Answer | None:
-        """The same, where the database may be asked.
+    async def lookup_stored(self, generation_id: str) -> Answer | None:
+        """What `lookup` answers, if that needs no request to Luma.
 
         Raises:
-            StoreUnavailable: it did not answer.
+            StoreUnavailable: the database did not answer.
         """
-        if (answer := self.known(generation_id)) or not is_usable_id(generation_id):
+        if (answer := self.lookup_nowait(generation_id)) or not is_usable_id(generation_id):
             return answer
-        with self._cache.reading(generation_id) as reading:
-            row = await self._representations.find(generation_id)
-            if row is None:
-                return None
-            return self._still_good(self._keep(row.shown(self._good_until(row)), reading))
-
-    def _still_good(self, shown: Shown) -> Answer | None:
-        now = self._clock()
-        if shown.good_until is not None and (
-            shown.good_until <= now or is_ahead(shown.heard_at, now)
-        ):
-            return None
-        _HITS.inc()
-        return Answer(shown, Served.HIT, now - shown.heard_at)
+        found = await self._read(generation_id)
+        return found and self._hit(found)
 
     async def lookup(self, generation_id: str, *, fresh: bool = False) -> Answer:
         """What we know of a generation; Luma is asked only if it is unknown, or `fresh`.
 
-        A row that has been quiet too long is answered at once and refreshed behind; one whose
-        asset URLs have died is fetched first. Once a row is stored, no failure of an upstream
-        fails the read.
+        A row that has been quiet too long is answered at once and refreshed in the background; one
+        whose asset URLs have expired is fetched first. Once a row is stored, no failure of an
+        upstream fails the read.
 
         Raises:
             InvalidInput: Luma's ids do not look like that.
@@ -165,7 +115,7 @@ class Tracker:
             StoreUnavailable: the database did not answer.
         """
         _require_usable(generation_id)
-        if not fresh and (answer := await self.stored(generation_id)):
+        if not fresh and (answer := await self.lookup_stored(generation_id)):
             return answer
         return await self._lookup(generation_id, fresh=fresh, quiet=self._stale_after)
 
@@ -176,41 +126,27 @@ class Tracker:
         yet is asked for again every few seconds, until the time is up.
         """
         _require_usable(generation_id)
-        if not fresh and (answer := self.known(generation_id)) and answer.shown.final:
+        if not fresh and (answer := self.lookup_nowait(generation_id)) and answer.final:
             return answer
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
-        quiet = min(self._stale_after, PATIENCE)
-        with self._changes.expect(generation_id) as changed:
+        quiet = min(self._stale_after, STALE_WHILE_WAITING)
+        with self._changes.subscribe(generation_id) as changed:
             found = await self._attempt(generation_id, fresh=fresh, quiet=quiet)
             while self._worth_waiting(found) and (left := deadline - clock()) > 0:
-                await set_within(changed, min(left, quiet.total_seconds()))
+                await wait_until_set(changed, min(left, quiet.total_seconds()))
                 changed.clear()
                 found = await self._attempt(generation_id, fresh=False, quiet=quiet)
         if isinstance(found, TrackerError):
             raise found
         return found
 
-    async def _attempt(
-        self, generation_id: str, *, fresh: bool, quiet: timedelta
-    ) -> Answer | NotFound | UpstreamUnavailable:
-        """What a lookup answers, or why there is nothing yet."""
-        try:
-            return await self._lookup(generation_id, fresh=fresh, quiet=quiet)
-        except (NotFound, UpstreamUnavailable) as error:
-            return error
-
-    @property
-    def warnings(self) -> list[str]:
-        """What is wrong, though we go on."""
-        return self._fetcher.warnings
-
     async def page(self, query: listing.Query) -> listing.Page:
         """A page of what is stored; costs no request to Luma."""
-        self._changes.follow()
+        self._changes.start_following()
         page = await listing.page(self._database, query)
-        for generation in page.items:
-            self._cache.seen(generation.id, generation.rev)
+        for item in page.items:
+            self._cache.invalidate_older(item.id, item.rev)
         return page
 
     async def events(self, generation_id: str, *, after: int, limit: int) -> list[events.Event]:
@@ -228,54 +164,67 @@ class Tracker:
             events.of_generation, generation_id, after=after, limit=limit
         )
         for event in found:
-            self._cache.seen(generation_id, event.rev)
+            self._cache.invalidate_older(generation_id, event.rev)
         return found
 
+    async def _attempt(
+        self, generation_id: str, *, fresh: bool, quiet: timedelta
+    ) -> Answer | NotFound | UpstreamUnavailable:
+        """What a lookup answers, or why there is nothing yet."""
+        try:
+            return await self._lookup(generation_id, fresh=fresh, quiet=quiet)
+        except (NotFound, UpstreamUnavailable) as error:
+            return error
+
     async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
-        row, shown = await self._read(generation_id)
-        if row is None or shown is None:
-            found = await self._fetcher.unknown(generation_id, fresh=fresh)
-            return self._answer(self._shown(found), Served.MISS)
-        if not self._fetcher.can_ask(row.upstream):
-            return self._answer(shown, Served.HIT)
-        if fresh or has_dead_assets(row, self._clock()):
-            return self._answer(self._shown(await self._fetcher.known(row)), Served.STALE)
-        if is_stale(row, self._clock(), quiet):
-            self._fetcher.behind(row)
-            return self._answer(shown, Served.STALE)
-        return self._answer(shown, Served.HIT)
+        stored = await self._read(generation_id)
+        if stored is None:
+            await self._fetcher.fetch_unknown(generation_id, fresh=fresh)
+            return self._answer(await self._read_again(generation_id), Served.MISS)
+        if not self._fetcher.can_ask(stored.upstream):
+            return self._answer(stored, Served.HIT)
+        if fresh or has_dead_assets(stored, self._clock()):
+            await self._fetcher.refresh(generation_id)
+            return self._answer(await self._read_again(generation_id), Served.STALE)
+        if is_stale(stored, self._clock(), quiet):
+            self._fetcher.refresh_in_background(generation_id)
+            return self._answer(stored, Served.STALE)
+        return self._answer(stored, Served.HIT)
 
-    async def _read(self, generation_id: str) -> tuple[Generation, Shown] | tuple[None, None]:
-        """The row, and how it is shown, which is kept."""
-        with self._cache.reading(generation_id) as reading:
-            row = await self._database.read(generations.find, generation_id)
-            return (row, self._keep(self._shown(row), reading)) if row else (None, None)
+    async def _read(self, generation_id: str) -> Representation | None:
+        with self._cache.reading(generation_id) as read:
+            found = await self._representations.read(generation_id)
+            return found and self._keep(found, read)
 
-    def _glimpsed(self, generation_id: str) -> Shown | None:
-        """The same without waiting, where the database is so near."""
-        if not is_usable_id(generation_id):
-            return None
-        row = self._representations.at_once(generation_id)
-        return self._keep(row.shown(self._good_until(row))) if row else None
+    async def _read_again(self, generation_id: str) -> Representation:
+        """What a fetch has just stored. No row is ever removed, except by hand."""
+        if (found := await self._read(generation_id)) is None:
+            raise NotFound(f"{generation_id} was removed from the database.")
+        return found
 
-    def _keep(self, shown: Shown, reading: Reading | None = None) -> Shown:
-        self._cache.keep(shown, reading)
-        self._changes.follow()
-        return shown
+    def _keep(self, found: Representation, read: PendingRead | None = None) -> Representation:
+        self._cache.keep(found, read)
+        self._changes.start_following()
+        return found
 
-    def _shown(self, row: Generation) -> Shown:
-        return Shown.of(row, self._good_until(row))
-
-    def _good_until(self, row: Generation | Representation) -> datetime | None:
+    def _good_until(self, row: Aging) -> datetime | None:
         return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
 
-    def _worth_waiting(self, found: Answer | TrackerError) -> bool:
-        final = isinstance(found, Answer) and found.shown.final
-        return not (self._released or final)
+    def _hit(self, found: Representation) -> Answer | None:
+        """The answer, unless Luma has to be asked first."""
+        until, now = found.good_until, self._clock()
+        if until is not None and (until <= now or is_ahead(found.heard_at, now)):
+            return None
+        _HITS.inc()
+        return Answer(found, Served.HIT, now - found.heard_at)
 
-    def _answer(self, shown: Shown, served: Served) -> Answer:
+    def _answer(self, found: Representation, served: Served) -> Answer:
         _COUNTERS[served].inc()
-        return Answer(shown, served, self._clock() - shown.heard_at)
+        return Answer(found, served, self._clock() - found.heard_at)
+
+    def _worth_waiting(self, found: Answer | TrackerError) -> bool:
+        final = isinstance(found, Answer) and found.final
+        return not (self._stopping or final)
 
 
 def _require_usable(generation_id: str) -> None:

@@ -21,13 +21,14 @@ from service.errors import Forbidden, TrackerError
 from service.logs import log
 from service.metrics import REFUSALS
 from service.tracking.callback_tokens import CallbackTokens
-from service.tracking.tracker import Receipt, Tracker
+from service.tracking.deliveries import Receipt
+from service.tracking.tracker import Tracker
 from service.web.fast_path import CALLBACKS
 from service.web.guards.slow_log import note_slow
 from service.web.problems import of_bug, of_error, problem, responses
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
-from service.web.server.prepared import Whole, send_whole
+from service.web.server.prepared import PreparedResponse, send_prepared
 
 router = APIRouter(tags=["callbacks"])
 
@@ -88,9 +89,11 @@ class CallbackDoor:
         began = time.monotonic()
         whole = await _answer(self._state, _token(scope), scope, receive)
         note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
-        await send_whole(scope, send, whole)
+        await send_prepared(scope, send, whole)
 
-    def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
+    def promise(
+        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
+    ) -> bool:
         """Take in a callback that has come whole, and call `answer` when it is on disk.
 
         Returns:
@@ -106,7 +109,7 @@ class CallbackDoor:
             note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
             answer(whole)
 
-        self._state.tracker.receive(body, grant).add_done_callback(told)
+        self._state.tracker.deliveries.receive(body, grant).add_done_callback(told)
         return True
 
 
@@ -115,7 +118,7 @@ def _token(scope: Scope) -> str:
     return token
 
 
-async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> Whole:
+async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> PreparedResponse:
     tracker: Tracker = state.tracker
     tokens: CallbackTokens = state.tokens
     grant = tokens.grant(token)
@@ -123,31 +126,31 @@ async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> W
         return _nothing_here("callback token")
     body = await read_body(scope, receive, MAX_BODY)
     if isinstance(body, Response):
-        return Whole.of(body)
-    receiving = tracker.receive(body, grant)
+        return PreparedResponse.of(body)
+    receiving = tracker.deliveries.receive(body, grant)
     await asyncio.wait([receiving])
     return _told(receiving)
 
 
-def _told(receiving: asyncio.Future[Receipt]) -> Whole:
+def _told(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
     """What came of it."""
     try:
         receipt = receiving.result()
     except Forbidden:
         return _nothing_here("callback token of another generation")
     except TrackerError as error:
-        return Whole.of(of_error(error))
+        return PreparedResponse.of(of_error(error))
     except Exception as error:  # noqa: BLE001 - a bug of ours is answered too
         log.error("callback not taken", exc_info=error)
-        return Whole.of(of_bug(error))
+        return PreparedResponse.of(of_bug(error))
     if receipt.unreadable:
-        return Whole.of(of_error(receipt.unreadable))
+        return PreparedResponse.of(of_error(receipt.unreadable))
     return _ANSWERS[receipt.outcome]
 
 
-def _nothing_here(reason: str) -> Whole:
+def _nothing_here(reason: str) -> PreparedResponse:
     REFUSALS.labels(reason).inc()
-    return Whole.of(problem(404, "There is nothing here."))
+    return PreparedResponse.of(problem(404, "There is nothing here."))
 
 
-_ANSWERS = {outcome: Whole.of(JSONResponse({"outcome": outcome})) for outcome in Outcome}
+_ANSWERS = {outcome: PreparedResponse.of(JSONResponse({"outcome": outcome})) for outcome in Outcome}

@@ -18,20 +18,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import TrackerError
 from service.tracking.answer import Answer
-from service.web.guards.authentication import Visitors
+from service.web.guards.authentication import Authenticator
 from service.web.guards.slow_log import note_slow
 from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import response_of
 from service.web.security_headers import SECURE
-from service.web.server.prepared import Whole, send_whole
+from service.web.server.prepared import PreparedResponse, send_prepared
 
 CALLBACKS, _MCP = "/callbacks/", "/mcp"
 _ONE = f"{lists.PATH}/"
 _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
 
 
-class Hot:
+class FastPath:
     """Answers what it can, and passes the rest on.
 
     Args:
@@ -49,7 +49,7 @@ class Hot:
         callbacks: ASGIApp,
         mcp: ASGIApp,
         state: State,
-        visitors: Visitors,
+        visitors: Authenticator,
         slow_after: float,
     ) -> None:
         self._app = app
@@ -67,21 +67,21 @@ class Hot:
         elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
             await self._callbacks(scope, receive, send)
         elif _reads(scope) and (whole := await self._found(scope, receive)):
-            await send_whole(scope, send, whole)
+            await send_prepared(scope, send, whole)
         else:
             asks_mcp = scope["path"] == _MCP and self._plain(scope)
             await (self._mcp if asks_mcp else self._app)(scope, receive, send)
 
-    def at_once(self, scope: Scope) -> Whole | None:
+    def at_once(self, scope: Scope) -> PreparedResponse | None:
         """The answer, if nobody has to wait for it.
 
         For a server that asks this before it begins a task for the request.
         """
         plain = self._plain(scope) if _reads_one(scope) else None
-        answer = plain and self._state.tracker.known(_id_in(scope))
+        answer = plain and self._state.tracker.lookup_nowait(_id_in(scope))
         return _shown(answer, plain) if plain and answer else None
 
-    async def _found(self, scope: Scope, receive: Receive) -> Whole | None:
+    async def _found(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
         """The answer of the database, if that is all that is asked for."""
         plain, began = self._plain(scope), time.monotonic()
         if plain is None:
@@ -90,16 +90,16 @@ class Hot:
             read = self._one(scope, plain) if _reads_one(scope) else self._list(scope, receive)
             whole = await read
         except TrackerError as error:
-            whole = Whole.of(of_error(error))
+            whole = PreparedResponse.of(of_error(error))
         if whole:
             note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
         return whole
 
-    async def _one(self, scope: Scope, plain: Mapping[bytes, bytes]) -> Whole | None:
-        answer = await self._state.tracker.stored(_id_in(scope))
+    async def _one(self, scope: Scope, plain: Mapping[bytes, bytes]) -> PreparedResponse | None:
+        answer = await self._state.tracker.lookup_stored(_id_in(scope))
         return _shown(answer, plain) if answer else None
 
-    async def _list(self, scope: Scope, receive: Receive) -> Whole | None:
+    async def _list(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
         asked = lists.plainly_asked(scope["query_string"])
         if asked is None:
             return None
@@ -130,7 +130,7 @@ def _id_in(scope: Scope) -> str:
     return generation_id
 
 
-def _shown(answer: Answer, plain: Mapping[bytes, bytes]) -> Whole:
+def _shown(answer: Answer, plain: Mapping[bytes, bytes]) -> PreparedResponse:
     tag = plain.get(b"if-none-match")
     whole = response_of(answer, tag.decode("latin-1") if tag else None)
     whole.headers.extend(SECURE)

@@ -10,22 +10,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.web.problems import problem
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
-from service.web.server.prepared import Whole, send_whole
+from service.web.server.prepared import PreparedResponse, send_prepared
 
 _PATH = "/mcp"
 
 
-class Answering(Protocol):
+class McpTransport(Protocol):
     """What answers POSTs that have come whole."""
 
     async def answer(self, scope: Scope, body: bytes) -> Response | None:
         """The response to an ordinary one."""
 
-    async def leave_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def pass_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Answer any other."""
 
 
-class Mcp:
+class McpEndpoint:
     """Passes POSTs to `/mcp` on to what `state.mcp` is, and what is not for `/mcp` to the app."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
@@ -39,13 +39,13 @@ class Mcp:
             return
         scope["headers"] = [(name, value.strip()) for name, value in scope["headers"]]
         body = await _body(Request(scope, receive))
-        mcp: Answering = self._state.mcp
+        mcp: McpTransport = self._state.mcp
         if isinstance(body, Response):
             await body(scope, receive, send)
         elif answer := await mcp.answer(scope, body):
             await _send(answer, scope, receive, send)
         else:
-            await mcp.leave_to_sdk(scope, body, receive, send)
+            await mcp.pass_to_sdk(scope, body, receive, send)
 
 
 async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) ->
     if any(name == b"origin" for name, _ in scope["headers"]):
         await answer(scope, receive, send)
         return
-    await send_whole(scope, send, Whole.of(answer))
+    await send_prepared(scope, send, PreparedResponse.of(answer))
 
 
 async def _body(request: Request) -> bytes | Response:

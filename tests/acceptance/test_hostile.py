@@ -498,7 +498,11 @@ def test_a_hostile_query_is_answered_or_a_problem(asked: Target, query: str) -> 
         *(b"Host: [", b"Host: \xff", b"Host: 127.0.0.1:99999999", b"Host: 127.0.0.1:x"),
         *(b"Authorization: \xff", b"Authorization: Bearer", b"X-HTTP-Method-Override: DELETE"),
         *(b"Upgrade: h2c", b"Upgrade: websocket", b"If-Modified-Since: \xff", b"X-\xff: y"),
-        *(b"Access-Control-Request-Method: \xff", b"Forwarded: \xff", b"X-Forwarded-For: \xff"),
+        *(
+            b"Access-Control-Request-Method: \xff",
+            b"Forwarded: \xff",
+            b"X-Forwarded-For: \xff",
+        ),
     ],
     ids=lambda line: ascii(line[:30]),
 )

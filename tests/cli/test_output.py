@@ -15,8 +15,8 @@ from service.cli.output import show_findings, show_generation, show_page, table_
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
 from service.storage.listing import Listed, Page
-from service.storage.shape import Shown, body_of
 from service.tracking.answer import Answer, Served
+from tests.reference import body_of, representation_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def row(**given: Any) -> Generation:
 
 def answer(generation: Generation) -> Answer:
     """As the tracker answers."""
-    return Answer(Shown.of(generation), Served.HIT, timedelta(seconds=12.4))
+    return Answer(representation_of(generation), Served.HIT, timedelta(seconds=12.4))
 
 
 def test_json_is_the_bytes_of_the_rest_api(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,15 +13,15 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from service.luma.admission import Gate
+from service.luma.admission import AdmissionControl
 from service.luma.rate_limiter import Purpose, Rate
 
 WIDE = Rate(1000, 1)
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate("dream_machine", WIDE)
+def gate() -> AdmissionControl:
+    return AdmissionControl("dream_machine", WIDE)
 
 
 def down() -> UpstreamUnavailable:
@@ -34,21 +34,23 @@ def limiting(seconds: float) -> UpstreamUnavailable:
     return UpstreamUnavailable("dream_machine", "429", retry_after=seconds, told=True)
 
 
-async def ask(gate: Gate, error: Exception | None = None, purpose: Purpose = Purpose.READ) -> None:
+async def ask(
+    gate: AdmissionControl, error: Exception | None = None, purpose: Purpose = Purpose.READ
+) -> None:
     """One request, which ends like that."""
     async with gate.passing(purpose):
         if error:
             raise error
 
 
-async def fail(gate: Gate, times: int, error: Exception | None = None) -> None:
+async def fail(gate: AdmissionControl, times: int, error: Exception | None = None) -> None:
     """So many requests, one after the other."""
     for _ in range(times):
         with pytest.raises((UpstreamError, NotFound)):
             await ask(gate, error or down())
 
 
-async def refused_for(gate: Gate) -> float:
+async def refused_for(gate: AdmissionControl) -> float:
     """Seconds for which a request is refused; 0: it goes."""
     try:
         await ask(gate)
@@ -57,7 +59,7 @@ async def refused_for(gate: Gate) -> float:
     return 0.0
 
 
-async def until_open_again(gate: Gate) -> None:
+async def until_open_again(gate: AdmissionControl) -> None:
     """Wait until a request may go."""
     deadline = monotonic() + 10
     while not gate.room(Purpose.READ):
@@ -65,7 +67,7 @@ async def until_open_again(gate: Gate) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_after_five_failures_in_a_row_nothing_goes_out(gate: Gate) -> None:
+async def test_after_five_failures_in_a_row_nothing_goes_out(gate: AdmissionControl) -> None:
     await fail(gate, 5)
     asked = False
     with pytest.raises(UpstreamUnavailable, match="left alone") as refusal:
@@ -85,7 +87,7 @@ async def test_after_five_failures_in_a_row_nothing_goes_out(gate: Gate) -> None
     ],
 )
 async def test_an_upstream_that_answers_is_up_whatever_it_says(
-    gate: Gate, answer: Exception
+    gate: AdmissionControl, answer: Exception
 ) -> None:
     for _ in range(3):
         await fail(gate, 4)
@@ -93,12 +95,16 @@ async def test_an_upstream_that_answers_is_up_whatever_it_says(
     assert await refused_for(gate) == 0
 
 
-async def test_it_waits_for_as_long_as_it_is_told_after_the_first_refusal(gate: Gate) -> None:
+async def test_it_waits_for_as_long_as_it_is_told_after_the_first_refusal(
+    gate: AdmissionControl,
+) -> None:
     await fail(gate, 1, limiting(30))
     assert await refused_for(gate) == pytest.approx(30, abs=1)
 
 
-async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(gate: Gate) -> None:
+async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(
+    gate: AdmissionControl,
+) -> None:
     """Luma said when to come again; that another request had got in before changes nothing."""
     earlier = gate.passing(Purpose.READ)
     await earlier.__aenter__()
@@ -107,7 +113,9 @@ async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(gate: Gat
     assert await refused_for(gate) == pytest.approx(30, abs=1)
 
 
-async def test_failures_that_were_under_way_do_not_lengthen_the_pause(gate: Gate) -> None:
+async def test_failures_that_were_under_way_do_not_lengthen_the_pause(
+    gate: AdmissionControl,
+) -> None:
     """Twelve time out together: that is one outage, not one and seven failed probes."""
 
     async def time_out() -> None:
@@ -122,7 +130,7 @@ async def test_failures_that_were_under_way_do_not_lengthen_the_pause(gate: Gate
     assert 1 < await refused_for(gate) <= 2.4
 
 
-async def test_after_the_pause_one_probe_goes_and_nobody_else(gate: Gate) -> None:
+async def test_after_the_pause_one_probe_goes_and_nobody_else(gate: AdmissionControl) -> None:
     await fail(gate, 1, limiting(0.05))
     await until_open_again(gate)
     async with gate.passing(Purpose.READ):
@@ -131,7 +139,7 @@ async def test_after_the_pause_one_probe_goes_and_nobody_else(gate: Gate) -> Non
     await asyncio.gather(*(ask(gate) for _ in range(20)))  # it succeeded: all may go
 
 
-async def test_a_probe_that_is_given_up_lets_the_next_one_go(gate: Gate) -> None:
+async def test_a_probe_that_is_given_up_lets_the_next_one_go(gate: AdmissionControl) -> None:
     """Whoever asked has gone, or another upstream has answered first: nothing was learnt."""
 
     async def probe() -> None:
@@ -150,7 +158,7 @@ async def test_a_probe_that_is_given_up_lets_the_next_one_go(gate: Gate) -> None
 
 
 async def test_people_are_told_when_to_come_again_if_the_budget_is_spent() -> None:
-    gate = Gate("dream_machine", Rate(2, 60))
+    gate = AdmissionControl("dream_machine", Rate(2, 60))
     await ask(gate)
     await ask(gate)
     with pytest.raises(UpstreamUnavailable, match="all the requests that it allows") as refusal:
@@ -160,7 +168,7 @@ async def test_people_are_told_when_to_come_again_if_the_budget_is_spent() -> No
 
 
 async def test_a_spent_budget_is_no_failure_of_the_upstream() -> None:
-    gate = Gate("dream_machine", Rate(1, 2.5))
+    gate = AdmissionControl("dream_machine", Rate(1, 2.5))
     await ask(gate)
     refusals = await asyncio.gather(*(ask(gate) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(refusal, UpstreamUnavailable) for refusal in refusals)
@@ -170,7 +178,7 @@ async def test_a_spent_budget_is_no_failure_of_the_upstream() -> None:
 
 
 async def test_who_waited_for_room_finds_out_that_the_upstream_has_failed_meanwhile() -> None:
-    gate = Gate("dream_machine", Rate(1, 0.2))
+    gate = AdmissionControl("dream_machine", Rate(1, 0.2))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(gate.passing(Purpose.READ))
         waiting = asyncio.create_task(ask(gate))
@@ -183,7 +191,7 @@ async def test_who_waited_for_room_finds_out_that_the_upstream_has_failed_meanwh
 
 
 async def test_the_background_leaves_room_for_people() -> None:
-    gate = Gate("dream_machine", Rate(10, 60))
+    gate = AdmissionControl("dream_machine", Rate(10, 60))
     for _ in range(8):
         await ask(gate, purpose=Purpose.RECONCILE)
     assert (gate.room(Purpose.RECONCILE), gate.room(Purpose.VERIFY)) == (0, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.luma.circuit_breaker import Breaker
+from service.luma.circuit_breaker import CircuitBreaker
 from tests.seconds import Seconds
 
 FIRST, LONGEST, JITTER = 2.0, 60.0, 0.2
@@ -14,17 +14,17 @@ def seconds() -> Seconds:
 
 
 @pytest.fixture
-def breaker(seconds: Seconds) -> Breaker:
-    return Breaker(seconds)
+def breaker(seconds: Seconds) -> CircuitBreaker:
+    return CircuitBreaker(seconds)
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: CircuitBreaker, times: int) -> None:
     """So many requests in a row, each over before the next."""
     for _ in range(times):
         breaker.failed(breaker.enter())
 
 
-def pass_time(breaker: Breaker, seconds: Seconds) -> float:
+def pass_time(breaker: CircuitBreaker, seconds: Seconds) -> float:
     """Turn the clock until a request may go; answers how far."""
     pause = breaker.resumes_in()
     seconds.now += pause
@@ -36,30 +36,30 @@ def about(pause: float) -> object:
     return pytest.approx(pause, rel=JITTER + 1e-9)
 
 
-def test_a_new_breaker_is_closed(breaker: Breaker) -> None:
+def test_a_new_breaker_is_closed(breaker: CircuitBreaker) -> None:
     assert not breaker.is_open
     assert breaker.resumes_in() == 0
 
 
-def test_four_failures_are_borne(breaker: Breaker) -> None:
+def test_four_failures_are_borne(breaker: CircuitBreaker) -> None:
     fail(breaker, 4)
     assert not breaker.is_open
 
 
-def test_the_fifth_failure_in_a_row_opens_it_for_about_two_seconds(breaker: Breaker) -> None:
+def test_the_fifth_failure_in_a_row_opens_it_for_about_two_seconds(breaker: CircuitBreaker) -> None:
     fail(breaker, 5)
     assert breaker.is_open
     assert breaker.resumes_in() == about(FIRST)
 
 
-def test_failures_that_are_not_in_a_row_do_not_open_it(breaker: Breaker) -> None:
+def test_failures_that_are_not_in_a_row_do_not_open_it(breaker: CircuitBreaker) -> None:
     for _ in range(20):
         fail(breaker, 4)
         breaker.succeeded(breaker.enter())
     assert not breaker.is_open
 
 
-def test_it_stays_open_until_the_pause_is_over(breaker: Breaker, seconds: Seconds) -> None:
+def test_it_stays_open_until_the_pause_is_over(breaker: CircuitBreaker, seconds: Seconds) -> None:
     fail(breaker, 5)
     pause = breaker.resumes_in()
     seconds.now += pause - 0.001
@@ -69,7 +69,7 @@ def test_it_stays_open_until_the_pause_is_over(breaker: Breaker, seconds: Second
 
 
 def test_after_the_pause_one_request_probes_and_the_others_wait(
-    breaker: Breaker, seconds: Seconds
+    breaker: CircuitBreaker, seconds: Seconds
 ) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
@@ -77,7 +77,7 @@ def test_after_the_pause_one_request_probes_and_the_others_wait(
     assert breaker.is_open
 
 
-def test_a_probe_that_succeeds_closes_it(breaker: Breaker, seconds: Seconds) -> None:
+def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, seconds: Seconds) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
     breaker.succeeded(breaker.enter())
@@ -86,7 +86,9 @@ def test_a_probe_that_succeeds_closes_it(breaker: Breaker, seconds: Seconds) -> 
     assert not breaker.is_open  # the count begins anew
 
 
-def test_a_probe_that_fails_opens_it_for_twice_as_long(breaker: Breaker, seconds: Seconds) -> None:
+def test_a_probe_that_fails_opens_it_for_twice_as_long(
+    breaker: CircuitBreaker, seconds: Seconds
+) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
     turn = breaker.enter()
@@ -96,7 +98,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long(breaker: Breaker, seconds
 
 
 def test_the_pause_doubles_up_to_a_minute_and_no_further(
-    breaker: Breaker, seconds: Seconds
+    breaker: CircuitBreaker, seconds: Seconds
 ) -> None:
     fail(breaker, 5)
     pauses = []
@@ -107,7 +109,9 @@ def test_the_pause_doubles_up_to_a_minute_and_no_further(
     assert pauses == [about(pause) for pause in expected]
 
 
-def test_after_a_success_the_pauses_begin_small_again(breaker: Breaker, seconds: Seconds) -> None:
+def test_after_a_success_the_pauses_begin_small_again(
+    breaker: CircuitBreaker, seconds: Seconds
+) -> None:
     fail(breaker, 5)
     for _ in range(4):
         pass_time(breaker, seconds)
@@ -121,13 +125,13 @@ def test_after_a_success_the_pauses_begin_small_again(breaker: Breaker, seconds:
 def test_pauses_are_jittered(seconds: Seconds) -> None:
     pauses = set()
     for _ in range(20):
-        breaker = Breaker(seconds)
+        breaker = CircuitBreaker(seconds)
         fail(breaker, 5)
         pauses.add(breaker.resumes_in())
     assert len(pauses) == 20
 
 
-def test_it_pauses_for_as_long_as_it_is_told(breaker: Breaker, seconds: Seconds) -> None:
+def test_it_pauses_for_as_long_as_it_is_told(breaker: CircuitBreaker, seconds: Seconds) -> None:
     breaker.enter()
     breaker.pause(12)
     assert breaker.resumes_in() == pytest.approx(12)
@@ -137,14 +141,14 @@ def test_it_pauses_for_as_long_as_it_is_told(breaker: Breaker, seconds: Seconds)
     assert not breaker.is_open
 
 
-def test_a_shorter_pause_does_not_shorten_a_longer_one(breaker: Breaker) -> None:
+def test_a_shorter_pause_does_not_shorten_a_longer_one(breaker: CircuitBreaker) -> None:
     breaker.pause(12)
     breaker.pause(3)
     assert breaker.resumes_in() == pytest.approx(12)
 
 
 def test_a_probe_that_is_told_to_wait_waits_so_long_and_no_longer(
-    breaker: Breaker, seconds: Seconds
+    breaker: CircuitBreaker, seconds: Seconds
 ) -> None:
     breaker.enter()
     breaker.pause(12)
@@ -155,7 +159,7 @@ def test_a_probe_that_is_told_to_wait_waits_so_long_and_no_longer(
 
 
 def test_a_probe_that_nobody_waited_for_lets_the_next_one_go(
-    breaker: Breaker, seconds: Seconds
+    breaker: CircuitBreaker, seconds: Seconds
 ) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
@@ -164,7 +168,7 @@ def test_a_probe_that_nobody_waited_for_lets_the_next_one_go(
 
 
 def test_what_was_under_way_when_it_opened_neither_closes_nor_lengthens_it(
-    breaker: Breaker,
+    breaker: CircuitBreaker,
 ) -> None:
     turns = [breaker.enter() for _ in range(20)]
     for turn in turns[:5]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from service.luma.rate_limiter import Budget, Purpose, Rate
+from service.luma.rate_limiter import Purpose, Rate, RateLimiter
 from tests.seconds import Seconds
 
 
@@ -15,7 +15,7 @@ def seconds() -> Seconds:
     return Seconds()
 
 
-async def spend_all(budget: Budget, purpose: Purpose) -> int:
+async def spend_all(budget: RateLimiter, purpose: Purpose) -> int:
     """How many requests for that purpose go out at once."""
     spent = 0
     while await budget.spend(purpose, patience=0) == 0:
@@ -55,11 +55,11 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 async def test_each_purpose_fills_its_share_of_the_window(
     seconds: Seconds, purpose: Purpose, share: int
 ) -> None:
-    assert await spend_all(Budget(Rate(10, 1), seconds), purpose) == share
+    assert await spend_all(RateLimiter(Rate(10, 1), seconds), purpose) == share
 
 
 async def test_what_the_background_leaves_is_for_those_before_it(seconds: Seconds) -> None:
-    budget = Budget(Rate(10, 1), seconds)
+    budget = RateLimiter(Rate(10, 1), seconds)
     assert await spend_all(budget, Purpose.RECONCILE) == 8
     assert await spend_all(budget, Purpose.VERIFY) == 1
     assert await spend_all(budget, Purpose.READ) == 1
@@ -69,7 +69,7 @@ async def test_what_the_background_leaves_is_for_those_before_it(seconds: Second
 async def test_people_take_room_from_the_background_and_never_the_other_way(
     seconds: Seconds,
 ) -> None:
-    budget = Budget(Rate(10, 1), seconds)
+    budget = RateLimiter(Rate(10, 1), seconds)
     for _ in range(9):
         assert await budget.spend(Purpose.READ, patience=0) == 0
     assert await spend_all(budget, Purpose.RECONCILE) == 0
@@ -81,14 +81,14 @@ async def test_people_take_room_from_the_background_and_never_the_other_way(
 async def test_the_smallest_budget_still_has_room_for_everyone_in_turn(
     seconds: Seconds, purpose: Purpose
 ) -> None:
-    budget = Budget(Rate(1, 60), seconds)
+    budget = RateLimiter(Rate(1, 60), seconds)
     assert await spend_all(budget, purpose) == 1
     seconds.now += 60
     assert await spend_all(budget, purpose) == 1
 
 
 async def test_room_comes_back_one_by_one_as_requests_leave_the_window(seconds: Seconds) -> None:
-    budget = Budget(Rate(3, 10), seconds)
+    budget = RateLimiter(Rate(3, 10), seconds)
     for _ in range(3):
         assert await budget.spend(Purpose.READ, patience=0) == 0
         seconds.now += 2
@@ -103,7 +103,7 @@ async def test_room_comes_back_one_by_one_as_requests_leave_the_window(seconds: 
 
 
 async def test_who_is_refused_has_spent_nothing(seconds: Seconds) -> None:
-    budget = Budget(Rate(2, 1), seconds)
+    budget = RateLimiter(Rate(2, 1), seconds)
     await spend_all(budget, Purpose.READ)
     for _ in range(50):
         assert await budget.spend(Purpose.READ, patience=0.5) == pytest.approx(1)
@@ -115,7 +115,7 @@ async def test_who_is_refused_has_spent_nothing(seconds: Seconds) -> None:
 async def test_no_window_ever_holds_more_than_the_rate(seconds: Seconds, seed: int) -> None:
     """Every purpose tries at random moments, for a long time."""
     chance, rate = random.Random(seed), Rate(7, 1.0)
-    budget, went = Budget(rate, seconds), list[float]()
+    budget, went = RateLimiter(rate, seconds), list[float]()
     for _ in range(2000):
         seconds.now += chance.expovariate(30)
         if await budget.spend(chance.choice(list(Purpose)), patience=0) == 0:
@@ -124,7 +124,7 @@ async def test_no_window_ever_holds_more_than_the_rate(seconds: Seconds, seed: i
 
 
 async def test_who_is_patient_gets_the_room_when_there_is_some() -> None:
-    budget, loop = Budget(Rate(2, 0.1)), asyncio.get_running_loop()
+    budget, loop = RateLimiter(Rate(2, 0.1)), asyncio.get_running_loop()
     await spend_all(budget, Purpose.READ)
     begun = loop.time()
     assert await budget.spend(Purpose.READ, patience=5) == 0
@@ -133,7 +133,7 @@ async def test_who_is_patient_gets_the_room_when_there_is_some() -> None:
 
 async def test_many_who_wait_together_do_not_overdraw_together() -> None:
     rate, went = Rate(5, 0.1), list[float]()
-    budget, loop = Budget(rate), asyncio.get_running_loop()
+    budget, loop = RateLimiter(rate), asyncio.get_running_loop()
 
     async def ask(purpose: Purpose) -> None:
         assert await budget.spend(purpose, patience=10) == 0
@@ -147,7 +147,7 @@ async def test_many_who_wait_together_do_not_overdraw_together() -> None:
 
 
 async def test_people_go_past_a_queue_of_the_background() -> None:
-    budget = Budget(Rate(10, 0.5))
+    budget = RateLimiter(Rate(10, 0.5))
     await spend_all(budget, Purpose.RECONCILE)
     queue = [asyncio.create_task(budget.spend(Purpose.RECONCILE, patience=5)) for _ in range(20)]
     await asyncio.sleep(0)  # they stand in it
@@ -162,7 +162,7 @@ async def test_people_go_past_a_queue_of_the_background() -> None:
 
 
 async def test_who_gives_up_waiting_takes_no_room() -> None:
-    budget = Budget(Rate(2, 0.2))
+    budget = RateLimiter(Rate(2, 0.2))
     await spend_all(budget, Purpose.READ)
     waiting = asyncio.create_task(budget.spend(Purpose.READ, patience=5))
     await asyncio.sleep(0)

@@ -25,9 +25,9 @@ from service.luma import agents, dream_machine, reading
 from service.luma.reading import instant, mapping, parse_object, shown, text, usable_id
 from service.storage import generations
 from service.storage.engine.sqlite_connections import make_engine
-from service.storage.shape import body_of
 from service.tracking.callback_tokens import Grant
 from tests.conftest import PAYLOADS
+from tests.reference import body_of
 from tests.single import observe, record, upgrade
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)

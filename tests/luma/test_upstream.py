@@ -15,7 +15,7 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.luma import (
-    Gate,
+    AdmissionControl,
     LumaClient,
     Rate,
     Upstream,
@@ -32,7 +32,7 @@ RATE = Rate.parse("1000/second")
 @pytest.fixture
 async def upstreams(luma: Luma, clock: Clock) -> AsyncIterator[list[Upstream]]:
     """Both, with ample time and budget for each request."""
-    one, other = Gate("dream_machine", RATE), Gate("agents", RATE)
+    one, other = AdmissionControl("dream_machine", RATE), AdmissionControl("agents", RATE)
     async with LumaClient(5) as client:
         yield [
             dream_machine_upstream(luma.dream_machine_url, "luma-key", client, one, clock),

@@ -13,13 +13,13 @@ from starlette.types import Scope
 
 from service.bootstrap import open_tracker
 from service.config import Settings
-from service.mcp_server import OverHttp, make_server
-from service.mcp_server.direct import Ordinary
+from service.mcp_server import HttpTransport, make_server
+from service.mcp_server.direct import DirectRequests
 from service.mcp_server.tools import TOOLS
 from service.simulator import Luma
 from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
-from service.web.mcp import Mcp
+from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
 from service.web.server.limits import MAX_BODY
 from tests.conftest import Clock
@@ -180,7 +180,14 @@ ODD: list[dict[str, str | None]] = [
     {"Mcp-Session-Id": "a-session"},
     {"Last-Event-ID": "1"},
 ]
-TWICE = ["Accept", "Content-Type", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name", "Cookie"]
+TWICE = [
+    "Accept",
+    "Content-Type",
+    "MCP-Protocol-Version",
+    "Mcp-Method",
+    "Mcp-Name",
+    "Cookie",
+]
 ENVELOPES: list[object] = [
     {},
     {**ENVELOPE, "io.modelcontextprotocol/protocolVersion": OLD},
@@ -266,9 +273,9 @@ def crooked() -> Iterator[Question]:
 async def opened(tracker: Tracker, *, fast: bool) -> AsyncIterator[httpx.AsyncClient]:
     """MCP over HTTP by the one way or the other."""
     app = Starlette()
-    app.add_middleware(Mcp, state=app.state)
+    app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SecurityHeaders)
-    app.state.mcp = OverHttp(tracker, fast=fast)
+    app.state.mcp = HttpTransport(tracker, fast=fast)
     async with app.state.mcp.run():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
@@ -292,7 +299,7 @@ async def known(tracker: Tracker) -> Tracker:
         {"id": "dreaming", "state": "dreaming", "request": {"prompt": "ein Märchen\n\x07 😀"}},
         {"id": "failed", "state": "failed", "request": {"seed": 2**63, "cfg": 1.5, "x": [None]}},
     ):
-        await tracker.receive(json.dumps(body).encode(), Grant())
+        await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
     return tracker
 
 
@@ -339,11 +346,13 @@ async def test_what_agents_ask_is_ordinary(
     params = get({"generation_id": "done"}) if method == "tools/call" else {}
     asked = message(method, params)
     body = json.dumps(enveloped(asked) if version == NEW else asked).encode()
-    assert await Ordinary(make_server(known)).answer(_scope(headers_for(version, asked)), body)
+    assert await DirectRequests(make_server(known)).answer(
+        _scope(headers_for(version, asked)), body
+    )
 
 
 async def test_what_is_not_is_left_to_the_sdk(known: Tracker) -> None:
-    ordinary = Ordinary(make_server(known))
+    ordinary = DirectRequests(make_server(known))
     others = [message("resources/list", {}), message("subscriptions/listen", {})]
     for _, headers, body in of_old([*MESSAGES[len(IDS) :], *others]):
         assert await ordinary.answer(_scope(headers), body) is None, body

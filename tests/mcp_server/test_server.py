@@ -66,7 +66,7 @@ async def test_an_answer_says_everything_in_text_and_in_structure(
     assert f"Image URL: {assets['image']}" in lines
     assert "Prompt: a lake" in lines
     assert "Last heard from Luma: 7 s ago" in lines
-    assert result.structured_content == (await tracker.lookup(made)).shown.document()
+    assert result.structured_content == (await tracker.lookup(made)).representation.document()
 
 
 async def test_what_is_not_finished_says_so(client: Client, luma: Luma) -> None:
@@ -84,7 +84,7 @@ async def test_a_failure_has_its_reason(client: Client, tracker: Tracker, luma: 
     result = await call(client, "get_generation", generation_id=made)
     assert not result.is_error, "that the generation failed is no failure of the tool"
     assert "Reason: Frame moderation failed" in text_of(result).splitlines()
-    await tracker.receive(b'{"id": "untold", "state": "failed"}', Grant())
+    await tracker.deliveries.receive(b'{"id": "untold", "state": "failed"}', Grant())
     assert "Reason: not told" in text_of(
         await call(client, "get_generation", generation_id="untold")
     )
@@ -119,7 +119,7 @@ async def test_wrong_arguments_are_an_error_that_names_them(
 async def test_a_list_is_told_line_by_line_and_in_pages(client: Client, tracker: Tracker) -> None:
     for n in range(3):
         body = {"id": f"g{n}", "state": "queued", "request": {"prompt": f"lake {n}"}}
-        await tracker.receive(json.dumps(body).encode(), Grant())
+        await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
     first = await call(client, "list_generations", limit=2)
     lines = text_of(first).splitlines()
     assert lines[0] == "Generations: 2"
@@ -136,7 +136,7 @@ async def test_a_list_is_told_line_by_line_and_in_pages(client: Client, tracker:
 
 async def test_a_list_can_be_narrowed(client: Client, tracker: Tracker, luma: Luma) -> None:
     for id_, state in (("a", "queued"), ("b", "failed"), ("c", "completed")):
-        await tracker.receive(json.dumps({"id": id_, "state": state}).encode(), Grant())
+        await tracker.deliveries.receive(json.dumps({"id": id_, "state": state}).encode(), Grant())
     for arguments, found in (
         ({"state": ["queued", "failed"]}, ["b", "a"]),
         ({"q": "c"}, ["c"]),
@@ -166,7 +166,7 @@ async def test_a_tool_that_is_not_there_is_a_wrong_request(client: Client) -> No
 
 async def test_a_claim_is_called_one(client: Client, tracker: Tracker) -> None:
     body = {"id": "g", "state": "completed", "assets": {"video": "https://v.example/1"}}
-    await tracker.receive(json.dumps(body).encode(), Grant())
+    await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
     text = text_of(await call(client, "get_generation", generation_id="g"))
     assert "State: completed" in text.splitlines(), "the lines that agents know stay as they are"
     assert "This is only claimed by callback, not yet confirmed by Luma." in text
@@ -189,7 +189,7 @@ async def test_lumas_words_are_short_and_of_one_line(client: Client, tracker: Tr
     url = "https://v.example/" + "x" * 2_000
     body = {"id": "g", "state": "failed", "failure_reason": long, "assets": {"video": url}}
     body["request"] = {"prompt": long}
-    await tracker.receive(json.dumps(body).encode(), Grant())
+    await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
     for tool, given in (("get_generation", {"generation_id": "g"}), ("list_generations", {})):
         lines = text_of(await call(client, tool, **given)).splitlines()
         assert "State: completed" not in lines

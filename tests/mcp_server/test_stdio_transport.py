@@ -113,7 +113,7 @@ async def _until_done(serve: Serve, tracker: Tracker, stdin: int, stdout: int) -
 async def known(tracker: Tracker) -> Tracker:
     """A tracker that knows something."""
     body = {"id": "done", "state": "completed", "request": {"prompt": "ein Märchen 😀"}}
-    await tracker.receive(json.dumps(body).encode(), Grant())
+    await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
     return tracker
 
 

@@ -9,17 +9,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
 
-from service.domain.generation import Generation, Observation, good_until
+from service.domain.generation import Aging, Generation, Observation, good_until
 from service.domain.merge import merge
 from service.storage import generations, listing
 from service.storage.engine import Database, open_database
-from service.storage.representation import Representations
-from service.storage.shape import Shown
+from service.storage.representation import Representation, Representations
 from tests.databases import url_of
+from tests.reference import representation_of
 from tests.storage.test_shape import OBSERVATIONS, row
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 QUIET = timedelta(minutes=5)
+
+
+def until(row: Aging) -> datetime | None:
+    """Until when it may be sent."""
+    return good_until(row, QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +39,17 @@ async def database(anyio_backend: str, engine: Engine) -> AsyncIterator[Database
         yield opened
 
 
-async def both(database: Database, generation: Generation) -> tuple[Shown, Shown]:
+async def both(database: Database, generation: Generation) -> tuple[Representation, Representation]:
     """As the row is sent by either way; a page has the same body."""
     await database.write(generations.save, [generations.Change(None, generation)])
     row = await database.read(generations.find, generation.id)
-    written = await Representations(database).find(generation.id)
+    written = await Representations(database, until).read(generation.id)
     page = await listing.page(database, listing.Query(gone=True))
     await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
     assert row is not None
     assert written is not None
     assert [item.body for item in page.items] == [written.body]
-    made = Shown.of(row, good_until(row, QUIET))
-    return made, written.shown(good_until(written, QUIET))
+    return representation_of(row, until(row)), written
 
 
 async def check(database: Database, generation: Generation) -> None:
@@ -101,17 +105,17 @@ async def test_a_document_as_deep_as_we_take_in(database: Database) -> None:
 
 
 async def test_what_is_not_there(database: Database) -> None:
-    assert Representations(database).at_once("a") is None
-    assert await Representations(database).find("a") is None
+    assert Representations(database, until).read_nowait("a") is None
+    assert await Representations(database, until).read("a") is None
 
 
 async def test_a_row_of_the_last_moment_is_found_by_all_who_ask_at_once(database: Database) -> None:
     rows = [row()._replace(id=f"g{n}") for n in range(40)]
-    representations = Representations(database)
+    representations = Representations(database, until)
     await database.write(generations.save, [generations.Change(None, each) for each in rows])
 
     wanted = [f"g{n % 40}" for n in range(200)] + ["nobody"] * 3
-    found = await asyncio.gather(*map(representations.find, wanted))
+    found = await asyncio.gather(*map(representations.read, wanted))
 
     await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
     assert [each and each.id for each in found] == wanted[:200] + [None] * 3

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.config import Settings
-from service.luma.rate_limiter import Budget, Purpose, Rate
+from service.luma.rate_limiter import Purpose, Rate, RateLimiter
 from service.storage import migrating
 from service.storage.engine import Database, open_database
-from service.storage.request_log import Ledger
+from service.storage.request_log import RequestLog
 from tests.databases import execute, one
 
 PROCESSES = 3
@@ -27,11 +27,11 @@ async def databases(settings: Settings) -> AsyncIterator[list[Database]]:
         await database.__aexit__()
 
 
-def budgets(databases: list[Database], rate: Rate) -> list[Budget]:
-    return [Budget(rate, ledger=Ledger(database, "agents")) for database in databases]
+def budgets(databases: list[Database], rate: Rate) -> list[RateLimiter]:
+    return [RateLimiter(rate, ledger=RequestLog(database, "agents")) for database in databases]
 
 
-async def spend_all(budget: Budget, purpose: Purpose) -> int:
+async def spend_all(budget: RateLimiter, purpose: Purpose) -> int:
     """How many requests for that purpose one process gets through."""
     spent = 0
     while await budget.spend(purpose, patience=0) == 0:
@@ -66,8 +66,8 @@ async def test_room_comes_back_for_all_when_the_period_is_over(databases: list[D
 
 
 async def test_upstreams_have_a_budget_each(databases: list[Database]) -> None:
-    agents = Budget(Rate(1, 3600), ledger=Ledger(databases[0], "agents"))
-    dream_machine = Budget(Rate(1, 3600), ledger=Ledger(databases[1], "dream_machine"))
+    agents = RateLimiter(Rate(1, 3600), ledger=RequestLog(databases[0], "agents"))
+    dream_machine = RateLimiter(Rate(1, 3600), ledger=RequestLog(databases[1], "dream_machine"))
     assert await agents.spend(Purpose.READ, patience=0) == 0
     assert await dream_machine.spend(Purpose.READ, patience=0) == 0
 

@@ -76,7 +76,7 @@ def months(settings: Settings) -> list[str]:
 
 async def tell(tracker: Tracker, id_: str, state: str) -> Outcome:
     """Luma calls back."""
-    return (await tracker.receive(callback(id_, state), Grant(None))).outcome
+    return (await tracker.deliveries.receive(callback(id_, state), Grant(None))).outcome
 
 
 async def history(tracker: Tracker, id_: str) -> list[Event]:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
-from service.storage.shape import EXAMPLE, GenerationOut, Shown, body_of, etag_of
+from service.storage.representation import etag_of
+from service.storage.shape import EXAMPLE, GenerationOut
+from tests.reference import body_of, representation_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -133,7 +135,7 @@ def test_the_bytes_are_those_of_the_documented_model(seen: Observation) -> None:
 
 def test_shown_is_the_body_and_what_is_said_beside_it() -> None:
     generation = row(state="completed", prompt="a lake")
-    shown = Shown.of(generation, NOON)
+    shown = representation_of(generation, NOON)
     assert (shown.body, shown.etag) == (body_of(generation), etag_of(body_of(generation)))
     assert (shown.id, shown.rev, shown.heard_at, shown.good_until) == ("a", 1, NOON, NOON)
     assert shown.document() == shape(generation)
@@ -143,4 +145,4 @@ def test_shown_is_the_body_and_what_is_said_beside_it() -> None:
 def test_waiting_is_of_no_use_when_it_is_terminal_or_gone() -> None:
     gone = row(state="queued")._replace(gone_at=NOON)
     rows = [row(state="queued"), row(state="completed"), row(state="failed"), gone]
-    assert [Shown.of(each).final for each in rows] == [False, True, True, True]
+    assert [representation_of(each).final for each in rows] == [False, True, True, True]

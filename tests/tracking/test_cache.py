@@ -7,14 +7,15 @@ import pytest
 
 from service.domain.generation import Observation, Source
 from service.domain.merge import merge
-from service.storage.shape import Shown
+from service.storage.representation import Representation
 from service.tracking.cache import Cache
+from tests.reference import representation_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 LONG = 3600.0
 
 
-def shown(generation_id: str = "a", rev: int = 1, **told: Any) -> Shown:
+def shown(generation_id: str = "a", rev: int = 1, **told: Any) -> Representation:
     """A generation as it is sent."""
     row, _ = merge(
         None, Observation(id=generation_id, upstream="agents", source=Source.FETCH), NOON
@@ -23,10 +24,10 @@ def shown(generation_id: str = "a", rev: int = 1, **told: Any) -> Shown:
         seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, state=f"s{n}")
         row, _ = merge(row, seen, NOON)
     seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, **told)
-    return Shown.of(merge(row, seen, NOON)[0] if told else row)
+    return representation_of(merge(row, seen, NOON)[0] if told else row)
 
 
-def keep(cache: Cache, *all_shown: Shown) -> None:
+def keep(cache: Cache, *all_shown: Representation) -> None:
     """As reads of the database that nothing came between."""
     for each in all_shown:
         with cache.reading(each.id) as reading:
@@ -36,7 +37,7 @@ def keep(cache: Cache, *all_shown: Shown) -> None:
 @pytest.fixture
 def cache() -> Cache:
     made = Cache(1_000_000)
-    made.be_sure(LONG)
+    made.mark_current(LONG)
     return made
 
 
@@ -49,59 +50,61 @@ def test_what_was_read_is_kept(cache: Cache) -> None:
 def test_nothing_is_kept_or_told_before_one_would_hear_of_changes() -> None:
     cache = Cache(1_000_000)
     keep(cache, shown())
-    cache.be_sure(LONG)
+    cache.mark_current(LONG)
     assert cache.get("a") is None
     keep(cache, shown())
-    cache.be_sure(0)
-    assert (cache.sure, cache.get("a")) == (False, None)
+    cache.mark_current(0)
+    assert (cache.is_current, cache.get("a")) == (False, None)
 
 
 def test_a_cache_without_room_is_never_sure_and_keeps_nothing() -> None:
     cache = Cache(0)
-    cache.be_sure(LONG)
+    cache.mark_current(LONG)
     keep(cache, shown())
-    assert (cache.sure, cache.get("a")) == (False, None)
+    assert (cache.is_current, cache.get("a")) == (False, None)
 
 
 def test_a_change_drops_it(cache: Cache) -> None:
     keep(cache, shown(), shown("b"))
-    cache.drop("a")
+    cache.invalidate("a")
     assert cache.get("a") is None
     assert cache.get("b")
 
 
-@pytest.mark.parametrize("change", [lambda cache: cache.drop("a"), lambda cache: cache.clear()])
+@pytest.mark.parametrize(
+    "change", [lambda cache: cache.invalidate("a"), lambda cache: cache.clear()]
+)
 def test_a_read_that_a_change_came_between_is_not_kept(cache: Cache, change: Any) -> None:
     with cache.reading("a") as reading, cache.reading("a") as another:
         change(cache)
-        cache.be_sure(LONG)
+        cache.mark_current(LONG)
         cache.keep(shown(), reading)
         assert cache.get("a") is None
         with cache.reading("a") as later:
             cache.keep(shown(), later)
         assert cache.get("a")
-        assert (reading.spoilt, another.spoilt, later.spoilt) == (True, True, False)
+        assert (reading.invalidated, another.invalidated, later.invalidated) == (True, True, False)
 
 
 def test_a_change_of_another_generation_spoils_no_read(cache: Cache) -> None:
     with cache.reading("a") as reading:
-        cache.drop("b")
+        cache.invalidate("b")
         cache.keep(shown(), reading)
     assert cache.get("a")
 
 
 def test_whoever_is_told_of_a_rev_is_never_answered_with_an_older_one(cache: Cache) -> None:
     keep(cache, shown(rev=2))
-    cache.seen("a", 1)
-    cache.seen("a", 2)
+    cache.invalidate_older("a", 1)
+    cache.invalidate_older("a", 2)
     assert cache.get("a")
-    cache.seen("a", 3)
+    cache.invalidate_older("a", 3)
     assert cache.get("a") is None
 
 
 def test_a_read_under_way_while_somebody_is_told_of_a_rev_is_not_kept(cache: Cache) -> None:
     with cache.reading("a") as reading:
-        cache.seen("a", 2)
+        cache.invalidate_older("a", 2)
         cache.keep(shown(rev=1), reading)
     assert cache.get("a") is None
 
@@ -109,7 +112,7 @@ def test_a_read_under_way_while_somebody_is_told_of_a_rev_is_not_kept(cache: Cac
 def test_what_was_not_asked_for_longest_goes_first() -> None:
     each = len(shown().body) + 600  # with what is around it
     cache = Cache(3 * each)
-    cache.be_sure(LONG)
+    cache.mark_current(LONG)
     keep(cache, shown("a"), shown("b"), shown("c"))
     assert cache.get("a")
     keep(cache, shown("d"))
@@ -118,20 +121,20 @@ def test_what_was_not_asked_for_longest_goes_first() -> None:
 
 def test_a_generation_that_is_larger_than_all_room_is_not_kept() -> None:
     cache = Cache(5_000)
-    cache.be_sure(LONG)
+    cache.mark_current(LONG)
     keep(cache, shown("a"), shown("b", prompt="x" * 10_000))
     assert cache.get("b") is None
 
 
 def test_keeping_the_same_again_takes_no_more_room(cache: Cache) -> None:
     small = Cache(2 * (len(shown().body) + 600))
-    small.be_sure(LONG)
+    small.mark_current(LONG)
     keep(small, shown("b"))
     for _ in range(10):
         keep(small, shown("a"))
     assert small.get("b")
     small.clear()
-    small.be_sure(LONG)
+    small.mark_current(LONG)
     keep(small, shown("a"), shown("b"))
     assert small.get("a")
     assert small.get("b")

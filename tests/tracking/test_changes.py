@@ -12,11 +12,11 @@ from service.domain.generation import Observation, Source
 from service.domain.merge import merge
 from service.storage import migrating
 from service.storage.engine import Database, open_database
-from service.storage.shape import Shown
 from service.tracking.cache import Cache
 from service.tracking.changes import Changes
-from service.tracking.observe import Heard, observe
+from service.tracking.observe import ReceivedObservation, observe
 from tests.conftest import Clock
+from tests.reference import representation_of
 
 
 class Others:
@@ -28,7 +28,7 @@ class Others:
 
     async def hear(self, generation_id: str, state: str = "queued") -> None:
         seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, state=state)
-        await self._database.write_all(observe, Heard(seen, self._clock()))
+        await self._database.write_all(observe, ReceivedObservation(seen, self._clock()))
 
     async def rename(self, before: str, after: str) -> None:
         await self._database.write(
@@ -65,32 +65,36 @@ async def told(event: asyncio.Event) -> None:
 
 
 async def test_a_change_wakes_those_who_wait_for_it_and_nobody_else(changes: Changes) -> None:
-    with changes.expect("a") as one, changes.expect("a") as two, changes.expect("b") as other:
+    with (
+        changes.subscribe("a") as one,
+        changes.subscribe("a") as two,
+        changes.subscribe("b") as other,
+    ):
         for event in (one, two, other):
             await told(event)  # at first all are woken, for nobody knows what was missed
-        changes.tell("a")
+        changes.notify("a")
         assert (one.is_set(), two.is_set(), other.is_set()) == (True, True, False)
 
 
 async def test_who_waits_for_any_is_woken_by_all(changes: Changes) -> None:
-    with changes.expect(Changes.ANY) as any_:
+    with changes.subscribe(Changes.ANY) as any_:
         await told(any_)
-        changes.tell("a")
+        changes.notify("a")
         await told(any_)
-        changes.tell("b")
+        changes.notify("b")
         await told(any_)
 
 
 async def test_a_change_that_nobody_waits_for_is_forgotten(changes: Changes) -> None:
-    changes.tell("a")
-    with changes.expect("a") as event:
+    changes.notify("a")
+    with changes.subscribe("a") as event:
         assert not event.is_set()
 
 
 async def test_what_another_process_has_heard_wakes_those_who_wait_for_it(
     changes: Changes, others: Others
 ) -> None:
-    with changes.expect("a") as one, changes.expect("b") as other:
+    with changes.subscribe("a") as one, changes.subscribe("b") as other:
         await told(one)
         await told(other)
         await others.hear("a")
@@ -102,7 +106,7 @@ async def test_what_another_process_has_heard_wakes_those_who_wait_for_it(
 
 
 async def test_many_changes_at_once_all_arrive(changes: Changes, others: Others) -> None:
-    with changes.expect("last") as last:
+    with changes.subscribe("last") as last:
         await told(last)
         async with asyncio.TaskGroup() as group:
             for n in range(1500):
@@ -118,10 +122,10 @@ async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all
         return [task for task in asyncio.all_tasks() if task.get_name() == "follow-changes"]
 
     assert following() == []
-    with changes.expect("a") as one, changes.expect("b"):
+    with changes.subscribe("a") as one, changes.subscribe("b"):
         await told(one)
         assert len(following()) == 1, "one for all"
-    with changes.expect("a") as one:
+    with changes.subscribe("a") as one:
         await others.hear("a")
         await told(one)
         assert len(following()) == 1
@@ -130,7 +134,7 @@ async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all
 async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watch(
     changes: Changes, others: Others
 ) -> None:
-    with changes.expect("a") as event:
+    with changes.subscribe("a") as event:
         await told(event)
         await others.rename("events", "away")
         await told(event)
@@ -147,8 +151,8 @@ async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watc
 @pytest.fixture
 async def sure(changes: Changes, cache: Cache) -> Cache:
     """A cache that would hear of every change."""
-    changes.follow()
-    await until(lambda: cache.sure)
+    changes.start_following()
+    await until(lambda: cache.is_current)
     return cache
 
 
@@ -157,13 +161,13 @@ def keep(cache: Cache, generation_id: str) -> None:
     seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
     row, _ = merge(None, seen, datetime(2026, 5, 30, tzinfo=UTC))
     with cache.reading(generation_id) as reading:
-        cache.keep(Shown.of(row), reading)
+        cache.keep(representation_of(row), reading)
 
 
 async def test_a_change_of_our_own_is_dropped_at_once(changes: Changes, sure: Cache) -> None:
     keep(sure, "a")
     keep(sure, "b")
-    changes.tell("a")
+    changes.notify("a")
     assert sure.get("a") is None
     assert sure.get("b")
 
@@ -188,7 +192,7 @@ async def test_nothing_in_memory_is_relied_on_while_the_history_cannot_be_read(
     keep(sure, "a")
     assert sure.get("a") is None
     await others.rename("away", "events")
-    await until(lambda: sure.sure)
+    await until(lambda: sure.is_current)
     assert sure.get("a") is None, "nobody knows what was missed"
     keep(sure, "a")
     assert sure.get("a")

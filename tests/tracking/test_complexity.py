@@ -64,7 +64,7 @@ def callbacks(count: int, state: str, *, single: bool = False) -> Operation:
 
     async def receive(tracker: Tracker) -> object:
         grants = [Grant(f"nonce-{n}" if single else None) for n in range(count)]
-        told = (tracker.receive(body(n, state), grants[n]) for n in range(count))
+        told = (tracker.deliveries.receive(body(n, state), grants[n]) for n in range(count))
         return await asyncio.gather(*told)
 
     return receive
@@ -102,7 +102,7 @@ REQUESTS: list[tuple[str, Operation, int]] = [
 
 async def know(tracker: Tracker) -> None:
     """Store one generation."""
-    await tracker.receive(json.dumps({**BODY, "id": "known"}).encode(), Grant())
+    await tracker.deliveries.receive(json.dumps({**BODY, "id": "known"}).encode(), Grant())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from service.bootstrap import open_tracker
 from service.config import Settings
 from service.domain.generation import Generation, Outcome, Source
 from service.errors import NotFound, UpstreamUnavailable
-from service.luma import Gate, LumaClient, Purpose, Rate, Upstream, dream_machine_upstream
+from service.luma import (
+    AdmissionControl,
+    LumaClient,
+    Purpose,
+    Rate,
+    Upstream,
+    dream_machine_upstream,
+)
 from service.simulator import Fault, Luma, Plan
 from service.storage.engine import Database, open_database
 from service.storage.generations import find
@@ -67,7 +74,7 @@ async def asking(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> As
     async with open_tracker(settings):
         pass  # makes the database
     async with open_database(settings.database_url) as database, LumaClient(timeout=2) as client:
-        gate = Gate("dream_machine", rate)
+        gate = AdmissionControl("dream_machine", rate)
         upstream = dream_machine_upstream(luma.dream_machine_url, "luma-key", client, gate, clock)
         changes = Changes(database, Cache(0))
         fetcher = Fetcher(database, [upstream], changes, clock)
@@ -79,10 +86,9 @@ async def asking(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> As
 async def test_what_is_unknown_is_fetched_once_for_all_who_ask_and_stored(asking: Asking) -> None:
     generation_id = asking.luma.create(prompt="a lake")
     asking.luma.fault(Fault(delay=0.2))
-    asked = [asking.fetcher.unknown(generation_id, fresh=False) for _ in range(50)]
-    found = await asyncio.gather(*asked)
+    asked = [asking.fetcher.fetch_unknown(generation_id, fresh=False) for _ in range(50)]
+    await asyncio.gather(*asked)
     assert asking.luma.count("GET") == 1
-    assert {row.id for row in found} == {generation_id}
     row = await asking.row(generation_id)
     assert (row.prompt, row.rev, row.source, row.verified) == ("a lake", 1, Source.FETCH, True)
 
@@ -90,7 +96,7 @@ async def test_what_is_unknown_is_fetched_once_for_all_who_ask_and_stored(asking
 async def test_an_absence_is_remembered_unless_somebody_wants_to_know_anew(asking: Asking) -> None:
     for fresh in (False, False, False, True, False):
         with pytest.raises(NotFound):
-            await asking.fetcher.unknown("nobody", fresh=fresh)
+            await asking.fetcher.fetch_unknown("nobody", fresh=fresh)
     assert asking.luma.count("GET") == 2
 
 
@@ -98,7 +104,7 @@ async def test_what_nobody_could_tell_is_not_stored(asking: Asking) -> None:
     generation_id = asking.luma.create()
     asking.luma.fault(Fault(status=500))
     with pytest.raises(UpstreamUnavailable):
-        await asking.fetcher.unknown(generation_id, fresh=False)
+        await asking.fetcher.fetch_unknown(generation_id, fresh=False)
     assert await asking.database.read(find, generation_id) is None
 
 
@@ -111,7 +117,7 @@ async def test_a_row_is_answered_as_it_was_when_luma_cannot_tell(
     generation_id = asking.luma.create()
     row = await asking.claim(generation_id, "dreaming")
     asking.luma.fault(fault)
-    assert await asking.fetcher.known(row) == row
+    await asking.fetcher.refresh(row.id)
     assert await asking.row(generation_id) == row
 
 
@@ -172,7 +178,7 @@ async def test_an_answer_that_is_older_than_the_claim_does_not_overrule_it(askin
     asking.luma.advance(5)
     row = await asking.claim(generation_id, "dreaming")
     asking.luma.fault(Fault(delay=0.3))
-    answer = asyncio.create_task(asking.fetcher.known(row))
+    answer = asyncio.create_task(asking.fetcher.refresh(row.id))
     await until(lambda: asking.luma.count("GET") == 1)
     claimed = await asking.claim(generation_id, "completed")
     await answer
@@ -221,7 +227,7 @@ async def test_a_person_does_not_wait_behind_our_own_question_about_the_same_row
     ours = asyncio.create_task(asking.fetcher.check(row))
     await asyncio.sleep(0)
     begun = monotonic()
-    await asking.fetcher.known(row)
+    await asking.fetcher.refresh(row.id)
     assert monotonic() - begun < 1.5
     ours.cancel()
     await asyncio.gather(ours, return_exceptions=True)
@@ -234,8 +240,8 @@ async def test_a_refresh_behind_an_answer_is_one_request_for_all_who_start_it(
     row = await asking.claim(generation_id, "dreaming")
     asking.luma.fault(Fault(delay=0.2))
     for _ in range(20):
-        asking.fetcher.behind(row)
-    await asking.fetcher.known(row)
+        asking.fetcher.refresh_in_background(row.id)
+    await asking.fetcher.refresh(row.id)
     assert asking.luma.count("GET") == 1
     assert (await asking.row(generation_id)).state == "completed"
 
@@ -244,7 +250,7 @@ async def test_a_refresh_behind_an_answer_that_fails_harms_nobody(asking: Asking
     generation_id = asking.luma.create()
     row = await asking.claim(generation_id, "dreaming")
     asking.luma.fault(Fault(status=500))
-    asking.fetcher.behind(row)
+    asking.fetcher.refresh_in_background(row.id)
     await until(lambda: [seen.status for seen in asking.luma.requests] == [500])
     assert await asking.row(generation_id) == row
 
@@ -253,7 +259,8 @@ async def test_an_answer_about_another_generation_is_not_believed(asking: Asking
     generation_id = asking.luma.create()
     row = await asking.claim(generation_id, "dreaming")
     asking.luma.fault(Fault(body=life_of("another", "completed")[0]))
-    assert await asking.fetcher.known(row) == row
+    await asking.fetcher.refresh(row.id)
+    assert await asking.row(generation_id) == row
     assert await asking.database.read(find, "another") is None
 
 

@@ -13,13 +13,13 @@ from service.domain.generation import Observation, Source
 from service.domain.merge import merge
 from service.storage import events, migrating
 from service.storage.engine import Database, open_database
-from service.storage.shape import Shown
 from service.tracking.cache import Cache
 from service.tracking.changes import Changes
 from service.tracking.history import History
-from service.tracking.observe import Heard, observe
+from service.tracking.observe import ReceivedObservation, observe
 from tests.conftest import Clock
 from tests.databases import execute
+from tests.reference import representation_of
 
 SOON = 10.0  # seconds that nothing here may take
 STATES = ("queued", "dreaming", "completed")
@@ -38,7 +38,7 @@ class Store:
             seen = Observation(
                 id=generation_id, upstream="agents", source=Source.FETCH, state=state
             )
-            await self.database.write_all(observe, Heard(seen, self._clock()))
+            await self.database.write_all(observe, ReceivedObservation(seen, self._clock()))
 
     async def forget(self) -> None:
         """Retention removes all that there is."""
@@ -134,7 +134,7 @@ async def test_what_happens_while_one_looks_is_not_overlooked(
     async def happens() -> None:
         await others.hear("a")
         await changes.close()  # so that nobody tells of it again
-        changes.tell("a")
+        changes.notify("a")
 
     history = History(cast("Database", Interrupted(others.database, happens)), changes, Cache(0))
     async with asyncio.timeout(SOON):
@@ -151,8 +151,8 @@ async def test_who_waits_is_let_go_when_we_stop(history: History, changes: Chang
         waiting = asyncio.create_task(history.wait(0, 100, 3600))
         following = asyncio.create_task(_collected(history, 0))
         await asyncio.sleep(0)
-        history.release()
-        changes.wake_all()
+        history.stop_waiting()
+        changes.notify_all()
         assert (await waiting).events == []
         assert await following == []
 
@@ -238,10 +238,10 @@ async def test_who_is_shown_a_change_is_not_answered_with_what_was_before(
     others: Store, changes: Changes, clock: Clock
 ) -> None:
     cache = Cache(1_000_000)
-    cache.be_sure(3600)
+    cache.mark_current(3600)
     seen = Observation(id="a", upstream="agents", source=Source.FETCH)
     before, _ = merge(None, seen, clock())
-    cache.keep(Shown.of(before._replace(rev=0)))
+    cache.keep(representation_of(before._replace(rev=0)))
     assert cache.get("a")
     await others.hear("a")
     await History(others.database, changes, cache).after(0, 10)

@@ -1,4 +1,4 @@
-"""Upkeep: what could not be folded is tried again, and what is old goes, in small steps."""
+"""Maintenance: what could not be folded is tried again, and what is old goes, in small steps."""
 
 import asyncio
 import json
@@ -69,7 +69,9 @@ def _quiet() -> Iterator[None]:
 
 
 async def tell(tracker: Tracker, generation_id: str, *states: str) -> list[Outcome]:
-    receipts = [await tracker.receive(body, Grant()) for body in life_of(generation_id, *states)]
+    receipts = [
+        await tracker.deliveries.receive(body, Grant()) for body in life_of(generation_id, *states)
+    ]
     return [receipt.outcome for receipt in receipts]
 
 
@@ -134,7 +136,7 @@ async def test_what_can_never_be_folded_does_not_stand_in_the_way_of_what_can(
     """However many there are, and however much older."""
     sql.curse("NEW.id LIKE 'cursed-%' OR NEW.id = 'healed'")
     bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]
-    await asyncio.gather(*(parts.tracker.receive(body, Grant()) for body in bodies))
+    await asyncio.gather(*(parts.tracker.deliveries.receive(body, Grant()) for body in bodies))
     clock.turn(1)
     assert await tell(parts.tracker, "healed", "completed") == [Outcome.KEPT]
     sql.lift()
@@ -164,7 +166,7 @@ async def test_what_names_no_generation_does_not_make_the_service_unready(
     parts: Parts, clock: Clock
 ) -> None:
     """Whoever has the URL could do that; and trying again would change nothing."""
-    await parts.tracker.receive(b"no JSON at all", Grant())
+    await parts.tracker.deliveries.receive(b"no JSON at all", Grant())
     clock.turn(DAYS)
     await parts.upkeep.fold_again()
     await parts.tracker.readiness.require()
@@ -290,9 +292,9 @@ async def test_what_is_too_long_for_an_index_is_cut_and_folded(
     long = "".join(chance.choice("湖abcdefghijklmnop😀") for _ in range(20_000))
     body = {"id": "g", "state": "dreaming", field: long}
     for _ in range(2):
-        receipt = await parts.tracker.receive(json.dumps(body).encode(), Grant())
+        receipt = await parts.tracker.deliveries.receive(json.dumps(body).encode(), Grant())
         assert receipt.outcome in (Outcome.APPLIED, Outcome.UNCHANGED)
-    shown = (await parts.tracker.lookup("g")).shown.document()
+    shown = (await parts.tracker.lookup("g")).representation.document()
     assert shown[field] == f"{long[:255]}…"
     wanted: dict[str, Any] = {field: (f"{long[:255]}…",)}
     page = await parts.tracker.page(Query(**wanted))
@@ -317,7 +319,7 @@ async def test_a_delivery_that_was_tried_again_in_vain_never_makes_the_service_u
 async def test_many_deliveries_are_folded_again_in_few_commits(parts: Parts, sql: Outside) -> None:
     sql.curse("NEW.id LIKE 'cursed-%'")
     bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]
-    await asyncio.gather(*(parts.tracker.receive(body, Grant()) for body in bodies))
+    await asyncio.gather(*(parts.tracker.deliveries.receive(body, Grant()) for body in bodies))
     commits = "luma_tracker_commit_writes_count"
     before = REGISTRY.get_sample_value(commits) or 0
     await parts.upkeep.fold_again()

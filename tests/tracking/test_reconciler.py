@@ -107,7 +107,7 @@ async def watch(settings: Settings, clock: Clock) -> AsyncIterator[Watch]:
 async def tell(tracker: Tracker, generation_id: str, *states: str) -> None:
     """Callbacks that did come."""
     for body in life_of(generation_id, *states):
-        await tracker.receive(body, Grant())
+        await tracker.deliveries.receive(body, Grant())
 
 
 def asked(luma: Luma, generation_id: str) -> int:

@@ -9,8 +9,8 @@ from service.domain.generation import Observation, Source
 from service.domain.merge import merge
 from service.storage.events import Event
 from service.storage.listing import Listed, Page
-from service.storage.shape import body_of
 from service.tracking.schemas import EventsOut, PageOut, page_body
+from tests.reference import body_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import NotFound
-from service.tracking.single_flight import Absences, Flights
+from service.tracking.single_flight import NegativeCache, SingleFlight
 from tests.conftest import Clock
 
 
@@ -26,7 +26,9 @@ class Journey:
         return number
 
 
-async def joined(flights: Flights[int], journey: Journey, times: int) -> list[asyncio.Task[int]]:
+async def joined(
+    flights: SingleFlight[int], journey: Journey, times: int
+) -> list[asyncio.Task[int]]:
     """That many callers who wait for it."""
     callers = [asyncio.create_task(flights.join("a", journey)) for _ in range(times)]
     await asyncio.sleep(0)
@@ -35,7 +37,7 @@ async def joined(flights: Flights[int], journey: Journey, times: int) -> list[as
 
 
 async def test_everyone_who_asks_meanwhile_shares_one_flight() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     callers = await joined(flights, journey, 50)
     journey.go.set()
     assert await asyncio.gather(*callers) == [1] * 50
@@ -43,13 +45,13 @@ async def test_everyone_who_asks_meanwhile_shares_one_flight() -> None:
 
 
 async def test_whoever_asks_afterwards_gets_a_flight_of_their_own() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     journey.go.set()
     assert [await flights.join("a", journey) for _ in range(3)] == [1, 2, 3]
 
 
 async def test_different_keys_fly_beside_one_another() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     one = flights.launch("a", journey)
     other = flights.launch("b", journey)
     journey.go.set()
@@ -57,7 +59,7 @@ async def test_different_keys_fly_beside_one_another() -> None:
 
 
 async def test_a_caller_who_leaves_does_not_end_the_flight() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     first, *others = await joined(flights, journey, 3)
     first.cancel()
     await asyncio.wait([first])
@@ -67,7 +69,7 @@ async def test_a_caller_who_leaves_does_not_end_the_flight() -> None:
 
 
 async def test_a_flight_lands_even_when_all_have_left() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     callers = await joined(flights, journey, 2)
     flight = flights.launch("a", journey)
     for caller in callers:
@@ -78,7 +80,7 @@ async def test_a_flight_lands_even_when_all_have_left() -> None:
 
 
 async def test_a_failure_reaches_everyone_and_is_not_kept() -> None:
-    flights, journey = Flights[int](), Journey(LookupError("lost"))
+    flights, journey = SingleFlight[int](), Journey(LookupError("lost"))
     callers = await joined(flights, journey, 3)
     journey.go.set()
     answers = await asyncio.gather(*callers, return_exceptions=True)
@@ -89,7 +91,7 @@ async def test_a_failure_reaches_everyone_and_is_not_kept() -> None:
 
 
 async def test_closing_ends_what_still_flies() -> None:
-    flights, journey = Flights[int](), Journey()
+    flights, journey = SingleFlight[int](), Journey()
     (caller,) = await joined(flights, journey, 1)
     await flights.close()
     with pytest.raises(asyncio.CancelledError):
@@ -97,7 +99,7 @@ async def test_closing_ends_what_still_flies() -> None:
     await flights.close()
 
 
-def absent(absences: Absences, key: str) -> str | None:
+def absent(absences: NegativeCache, key: str) -> str | None:
     """What is remembered of the key."""
     try:
         absences.check(key)
@@ -107,7 +109,7 @@ def absent(absences: Absences, key: str) -> str | None:
 
 
 def test_an_absence_is_told_again_for_five_seconds(clock: Clock) -> None:
-    absences = Absences(clock)
+    absences = NegativeCache(clock)
     assert absent(absences, "a") is None
     absences.add("a", NotFound("never heard of a", "look again"))
     assert absent(absences, "a") == "never heard of a look again"
@@ -119,7 +121,7 @@ def test_an_absence_is_told_again_for_five_seconds(clock: Clock) -> None:
 
 
 def test_asking_does_not_make_an_absence_last(clock: Clock) -> None:
-    absences = Absences(clock)
+    absences = NegativeCache(clock)
     absences.add("a", NotFound("no"))
     for _ in range(4):
         clock.turn(1)
@@ -129,7 +131,7 @@ def test_asking_does_not_make_an_absence_last(clock: Clock) -> None:
 
 
 def test_being_told_again_does(clock: Clock) -> None:
-    absences = Absences(clock)
+    absences = NegativeCache(clock)
     absences.add("a", NotFound("no"))
     clock.turn(4)
     absences.add("a", NotFound("still no"))
@@ -138,7 +140,7 @@ def test_being_told_again_does(clock: Clock) -> None:
 
 
 def test_absences_do_not_grow_without_end(clock: Clock) -> None:
-    absences = Absences(clock)
+    absences = NegativeCache(clock)
     for n in range(10_001):
         absences.add(str(n), NotFound("no"))
     assert absent(absences, "0") is None

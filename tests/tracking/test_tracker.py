@@ -30,7 +30,8 @@ from service.storage.engine import open_database
 from service.storage.listing import Query
 from service.tracking.answer import Served
 from service.tracking.callback_tokens import Grant
-from service.tracking.tracker import Receipt, Tracker
+from service.tracking.deliveries import Receipt
+from service.tracking.tracker import Tracker
 from tests.conftest import Clock
 from tests.databases import locked
 from tests.single import observe
@@ -91,7 +92,7 @@ async def test_what_was_told_is_answered_without_a_request(
     tracker: Tracker, luma: Luma, clock: Clock
 ) -> None:
     made = luma.create(prompt="a lake")
-    receipt = await tracker.receive(said(luma, made), Grant())
+    receipt = await tracker.deliveries.receive(said(luma, made), Grant())
     assert (receipt.outcome, receipt.generation_id) == (Outcome.APPLIED, made)
     clock.turn(12)
     for _ in range(5):
@@ -127,7 +128,7 @@ async def test_without_a_key_what_is_stored_is_still_answered(
 ) -> None:
     made = luma.create()
     async with opened(luma_api_key=None, luma_agents_api_key=None) as tracker:
-        await tracker.receive(said(luma, made), Grant())
+        await tracker.deliveries.receive(said(luma, made), Grant())
         clock.turn(3600)
         for fresh in (False, True):
             answer = await tracker.lookup(made, fresh=fresh)
@@ -259,7 +260,7 @@ async def test_a_callback_that_overtakes_the_answer_is_not_undone_by_it(
     lookup = asyncio.create_task(alone.lookup(made))
     await until(lambda: luma.count() == 1)
     luma.advance(10)
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     assert (await lookup).generation.state == "completed"
     assert (await alone.lookup(made)).generation.state == "completed"
 
@@ -417,7 +418,7 @@ async def test_an_upstream_that_is_not_there_does_not_fail_the_read_either(
 ) -> None:
     made = luma.create()
     async with opened(dream_machine_url=unheard) as tracker:
-        await tracker.receive(said(luma, made), Grant())
+        await tracker.deliveries.receive(said(luma, made), Grant())
         assert (await tracker.lookup(made, fresh=True)).generation.state == "queued"
 
 
@@ -426,7 +427,7 @@ async def test_an_upstream_that_is_not_there_does_not_fail_the_read_either(
 
 async def test_fresh_asks_luma_first(tracker: Tracker, luma: Luma) -> None:
     made = luma.create()
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     luma.advance(10)
     answer = await tracker.lookup(made, fresh=True)
     assert (answer.generation.state, answer.generation.verified) == ("completed", True)
@@ -437,7 +438,7 @@ async def test_a_quiet_row_is_answered_at_once_and_refreshed_behind(
     alone: Tracker, luma: Luma, clock: Clock
 ) -> None:
     made = luma.create()
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     luma.advance(10)
     clock.turn(30)
     assert (await alone.lookup(made)).served is Served.HIT
@@ -457,7 +458,7 @@ async def test_a_quiet_row_is_answered_at_once_and_refreshed_behind(
 async def test_a_finished_row_is_never_stale(tracker: Tracker, luma: Luma, clock: Clock) -> None:
     made = luma.create()
     luma.advance(10)
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     clock.turn(10 * 24 * 3600)
     assert (await tracker.lookup(made)).served is Served.HIT
     assert luma.requests == []
@@ -468,7 +469,7 @@ async def test_a_finished_row_without_its_url_is_still_asked_for(
 ) -> None:
     made = luma.create()
     luma.advance(10)
-    await alone.receive(said(luma, made, assets=None), Grant())
+    await alone.deliveries.receive(said(luma, made, assets=None), Grant())
     clock.turn(31)
     assert (await alone.lookup(made)).served is Served.STALE
     answer = await alone.lookup(made, fresh=True)
@@ -480,9 +481,9 @@ async def test_news_by_callback_put_the_refresh_off(
     alone: Tracker, luma: Luma, clock: Clock
 ) -> None:
     made = luma.create()
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     clock.turn(29)
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     clock.turn(29)
     assert (await alone.lookup(made)).served is Served.HIT
 
@@ -492,7 +493,7 @@ async def test_a_fetch_overrules_a_claim_that_luma_does_not_confirm(
 ) -> None:
     made = luma.create()
     forged = said(luma, made, state="completed", assets={"video": "https://evil.example/"})
-    await alone.receive(forged, Grant())
+    await alone.deliveries.receive(forged, Grant())
     claimed = (await alone.lookup(made)).generation
     assert (claimed.state, claimed.verified) == ("completed", False)
     answer = await alone.lookup(made, fresh=True)
@@ -533,7 +534,7 @@ async def test_a_callback_ends_the_absence_at_once(tracker: Tracker, luma: Luma)
     with pytest.raises(NotFound):
         await tracker.lookup(UNKNOWN)
     luma.create(id=UNKNOWN)
-    await tracker.receive(said(luma, UNKNOWN), Grant())
+    await tracker.deliveries.receive(said(luma, UNKNOWN), Grant())
     assert (await tracker.lookup(UNKNOWN)).served is Served.HIT
     assert luma.count() == 2
 
@@ -547,7 +548,7 @@ async def test_a_callback_that_comes_while_luma_says_404_is_believed(
     asked = asyncio.create_task(alone.wait(made, seconds) if seconds else alone.lookup(made))
     await until(lambda: luma.count() == 1)
     luma.advance(1)
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     assert (await asked).generation.state == "completed"
 
 
@@ -666,7 +667,7 @@ async def test_a_claim_about_the_other_upstreams_generation_is_put_right(
     """A callback can only be Dream Machine's; whoever has its URL can name any id."""
     made = luma.create("image", upstream="agents")
     luma.advance(100)
-    await tracker.receive(json.dumps({"id": made, "state": "failed"}).encode(), Grant())
+    await tracker.deliveries.receive(json.dumps({"id": made, "state": "failed"}).encode(), Grant())
     claim = (await tracker.lookup(made)).generation
     assert (claim.upstream, claim.state, claim.verified) == ("dream_machine", "failed", False)
     row = (await tracker.lookup(made, fresh=True)).generation
@@ -685,15 +686,15 @@ async def soon(wait: Awaitable[Any]) -> Any:
 
 async def test_a_callback_wakes_all_who_wait(tracker: Tracker, luma: Luma) -> None:
     made = luma.create()
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     waiting = [asyncio.create_task(tracker.wait(made, 50)) for _ in range(20)]
     await asyncio.wait(waiting, timeout=0.1)
     luma.advance(1)
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     await asyncio.wait(waiting, timeout=0.1)
     assert not any(task.done() for task in waiting), "dreaming is not the end"
     luma.advance(10)
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     for answer in await soon(asyncio.gather(*waiting)):
         assert answer.generation.state == "completed"
     assert luma.requests == []
@@ -704,11 +705,11 @@ async def test_another_process_on_the_same_store_wakes_who_waits(
 ) -> None:
     made = luma.create(plan=Plan(outcome="failed"))
     async with opened() as other:
-        await other.receive(said(luma, made), Grant())
+        await other.deliveries.receive(said(luma, made), Grant())
         waiting = asyncio.create_task(tracker.wait(made, 50))
         await asyncio.wait([waiting], timeout=0.15)
         luma.advance(10)
-        await other.receive(said(luma, made), Grant())
+        await other.deliveries.receive(said(luma, made), Grant())
         assert (await soon(waiting)).generation.state == "failed"
     assert luma.requests == []
 
@@ -734,7 +735,7 @@ async def test_who_waits_for_what_nobody_knows_yet_is_told_when_a_callback_names
 ) -> None:
     waiting = asyncio.create_task(tracker.wait("new", 50))
     await until(lambda: luma.count() == 2)
-    await tracker.receive(b'{"id":"new","state":"failed"}', Grant())
+    await tracker.deliveries.receive(b'{"id":"new","state":"failed"}', Grant())
     assert (await soon(waiting)).generation.state == "failed"
     assert luma.count() == 2
 
@@ -774,7 +775,7 @@ async def test_waiting_refreshes_a_generation_that_has_gone_quiet(
     alone: Tracker, luma: Luma, clock: Clock
 ) -> None:
     made = luma.create()
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     luma.advance(10)
     clock.turn(5.001)
     assert (await alone.lookup(made)).served is Served.HIT, "for a mere lookup it is not quiet yet"
@@ -785,7 +786,7 @@ async def test_waiting_refreshes_a_generation_that_has_gone_quiet(
 
 async def test_a_wait_may_begin_by_asking_luma(alone: Tracker, luma: Luma) -> None:
     made = luma.create()
-    await alone.receive(said(luma, made), Grant())
+    await alone.deliveries.receive(said(luma, made), Grant())
     luma.advance(10)
     assert (await soon(alone.wait(made, 50, fresh=True))).generation.state == "completed"
 
@@ -811,11 +812,11 @@ async def test_closing_ends_a_wait_for_luma(opened: Opener, luma: Luma) -> None:
 
 async def test_history_is_told_in_order_and_says_who_told_us(tracker: Tracker, luma: Luma) -> None:
     made = luma.create()
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     luma.advance(1)
     await tracker.lookup(made, fresh=True)
     luma.advance(10)
-    await tracker.receive(said(luma, made), Grant())
+    await tracker.deliveries.receive(said(luma, made), Grant())
     events = await tracker.events(made, after=0, limit=100)
     assert [(e.from_state, e.to_state, e.rev, e.source) for e in events] == [
         (None, "queued", 1, "callback"),
@@ -848,7 +849,7 @@ async def test_a_whole_life_by_callbacks_that_repeat_and_overtake_each_other(
         bodies.append(said(luma, made))
         luma.advance(1)
     bodies += reversed(bodies)
-    await asyncio.gather(*(tracker.receive(body, Grant()) for body in reversed(bodies)))
+    await asyncio.gather(*(tracker.deliveries.receive(body, Grant()) for body in reversed(bodies)))
     row = (await tracker.lookup(made)).generation
     assert (row.state, row.verified) == ("completed", False)
     assert row.assets == {"video": None, "image": None, "progress_video": None} | {
@@ -864,7 +865,7 @@ async def test_callbacks_that_wait_are_bounded_in_bytes(
     """Beyond that Luma is told to try again, before anything runs out of memory."""
     large = [b'{"id":"g%d","x":"%b"}' % (n, b"x" * 1_000_000) for n in range(80)]
     with locked(settings.database_url):
-        receiving = [tracker.receive(body, Grant()) for body in large]
+        receiving = [tracker.deliveries.receive(body, Grant()) for body in large]
         refused = [each for each in receiving if each.done()]
         assert len(refused) >= 10
         assert all(isinstance(each.exception(), StoreUnavailable) for each in refused)

@@ -16,7 +16,7 @@ from service.app import Application, create_app
 from service.config import Settings
 from service.simulator import Luma
 from service.tracking.callback_tokens import CallbackTokens
-from service.web.fast_path import Hot
+from service.web.fast_path import FastPath
 from tests.conftest import PAYLOADS
 from tests.served import served_here
 
@@ -75,7 +75,7 @@ async def both_ways(
     async with app.router.lifespan_context(app), entrance(app.behind) as ordinary:
         both = Both(app, ordinary, ordinary)
         behind = both.behind
-        front = Hot(
+        front = FastPath(
             behind,
             callbacks=behind,
             mcp=behind,

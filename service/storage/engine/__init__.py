@@ -10,7 +10,7 @@ only its own part; a commit that fails fails for all of them, and none is told o
 """
 
 from service.storage.engine.database import Database, Dialect, Row
-from service.storage.engine.failures import Conflict, is_trouble
+from service.storage.engine.failures import Conflict, is_database_failure
 from service.storage.engine.grouped_reads import GroupedReads
 from service.storage.engine.sqlite import Sqlite
 
@@ -20,7 +20,7 @@ __all__ = [
     "Dialect",
     "GroupedReads",
     "Row",
-    "is_trouble",
+    "is_database_failure",
     "open_database",
 ]
 

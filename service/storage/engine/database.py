@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from service.errors import StoreUnavailable
 from service.metrics import COMMIT_WRITES
-from service.storage.engine.failures import is_trouble
+from service.storage.engine.failures import is_database_failure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class Database(ABC):
             StoreUnavailable: the database did not answer in time, or too many search already.
         """
 
-    def glance(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
+    def fetch_nowait(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
         """Answer a question that takes microseconds at once; None where one would have to wait.
 
         Args:
@@ -249,7 +249,7 @@ def run_apart(connection: Connection, writes: list[Write]) -> None:
             with connection.begin_nested():
                 run_together(connection, [write])
         except Exception as error:
-            if is_trouble(error):
+            if is_database_failure(error):
                 raise
             write.result = error  # it is its caller's
 

@@ -18,12 +18,12 @@ class Conflict(Exception):
     """Another instance was faster; the whole transaction begins again."""
 
 
-def is_trouble(error: BaseException) -> bool:
+def is_database_failure(error: BaseException) -> bool:
     """Whether the database could not, rather than would not."""
     return _is_of(error, _PASSING + _LASTING)
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether another try, in a moment, may succeed."""
     return _is_of(error, _PASSING)
 

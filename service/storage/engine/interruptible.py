@@ -7,7 +7,7 @@ from typing import Any
 Rows = list[tuple[Any, ...]]
 
 
-class BoundedConnection:
+class InterruptibleConnection:
     """Asks, in whatever thread, one question at a time.
 
     Args:

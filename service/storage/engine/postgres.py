@@ -38,7 +38,7 @@ from service.storage.engine.database import (
     run_apart,
     run_together,
 )
-from service.storage.engine.failures import is_trouble, may_pass, unavailable
+from service.storage.engine.failures import is_database_failure, is_transient, unavailable
 from service.storage.engine.notices import Notices
 from service.storage.engine.postgres_reader import BY_KEY, PostgresReader
 
@@ -135,7 +135,7 @@ class Postgres(Database):
         try:
             result = await asyncio.shield(writing)
         except Exception as error:
-            raise (unavailable(error) if is_trouble(error) else error) from error
+            raise (unavailable(error) if is_database_failure(error) else error) from error
         self._notices.announce()
         return result
 
@@ -171,7 +171,7 @@ class Postgres(Database):
         try:
             await _patiently(partial(self._commit_once, run_together, writes, _PATIENCE))
         except Exception as error:
-            if is_trouble(error):
+            if is_database_failure(error):
                 raise
             patience = _PATIENCE + _EACH * len(writes)
             await _patiently(partial(self._commit_once, run_apart, writes, patience))
@@ -248,10 +248,10 @@ async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return await run()  # nearly always; to build what retries costs as much as a lookup
     except Exception as error:
-        if not may_pass(error) or (left := began + _PATIENCE - time.monotonic()) <= 0:
+        if not is_transient(error) or (left := began + _PATIENCE - time.monotonic()) <= 0:
             raise
     retrying = AsyncRetrying(
-        retry=retry_if_exception(may_pass),
+        retry=retry_if_exception(is_transient),
         stop=stop_after_delay(left),
         wait=wait_random_exponential(multiplier=0.02, max=0.5),
         reraise=True,

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from service.storage.engine.database import Row
-from service.storage.engine.search_slots import Lane, too_long
+from service.storage.engine.search_slots import SearchSlots, too_long
 
 _SMALL = 2  # connections
 _SEARCHES = 3
@@ -36,7 +36,7 @@ class PostgresReader:
     def __init__(self, connect: Connect, *, pooled: bool, longest_search: float) -> None:
         self._connect = connect
         self._longest_search = longest_search
-        self._lane = Lane(_SEARCHES)
+        self._lane = SearchSlots(_SEARCHES)
         self._pooled = pooled
         self._pools: tuple[asyncpg.Pool, ...] = ()
 

@@ -10,7 +10,7 @@ _PATIENCE = 5.0  # seconds
 _WAITING = 256
 
 
-class Lane:
+class SearchSlots:
     """Lets searches through, few at a time.
 
     Args:

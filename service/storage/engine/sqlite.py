@@ -1,8 +1,8 @@
 """SQLite: one file in WAL mode, readers in threads, and one writer that commits for all.
 
-A glance needs no thread: it finds a few rows in a file that nobody can lock against readers, in
-a fifth of the time that going to a thread and back takes. A question that turns out to be a long
-one is broken off after two milliseconds, and asked again in a thread that only searches use.
+`fetch_nowait` needs no thread: it finds a few rows in a file that nobody can lock against readers,
+in a fifth of the time that going to a thread and back takes. A query that turns out to be a long
+one is interrupted after two milliseconds, and repeated in a thread that only searches use.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from service.storage.engine.database import (
     run_apart,
     run_together,
 )
-from service.storage.engine.failures import is_trouble, unavailable
-from service.storage.engine.interruptible import BoundedConnection, was_stopped
-from service.storage.engine.search_slots import Lane, too_long
+from service.storage.engine.failures import is_database_failure, unavailable
+from service.storage.engine.interruptible import InterruptibleConnection, was_stopped
+from service.storage.engine.search_slots import SearchSlots, too_long
 from service.storage.engine.sqlite_connections import instant, make_engine
 
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 _READERS = 4  # threads for small questions
 _SEARCHERS = 2  # threads for long ones: they also compute, and share two cores with all the rest
-_GLANCE = 0.002  # seconds
+_NOWAIT = 0.002  # seconds
 _STEPS = 1_000  # of SQLite's machine between looks at the clock, some 0.05 ms
 _STEPS_OF_SEARCH = 50_000
 _LOOK_EVERY = 0.02  # seconds between looks for what another process has committed
@@ -63,11 +63,11 @@ class Sqlite(Database):
         self.engine = make_engine(url)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
         self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="db-search")
-        self._lane = Lane(_SEARCHERS)
-        self._idle: list[BoundedConnection] = []  # of those who search
+        self._lane = SearchSlots(_SEARCHERS)
+        self._idle: list[InterruptibleConnection] = []  # of those who search
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._writing: Connection | None = None  # always the same: it knows pages and statements
-        self._near: BoundedConnection | None = None  # for glances, which never wait
+        self._near: InterruptibleConnection | None = None  # for `fetch_nowait`, which never wait
         self._version: object = None
 
     async def __aenter__(self) -> Self:
@@ -75,10 +75,10 @@ class Sqlite(Database):
             self._near = await self._in_thread(self._come_near)
         return await super().__aenter__()
 
-    def _come_near(self) -> BoundedConnection:
+    def _come_near(self) -> InterruptibleConnection:
         near = self._connect()
         near.execute("PRAGMA busy_timeout=0")
-        return BoundedConnection(near, _STEPS)
+        return InterruptibleConnection(near, _STEPS)
 
     def _connect(self) -> sqlite3.Connection:
         """A connection past SQLAlchemy, for any thread."""
@@ -100,12 +100,12 @@ class Sqlite(Database):
 
     async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
         """Answer from the file, at once if that can be."""
-        found = self.glance(sql, *values)
+        found = self.fetch_nowait(sql, *values)
         return found if found is not None else await self.read(_ask, sql, _as_text(values))
 
     async def search(self, sql: str, *values: object) -> Sequence[Row]:
         """The same, in a thread of those who search if it takes long."""
-        found = self.glance(sql, *values)
+        found = self.fetch_nowait(sql, *values)
         if found is not None:
             return found
         async with self._lane.turn(), self._searching() as connection:
@@ -117,7 +117,7 @@ class Sqlite(Database):
             except asyncio.CancelledError:
                 while not searching.done():  # nobody waits for it
                     connection.stop()
-                    await asyncio.wait([searching], timeout=_GLANCE)
+                    await asyncio.wait([searching], timeout=_NOWAIT)
                 searching.exception()  # that it was stopped
                 raise
             except sqlite3.Error as error:
@@ -125,7 +125,7 @@ class Sqlite(Database):
                 raise late or unavailable(error) from error
 
     @asynccontextmanager
-    async def _searching(self) -> AsyncIterator[BoundedConnection]:
+    async def _searching(self) -> AsyncIterator[InterruptibleConnection]:
         """One of the connections of those who search; there are as many as turns in the lane."""
         connection = self._idle.pop() if self._idle else await self._in_thread(self._come_to_search)
         try:
@@ -133,8 +133,8 @@ class Sqlite(Database):
         finally:
             self._idle.append(connection)
 
-    def _come_to_search(self) -> BoundedConnection:
-        return BoundedConnection(self._connect(), _STEPS_OF_SEARCH)
+    def _come_to_search(self) -> InterruptibleConnection:
+        return InterruptibleConnection(self._connect(), _STEPS_OF_SEARCH)
 
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` as the only writer."""
@@ -146,12 +146,12 @@ class Sqlite(Database):
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
-    def glance(self, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
+    def fetch_nowait(self, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
         """Answer from the file, on this thread; None if that is too long, or cannot be just now."""
         if self._near is None:
             return None
         try:
-            return self._near.ask(sql, _as_text(values), _GLANCE)
+            return self._near.ask(sql, _as_text(values), _NOWAIT)
         except sqlite3.Error:
             return None
 
@@ -159,7 +159,7 @@ class Sqlite(Database):
         """Look again and again whether any process has committed something."""
         for _ in range(_LOOKS):
             await asyncio.sleep(_LOOK_EVERY)
-            if (version := self.glance("PRAGMA data_version")) != self._version:
+            if (version := self.fetch_nowait("PRAGMA data_version")) != self._version:
                 self._version = version
                 return
 
@@ -219,7 +219,7 @@ def _run(connection: Connection, batch: list[Write]) -> None:
             for writes in groups(batch):
                 run_together(connection, writes)
     except Exception as error:
-        if is_trouble(error):
+        if is_database_failure(error):
             raise
         with connection.begin():
             run_apart(connection, batch)

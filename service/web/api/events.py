@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from service.storage.listing import MAX_LIMIT
-from service.tracking.history import History, Stretch
+from service.tracking.history import EventBatch, History
 from service.tracking.schemas import EVENT, EventOut, EventsOut
 from service.web.guards.head import BODILESS
 from service.web.guards.slow_log import ASKED_TO_WAIT
@@ -124,7 +124,7 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def _said(found: Stretch) -> bytes:
+def _said(found: EventBatch) -> bytes:
     """A stretch in the words of the stream; none is a heartbeat."""
     lines = [_line(EventOut.model_validate(event)) for event in found.events]
     if found.missed:

@@ -15,7 +15,7 @@ from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wa
 from service.web.problems import responses
 from service.web.responses import lists
 from service.web.responses.generation import response_of
-from service.web.server.prepared import Whole
+from service.web.server.prepared import PreparedResponse
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
@@ -113,7 +113,7 @@ async def list_events(
     return EventsOut.of(events, limit)
 
 
-def _response(whole: Whole) -> Response:
+def _response(whole: PreparedResponse) -> Response:
     response = Response(whole.body, whole.status)
     response.raw_headers = whole.headers
     return response

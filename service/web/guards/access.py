@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.metrics import REFUSALS
-from service.web.guards.authentication import Visitors, is_direct, is_local_name, sent_token
+from service.web.guards.authentication import Authenticator, is_direct, is_local_name, sent_token
 from service.web.guards.wrong_tokens import PERIOD
 from service.web.problems import problem
 
@@ -20,7 +20,7 @@ _OPEN = ("/healthz", "/readyz")
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
-class Access:
+class AccessGuard:
     """Lets through who may ask, and answers 401, 403, 421 or 429 to the others.
 
     Args:
@@ -28,7 +28,7 @@ class Access:
         origins: origins whose pages may call us.
     """
 
-    def __init__(self, app: ASGIApp, *, visitors: Visitors, origins: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, *, visitors: Authenticator, origins: Iterable[str]) -> None:
         self._app = app
         self._visitors = visitors
         self._origins = frozenset(origins)

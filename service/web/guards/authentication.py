@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from service.web.guards.wrong_tokens import Guesses
+from service.web.guards.wrong_tokens import WrongTokenCounter
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _PASSED_ON = frozenset(
@@ -14,7 +14,7 @@ _PASSED_ON = frozenset(
 _READ_ONLY = "ro:"
 
 
-class Visitors:
+class Authenticator:
     """Knows the tokens, and who guesses.
 
     Args:
@@ -31,7 +31,7 @@ class Visitors:
             for token in tokens
         }
         self.callbacks_only = callbacks_only and not self._may_write
-        self.guesses = Guesses()
+        self.guesses = WrongTokenCounter()
 
     @property
     def need_tokens(self) -> bool:

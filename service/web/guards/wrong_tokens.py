@@ -5,12 +5,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 
-MOST_GUESSES = 20  # wrong tokens of one address in PERIOD
+MOST_WRONG_TOKENS = 20  # wrong tokens of one address in PERIOD
 PERIOD = 60.0  # seconds
 MOST_ADDRESSES = 4096  # the one that was quiet for longest is forgotten first
 
 
-class Guesses:
+class WrongTokenCounter:
     """When wrong tokens came, by address; an IPv6 network of /64 counts as one address.
 
     Args:
@@ -27,12 +27,12 @@ class Guesses:
     def too_many(self, address: str) -> bool:
         """Whether so many wrong tokens came from there that no more are looked at."""
         times = self._times.get(_network(address), deque[float]())
-        return len(times) == MOST_GUESSES and self._clock() - times[0] < PERIOD
+        return len(times) == MOST_WRONG_TOKENS and self._clock() - times[0] < PERIOD
 
     def add(self, address: str) -> None:
         """A wrong token came from there."""
         network = _network(address)
-        self._times.setdefault(network, deque(maxlen=MOST_GUESSES)).append(self._clock())
+        self._times.setdefault(network, deque(maxlen=MOST_WRONG_TOKENS)).append(self._clock())
         self._times.move_to_end(network)
         if len(self._times) > MOST_ADDRESSES:
             self._times.popitem(last=False)

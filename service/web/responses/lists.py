@@ -14,7 +14,7 @@ from service.storage import listing
 from service.tracking.schemas import page_body
 from service.tracking.tracker import Tracker
 from service.web.parameters import Strict
-from service.web.server.prepared import Whole
+from service.web.server.prepared import PreparedResponse
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def plainly_asked(query_string: bytes) -> Asked | None:
         return None
 
 
-async def answer(tracker: Tracker, asked: Asked, receive: Receive) -> Whole:
+async def answer(tracker: Tracker, asked: Asked, receive: Receive) -> PreparedResponse:
     """The page; the search for it ends when who asked has gone.
 
     Raises:
@@ -103,12 +103,12 @@ async def answer(tracker: Tracker, asked: Asked, receive: Receive) -> Whole:
     """
     page = await unless_gone(tracker.page(asked.query), receive)
     if page is None:
-        return Whole(_CLOSED, [], b"")
+        return PreparedResponse(_CLOSED, [], b"")
     body = page_body(page)
     headers = [_REVALIDATE, (b"content-length", b"%d" % len(body)), _JSON]
     if page.next_cursor:
         headers.append((b"link", f'<{asked.next_page}{page.next_cursor}>; rel="next"'.encode()))
-    return Whole(200, headers, body)
+    return PreparedResponse(200, headers, body)
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:

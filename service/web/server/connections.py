@@ -1,4 +1,4 @@
-"""Room for new connections: where there is none, the client we have waited for longest goes."""
+"""The bound on connections: a new one replaces the one whose client has kept us waiting longest."""
 
 import asyncio
 import resource
@@ -22,7 +22,7 @@ class Connection(Protocol):
         """Since when we have waited for its client; None while it waits for us."""
 
 
-class Room:
+class ConnectionLimiter:
     """Keeps connections few enough to leave file descriptors, and memory, to everything else."""
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -2,7 +2,7 @@
 
 An application may know two things more than ASGI has. Any other server just calls it.
 
-    at_once(scope) -> Whole | None          what needs no waiting
+    at_once(scope) -> PreparedResponse | None          what needs no waiting
     promise(scope, body, answer) -> bool    whether it will call `answer` by and by
 """
 
@@ -19,18 +19,18 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from service.logs import log
 from service.web.server.body import BODY
-from service.web.server.prepared import WHOLE, Whole
+from service.web.server.prepared import PREPARED, PreparedResponse
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-_AtOnce = Callable[[Scope], Whole | None]
-_Promise = Callable[[Scope, bytes, Callable[[Whole], None]], bool]
+_AtOnce = Callable[[Scope], PreparedResponse | None]
+_Promise = Callable[[Scope, bytes, Callable[[PreparedResponse], None]], bool]
 
-_EXTENSIONS: dict[str, object] = {WHOLE: {}}
+_EXTENSIONS: dict[str, object] = {PREPARED: {}}
 
 
-class QuickProtocol(HttpToolsProtocol):
+class FastProtocol(HttpToolsProtocol):
     """Asks the application for what it knows more before it begins a task for the request."""
 
     running: RequestResponseCycle | None = None
@@ -67,7 +67,9 @@ class QuickProtocol(HttpToolsProtocol):
     def _call(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
 
-    def _at_once(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> Whole | None:
+    def _at_once(
+        self, cycle: RequestResponseCycle, app: "ASGI3Application"
+    ) -> PreparedResponse | None:
         """What the application answers without waiting, if it knows how, and we may write."""
         ask: _AtOnce | None = getattr(self.config.app, "at_once", None)
         if ask is None or app is not self.app or self.flow.write_paused:
@@ -98,17 +100,17 @@ async def _run(
         scope["extensions"] = {**_EXTENSIONS, BODY: bytes(cycle.body)}
 
     async def sent(message: Message) -> None:
-        if message["type"] != WHOLE:
+        if message["type"] != PREPARED:
             await send(message)
             return
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
-        _write(cycle, Whole(message["status"], message["headers"], message["body"]))
+        _write(cycle, PreparedResponse(message["status"], message["headers"], message["body"]))
 
     await app(scope, receive, sent)
 
 
-def _write(cycle: RequestResponseCycle, whole: Whole) -> None:
+def _write(cycle: RequestResponseCycle, whole: PreparedResponse) -> None:
     if cycle.disconnected:
         return
     cycle.response_started = cycle.response_complete = True

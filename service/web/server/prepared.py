@@ -15,11 +15,11 @@ from service.web.security_headers import SECURE
 
 Headers = list[tuple[bytes, bytes]]
 
-WHOLE = "luma_tracker.whole"
+PREPARED = "luma_tracker.whole"
 """The message's type, and the name of the extension."""
 
 
-class Whole(NamedTuple):
+class PreparedResponse(NamedTuple):
     """An answer whose headers, `content-length` among them, were written by us."""
 
     status: int
@@ -27,15 +27,15 @@ class Whole(NamedTuple):
     body: bytes
 
     @classmethod
-    def of(cls, response: Response) -> "Whole":
+    def of(cls, response: Response) -> "PreparedResponse":
         """The same as the guards would have it."""
         return cls(response.status_code, [*response.raw_headers, *SECURE], bytes(response.body))
 
 
-async def send_whole(scope: Scope, send: Send, whole: Whole) -> None:
+async def send_prepared(scope: Scope, send: Send, whole: PreparedResponse) -> None:
     """Send an answer in one piece, if the server has learnt that."""
-    if WHOLE in scope.get("extensions", ()):
-        await send({"type": WHOLE, **whole._asdict()})
+    if PREPARED in scope.get("extensions", ()):
+        await send({"type": PREPARED, **whole._asdict()})
         return
     status, headers, body = whole
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}

@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.metrics import REFUSALS
 from service.web.problems import problem
 from service.web.security_headers import secure
-from service.web.server.connections import Room
-from service.web.server.fast_protocol import QuickProtocol
+from service.web.server.connections import ConnectionLimiter
+from service.web.server.fast_protocol import FastProtocol
 from service.web.server.limits import ConnectionLimits
 
 
@@ -30,11 +30,11 @@ class _Phase(Enum):
     BODY = auto()
 
 
-class CarefulProtocol(QuickProtocol):
+class LimitedProtocol(FastProtocol):
     """Ends connections on which too much comes, or too little happens."""
 
     limits: ClassVar = ConnectionLimits()
-    room: ClassVar = Room(limits)
+    room: ClassVar = ConnectionLimiter(limits)
 
     _phase = _Phase.IDLE
     _since: float | None = None

@@ -11,7 +11,7 @@ from starlette.types import Message
 from service.errors import StoreUnavailable
 from service.storage.engine import Database, Dialect
 from service.storage.engine.postgres import Postgres
-from service.storage.engine.search_slots import Lane
+from service.storage.engine.search_slots import SearchSlots
 from service.storage.engine.sqlite import Sqlite
 from service.web.responses.lists import unless_gone
 from tests.databases import url_of
@@ -102,7 +102,7 @@ async def test_a_search_that_takes_too_long_is_ended_and_says_so(url: str) -> No
 
 
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_again() -> None:
-    lane = Lane(1, patience=0.01)
+    lane = SearchSlots(1, patience=0.01)
     async with lane.turn():
         with pytest.raises(StoreUnavailable, match="Too many searches"):
             async with lane.turn():
@@ -116,9 +116,9 @@ async def test_a_glance_that_turns_out_long_is_broken_off(url: str) -> None:
     async with opened(url) as database:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        assert database.glance(ENDLESS[Dialect.SQLITE]) is None
+        assert database.fetch_nowait(ENDLESS[Dialect.SQLITE]) is None
         assert loop.time() - began < 1
-        assert database.glance("SELECT 1") == [(1,)]
+        assert database.fetch_nowait("SELECT 1") == [(1,)]
 
 
 async def test_work_for_who_has_gone_is_ended() -> None:

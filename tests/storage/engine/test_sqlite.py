@@ -56,7 +56,7 @@ def counting(engine: Engine) -> Iterator[list[None]]:
     event.remove(engine, "commit", note)
 
 
-class Gate:
+class AdmissionControl:
     """A write that stays in the writer until it is let go, so that others queue behind it."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ async def test_what_was_answered_is_on_disk(database: Sqlite, path: Path) -> Non
 
 
 async def test_everything_that_is_queued_shares_one_commit(database: Sqlite) -> None:
-    gate = Gate()
+    gate = AdmissionControl()
     with counting(database.engine) as commits:
         first = asyncio.create_task(database.write(gate.hold))
         await gate.entered()
@@ -130,7 +130,7 @@ async def test_who_waits_for_others_that_do_not_come_is_not_forgotten(database: 
 
 
 async def test_a_commit_is_shared_by_512_at_most(database: Sqlite) -> None:
-    gate = Gate()
+    gate = AdmissionControl()
     with counting(database.engine) as commits:
         first = asyncio.create_task(database.write(gate.hold))
         await gate.entered()
@@ -156,7 +156,7 @@ async def test_a_write_that_raises_undoes_only_itself(database: Sqlite) -> None:
         put(connection, 100)
         raise LookupError("no more")
 
-    gate = Gate()
+    gate = AdmissionControl()
     with counting(database.engine) as commits:
         first = asyncio.create_task(database.write(gate.hold))
         await gate.entered()
@@ -186,7 +186,7 @@ async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Sqlite)
         connection.execute(text("INSERT INTO child VALUES (99)"))  # found out at the commit
         return "all is well"
 
-    gate = Gate()
+    gate = AdmissionControl()
     first = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
     rest = [
@@ -241,7 +241,7 @@ async def test_what_the_database_cannot_do_is_unavailable(database: Sqlite) -> N
 
 
 async def test_a_full_queue_is_said_at_once_and_drains(database: Sqlite) -> None:
-    gate = Gate()
+    gate = AdmissionControl()
     first = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
     rest = [asyncio.create_task(database.write(lambda _: None)) for _ in range(10_000)]
@@ -255,7 +255,7 @@ async def test_a_full_queue_is_said_at_once_and_drains(database: Sqlite) -> None
 
 
 async def test_a_caller_who_leaves_does_not_take_the_others_along(database: Sqlite) -> None:
-    gate = Gate()
+    gate = AdmissionControl()
     first = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
     leaver = asyncio.create_task(database.write(put, 1))
@@ -281,7 +281,7 @@ async def test_a_read_sees_one_moment(database: Sqlite, path: Path) -> None:
 
 
 async def test_reads_run_beside_one_another_and_beside_a_write(database: Sqlite) -> None:
-    gate = Gate()
+    gate = AdmissionControl()
     write = asyncio.create_task(database.write(gate.hold))
     await gate.entered()
     together = threading.Barrier(4)
@@ -346,7 +346,7 @@ async def test_a_file_that_is_no_database_is_unavailable(
         for attempt in (database.read(numbers), database.write(put, 1)):
             with pytest.raises(StoreUnavailable):
                 await attempt
-        assert database.glance("SELECT 1 FROM n") is None
+        assert database.fetch_nowait("SELECT 1 FROM n") is None
         async with asyncio.timeout(10):
             await database.changed()  # whoever looks for what is new finds out
 
@@ -355,18 +355,18 @@ async def test_a_glance_sees_what_is_committed_and_needs_no_thread(path: Path) -
     async with Sqlite(f"sqlite:///{path}") as database:
         await database.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER)")))
         await database.write(put, 1)
-        assert database.glance("SELECT n FROM n WHERE n = ?", 1) == [(1,)]
+        assert database.fetch_nowait("SELECT n FROM n WHERE n = ?", 1) == [(1,)]
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             other.execute("INSERT INTO n VALUES (2)")
-            assert database.glance("SELECT n FROM n") == [(1,)], "a writer stops no reader"
+            assert database.fetch_nowait("SELECT n FROM n") == [(1,)], "a writer stops no reader"
             other.execute("COMMIT")
-        assert database.glance("SELECT n FROM n") == [(1,), (2,)]
+        assert database.fetch_nowait("SELECT n FROM n") == [(1,), (2,)]
 
 
 async def test_a_glance_that_would_have_to_wait_answers_nothing(path: Path) -> None:
     async with Sqlite(f"sqlite:///{path}") as database:
         await database.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER)")))
-        assert database.glance("SELECT n FROM n") == []
-        assert database.glance("SELECT n FROM nowhere") is None
-    assert Sqlite(f"sqlite:///{path}").glance("SELECT n FROM n") is None, "not opened yet"
+        assert database.fetch_nowait("SELECT n FROM n") == []
+        assert database.fetch_nowait("SELECT n FROM nowhere") is None
+    assert Sqlite(f"sqlite:///{path}").fetch_nowait("SELECT n FROM n") is None, "not opened yet"

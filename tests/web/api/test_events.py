@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message
 
 from service.config import Settings
 from service.storage.events import Event
-from service.tracking.history import Stretch
+from service.tracking.history import EventBatch
 from service.tracking.tracker import Tracker
 from service.web.api.events import _said
 from tests.databases import execute
@@ -280,7 +280,7 @@ async def test_head_of_a_stream_has_its_headers_and_ends(http: httpx.AsyncClient
 async def test_a_stream_ends_when_the_service_stops(http: httpx.AsyncClient) -> None:
     tracker: Tracker = app_of(http).state.tracker
     async with listening(http) as listener:
-        tracker.release()
+        tracker.stop_waiting()
         await listener.until(lambda: listener.ended)
 
 
@@ -332,7 +332,7 @@ async def test_who_comes_too_late_is_told_what_is_missing(
 
 def test_a_quiet_time_is_a_comment() -> None:
     stream = Stream()
-    stream.feed(_said(Stretch([])))
+    stream.feed(_said(EventBatch([])))
     assert (stream.heartbeats, stream.events, stream.others) == (1, [], [])
 
 
@@ -340,6 +340,6 @@ def test_an_event_is_one_line_whatever_it_says() -> None:
     at = datetime(2026, 5, 30, tzinfo=UTC)
     odd = "a\r\n\u2028\x85data: x\n\nid: 9"
     stream = Stream()
-    stream.feed(_said(Stretch([Event(7, "a", None, odd, 1, "callback", at, None)])))
+    stream.feed(_said(EventBatch([Event(7, "a", None, odd, 1, "callback", at, None)])))
     assert [event["to_state"] for event in stream.events] == [odd]
     assert stream.last_id == "7"

@@ -8,8 +8,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.web.guards.access import Access
-from service.web.guards.authentication import Visitors
+from service.web.guards.access import AccessGuard
+from service.web.guards.authentication import Authenticator
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -19,7 +19,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 def access(*, tokens: Iterable[str] = (), origins: Iterable[str] = ()) -> httpx.AsyncClient:
     """A browser, or a program, in front of the guard."""
-    guarded = Access(app, visitors=Visitors(tokens), origins=origins)
+    guarded = AccessGuard(app, visitors=Authenticator(tokens), origins=origins)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1:8000"
     )
@@ -122,6 +122,6 @@ async def test_what_is_no_request_is_passed_on() -> None:
     async def send(_message: object) -> None:
         raise AssertionError("nothing is to be said")
 
-    guarded = Access(inner, visitors=Visitors(TOKENS), origins=[])
+    guarded = AccessGuard(inner, visitors=Authenticator(TOKENS), origins=[])
     await guarded({"type": "lifespan"}, receive, send)
     assert seen == ["lifespan"]

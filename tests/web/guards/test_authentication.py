@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
 from service.config import Settings
-from service.web.guards.access import Access
-from service.web.guards.authentication import Visitors
+from service.web.guards.access import AccessGuard
+from service.web.guards.authentication import Authenticator
 
 LOCAL = "http://127.0.0.1:8000"
 ALL = "all-powerful"
@@ -22,17 +22,19 @@ async def _everything_is_fine(scope: Scope, receive: Receive, send: Send) -> Non
     await PlainTextResponse("passed")(scope, receive, send)
 
 
-def _open(*origins: str, callbacks_only: bool = False) -> Access:
-    visitors = Visitors([], callbacks_only=callbacks_only)
-    return Access(_everything_is_fine, visitors=visitors, origins=origins)
+def _open(*origins: str, callbacks_only: bool = False) -> AccessGuard:
+    visitors = Authenticator([], callbacks_only=callbacks_only)
+    return AccessGuard(_everything_is_fine, visitors=visitors, origins=origins)
 
 
-def _guarded(*origins: str) -> Access:
-    return Access(_everything_is_fine, visitors=Visitors([ALL, f"ro:{READS}"]), origins=origins)
+def _guarded(*origins: str) -> AccessGuard:
+    return AccessGuard(
+        _everything_is_fine, visitors=Authenticator([ALL, f"ro:{READS}"]), origins=origins
+    )
 
 
 async def _ask(
-    access: Access,
+    access: AccessGuard,
     path: str = "/v1/generations",
     method: str = "GET",
     *,
@@ -52,7 +54,7 @@ async def _ask(
         return await client.request(method, path, headers=sent)
 
 
-async def _status(access: Access, *where: str, **given: str) -> int:
+async def _status(access: AccessGuard, *where: str, **given: str) -> int:
     return (await _ask(access, *where, **given)).status_code
 
 
@@ -177,7 +179,7 @@ async def test_anything_else_is_refused(sent: str) -> None:
 @pytest.mark.parametrize("setting", ["ro:", "ro: "])
 async def test_a_forgotten_read_only_token_lets_nobody_in(setting: str) -> None:
     """`ro:$READ_TOKEN` with that variable unset must not open the service to an empty token."""
-    access = Access(_everything_is_fine, visitors=Visitors([setting, ALL]), origins=[])
+    access = AccessGuard(_everything_is_fine, visitors=Authenticator([setting, ALL]), origins=[])
     assert await _status(access, authorization="Bearer ") == 401
     assert await _status(access, authorization="Bearer") == 401
 
@@ -192,7 +194,9 @@ async def test_a_read_only_token_reads_and_speaks_mcp_but_does_not_write() -> No
         assert (await _ask(access, "/v1/x", method, token=ALL)).status_code == 200
 
 
-async def _guess(access: Access, times: int = GUESSES, address: str = "192.0.2.1") -> list[int]:
+async def _guess(
+    access: AccessGuard, times: int = GUESSES, address: str = "192.0.2.1"
+) -> list[int]:
     return [await _status(access, token=f"guess-{n}", address=address) for n in range(times)]
 
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from service.web.guards.wrong_tokens import MOST_ADDRESSES, MOST_GUESSES, PERIOD, Guesses
+from service.web.guards.wrong_tokens import (
+    MOST_ADDRESSES,
+    MOST_WRONG_TOKENS,
+    PERIOD,
+    WrongTokenCounter,
+)
 from tests.seconds import Seconds
 
 HERE = "192.0.2.1"
@@ -15,33 +20,33 @@ def clock() -> Seconds:
 
 
 @pytest.fixture
-def guesses(clock: Seconds) -> Guesses:
+def guesses(clock: Seconds) -> WrongTokenCounter:
     """Nobody has guessed yet."""
-    return Guesses(clock)
+    return WrongTokenCounter(clock)
 
 
-def _guess(guesses: Guesses, address: str, times: int = MOST_GUESSES) -> None:
+def _guess(guesses: WrongTokenCounter, address: str, times: int = MOST_WRONG_TOKENS) -> None:
     for _ in range(times):
         guesses.add(address)
 
 
 def test_the_limits_are_those_that_are_documented() -> None:
-    assert (MOST_GUESSES, PERIOD) == (20, 60.0)
+    assert (MOST_WRONG_TOKENS, PERIOD) == (20, 60.0)
 
 
-def test_only_the_last_of_too_many_has_to_wait(guesses: Guesses) -> None:
-    _guess(guesses, HERE, MOST_GUESSES - 1)
+def test_only_the_last_of_too_many_has_to_wait(guesses: WrongTokenCounter) -> None:
+    _guess(guesses, HERE, MOST_WRONG_TOKENS - 1)
     assert not guesses.too_many(HERE)
     guesses.add(HERE)
     assert guesses.too_many(HERE)
 
 
 def test_the_wait_is_over_when_the_first_of_them_is_a_minute_old(
-    guesses: Guesses, clock: Seconds
+    guesses: WrongTokenCounter, clock: Seconds
 ) -> None:
     guesses.add(HERE)
     clock.now += 40
-    _guess(guesses, HERE, MOST_GUESSES - 1)
+    _guess(guesses, HERE, MOST_WRONG_TOKENS - 1)
     clock.now += PERIOD - 41
     assert guesses.too_many(HERE)
     clock.now += 1
@@ -61,14 +66,14 @@ def test_the_wait_is_over_when_the_first_of_them_is_a_minute_old(
     ],
 )
 def test_an_ipv6_network_counts_as_one_address(
-    guesses: Guesses, one: str, other: str, same: bool
+    guesses: WrongTokenCounter, one: str, other: str, same: bool
 ) -> None:
     _guess(guesses, one)
     assert guesses.too_many(other) is same
 
 
 def test_the_store_keeps_so_many_addresses_and_forgets_the_one_that_was_longest_quiet(
-    guesses: Guesses,
+    guesses: WrongTokenCounter,
 ) -> None:
     _guess(guesses, HERE)
     for n in range(MOST_ADDRESSES - 1):

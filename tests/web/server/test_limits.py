@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from service.web.server.connections import Room
+from service.web.server.connections import ConnectionLimiter
 from service.web.server.limits import ConnectionLimits
-from service.web.server.protocol import CarefulProtocol
+from service.web.server.protocol import LimitedProtocol
 from tests.hostile import answer_on, connect
 from tests.served import served
 from tests.waiting import until
@@ -27,7 +27,7 @@ CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r
 LIMIT = 0.4
 
 
-class _Impatient(CarefulProtocol):
+class _Impatient(LimitedProtocol):
     limits: ClassVar = ConnectionLimits(
         head_seconds=LIMIT,
         body_seconds=LIMIT,
@@ -35,12 +35,12 @@ class _Impatient(CarefulProtocol):
         answer_rate=100_000_000,
         look_seconds=0.05,
     )
-    room: ClassVar = Room(limits)
+    room: ClassVar = ConnectionLimiter(limits)
 
 
-class _Crowded(CarefulProtocol):
+class _Crowded(LimitedProtocol):
     limits: ClassVar = ConnectionLimits(connections=5, look_seconds=0.02)
-    room: ClassVar = Room(limits)
+    room: ClassVar = ConnectionLimiter(limits)
 
 
 class _App:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.web.server.prepared import WHOLE, Headers, Whole, send_whole
+from service.web.server.prepared import PREPARED, Headers, PreparedResponse, send_prepared
 from tests.hostile import connect
 from tests.served import served
 
@@ -25,7 +25,7 @@ class _App:
         self.answered_at_once = self.called = 0
         self.promised = list[bytes]()
 
-    def at_once(self, scope: Scope) -> Whole | None:
+    def at_once(self, scope: Scope) -> PreparedResponse | None:
         """What may be had without waiting."""
         if scope["path"] == "/broken":
             raise RuntimeError("This is a bug.")
@@ -34,7 +34,9 @@ class _App:
         self.answered_at_once += 1
         return _answer(scope["path"])
 
-    def promise(self, scope: Scope, body: bytes, answer: Callable[[Whole], None]) -> bool:
+    def promise(
+        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
+    ) -> bool:
         """What is known a moment later."""
         if scope["path"] == "/broken":
             raise RuntimeError("This is a bug.")
@@ -47,18 +49,18 @@ class _App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The rest."""
         self.called += 1
-        assert WHOLE in scope["extensions"]
+        assert PREPARED in scope["extensions"]
         if scope["path"].startswith("/two"):
             scope = {**scope, "extensions": {}}
-        await send_whole(scope, send, _answer(scope["path"]))
+        await send_prepared(scope, send, _answer(scope["path"]))
 
 
-def _answer(path: str) -> Whole:
+def _answer(path: str) -> PreparedResponse:
     headers: Headers = [(b"etag", b'"a"'), (b"x-some", b"thing")]
     if path.endswith("/304"):
-        return Whole(304, headers, b"")
+        return PreparedResponse(304, headers, b"")
     body = LARGE if path.endswith("/large") else BODY
-    return Whole(200, [*headers, (b"content-length", b"%d" % len(body))], body)
+    return PreparedResponse(200, [*headers, (b"content-length", b"%d" % len(body))], body)
 
 
 @pytest.fixture
