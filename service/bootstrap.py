@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.config import Settings
 from service.config.secret_files import make_private
+from service.domain.request_budget import Rate
 from service.errors import StoreUnavailable
 from service.logs import log
 from service.luma import (
@@ -19,7 +20,6 @@ from service.luma import (
     DREAM_MACHINE,
     AdmissionControl,
     LumaClient,
-    Rate,
     Upstream,
     agents_upstream,
     dream_machine_upstream,
@@ -159,22 +159,22 @@ def make_upstreams(
     settings: Settings,
     client: LumaClient,
     clock: Callable[[], datetime],
-    ledger: Callable[[str], RequestLog | None] = lambda _upstream: None,
+    log_for: Callable[[str], RequestLog | None] = lambda _upstream: None,
 ) -> list[Upstream]:
     """The upstreams that we have a key for.
 
     Args:
-        ledger: where the requests to an upstream are noted, if others share the budget.
+        log_for: where the requests to an upstream are recorded, if others share the rate.
     """
     upstreams = []
     if key := settings.luma_api_key:
-        gate = AdmissionControl(
-            DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), ledger(DREAM_MACHINE)
+        admission = AdmissionControl(
+            DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), log_for(DREAM_MACHINE)
         )
         url, secret = settings.dream_machine_url, key.get_secret_value()
-        upstreams.append(dream_machine_upstream(url, secret, client, gate, clock))
+        upstreams.append(dream_machine_upstream(url, secret, client, admission, clock))
     if key := settings.luma_agents_api_key:
-        gate = AdmissionControl(AGENTS, Rate.parse(settings.agents_rate), ledger(AGENTS))
+        admission = AdmissionControl(AGENTS, Rate.parse(settings.agents_rate), log_for(AGENTS))
         url, secret = settings.agents_url, key.get_secret_value()
-        upstreams.append(agents_upstream(url, secret, client, gate, clock))
+        upstreams.append(agents_upstream(url, secret, client, admission, clock))
     return upstreams

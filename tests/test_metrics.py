@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus can read, and what the gate to an upstream counts."""
+"""Metrics: what Prometheus can read, and what the admission to an upstream counts."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import metrics
+from service.domain.request_budget import Purpose, Rate
 from service.errors import (
     NotFound,
     TrackerError,
@@ -17,7 +18,6 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.luma.admission import AdmissionControl
-from service.luma.rate_limiter import Purpose, Rate
 
 NAMES = {
     "callbacks": ["outcome"],
@@ -96,10 +96,10 @@ def names() -> Iterator[str]:
 async def test_a_request_is_counted_once_by_purpose_and_result(
     names: str, purpose: Purpose, error: Exception | None, result: str
 ) -> None:
-    gate = AdmissionControl(names, Rate(10, 60))
+    admission = AdmissionControl(names, Rate(10, 60))
     before = _requests(names, purpose.name.lower(), result)
     with suppress(TrackerError):
-        async with gate.passing(purpose):
+        async with admission.admit(purpose):
             if error:
                 raise error
     assert _requests(names, purpose.name.lower(), result) == before + 1
@@ -107,11 +107,11 @@ async def test_a_request_is_counted_once_by_purpose_and_result(
 
 
 async def test_a_request_that_was_called_off_is_not_counted_as_answered(names: str) -> None:
-    gate, begun = AdmissionControl(names, Rate(10, 60)), asyncio.Event()
+    admission, begun = AdmissionControl(names, Rate(10, 60)), asyncio.Event()
     before = _requests(names, "read", "ok")
 
     async def ask() -> None:
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             begun.set()
             await asyncio.Event().wait()
 
@@ -123,15 +123,15 @@ async def test_a_request_that_was_called_off_is_not_counted_as_answered(names: s
 
 
 async def test_what_was_not_asked_is_not_counted_and_the_breaker_shows(names: str) -> None:
-    gate = AdmissionControl(names, Rate(100, 60))
+    admission = AdmissionControl(names, Rate(100, 60))
     told = UpstreamUnavailable(names, "slow down", retry_after=30, told=True)
     assert _gauge("breaker_open", names) == 0
     with pytest.raises(UpstreamUnavailable):
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             raise told
     before = _requests(names, "read", "unavailable")
     with pytest.raises(UpstreamUnavailable, match="left alone"):
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             raise AssertionError("it was let through")
     assert _requests(names, "read", "unavailable") == before
     assert _gauge("breaker_open", names) == 1

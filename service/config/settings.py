@@ -26,8 +26,8 @@ from pydantic_settings import (
 )
 
 from service.config.secret_files import SecretFiles, stored_secret
+from service.domain.request_budget import Rate
 from service.errors import SettingsError
-from service.luma import Rate
 
 _FIRST_PASSED = 3  # by systemd's protocol
 _PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib knows one host at most

@@ -56,6 +56,8 @@ class Observation(NamedTuple):
     gone: bool = False
     asked_at_rev: int | None = None
     """For an answer to a question of ours: the row's rev when we asked (0: no row)."""
+    asked_at_state: str | None = None
+    """For the same: its state then."""
 
     @property
     def authenticated(self) -> bool:

@@ -154,14 +154,16 @@ def _precedence(state: str | None) -> tuple[int, bool, str]:
 def _overrules(current: Generation, seen: Observation) -> bool:
     """Whether an answer to a question of ours corrects what a callback claimed.
 
-    Only if we asked after the claim: an older answer knows less, not more.
+    Only if we asked after the claim: an older answer knows less, not more. A state that was claimed
+    before we asked was claimed before, whatever else callbacks have changed in the row since.
     """
+    asked_after = current.rev == seen.asked_at_rev or current.state == seen.asked_at_state
     return (
         seen.authenticated
         and seen.state is not None
         and not current.verified
         and seen.state != current.state
-        and seen.asked_at_rev == current.rev
+        and asked_after
     )
 
 

@@ -1,9 +1,10 @@
 """Luma from the outside: its two APIs, how to ask them, and how to read what they say."""
 
+from service.domain.request_budget import Purpose, Rate
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
-from service.luma.rate_limiter import Purpose, Rate, RequestLog
+from service.luma.rate_limiter import RequestLog
 from service.luma.upstream import Upstream, agents_upstream, ask_all, dream_machine_upstream
 
 AGENTS, DREAM_MACHINE = agents.NAME, dream_machine.NAME
@@ -13,8 +14,6 @@ __all__ = [
     "DREAM_MACHINE",
     "AdmissionControl",
     "LumaClient",
-    "Purpose",
-    "Rate",
     "RequestLog",
     "Upstream",
     "agents_upstream",

@@ -1,39 +1,42 @@
-"""The way to one upstream: inside the budget, past the breaker, and counted."""
+"""Admission control: a request to an upstream is within its rate, past the breaker, and counted."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from service.domain.request_budget import Purpose, Rate
 from service.errors import NotFound, UpstreamError, UpstreamUnavailable
 from service.luma.circuit_breaker import CircuitBreaker
-from service.luma.rate_limiter import Purpose, Rate, RateLimiter, RequestLog
+from service.luma.rate_limiter import RateLimiter, RequestLog
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
 
-_PATIENCE = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
-"""Seconds that a request waits for its turn. What is not urgent comes again by itself, so that
-no person ever waits behind it."""
+_TIMEOUTS = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
+"""Seconds that a request waits for leave. What is not urgent comes again by itself, so no person
+waits behind it."""
 
 
 class AdmissionControl:
-    """Lets requests to one upstream through, one by one."""
+    """Admits requests to one upstream, one by one."""
 
-    def __init__(self, upstream: str, rate: Rate, ledger: RequestLog | None = None) -> None:
+    def __init__(self, upstream: str, rate: Rate, log: RequestLog | None = None) -> None:
         self._upstream = upstream
-        self._budget = RateLimiter(rate, ledger=ledger)
+        self._limiter = RateLimiter(rate, log=log)
         self._breaker = CircuitBreaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
-        BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._budget.room(Purpose.READ)))
+        BUDGET_LEFT.labels(upstream).set_function(
+            lambda: float(self._limiter.available(Purpose.READ))
+        )
 
     async def refresh(self) -> None:
         """Look what others have spent of the budget."""
-        await self._budget.refresh()
+        await self._limiter.refresh()
 
-    def room(self, purpose: Purpose) -> int:
+    def available(self, purpose: Purpose) -> int:
         """How many such requests may go just now."""
-        return 0 if self._breaker.is_open else self._budget.room(purpose)
+        return 0 if self._breaker.is_open else self._limiter.available(purpose)
 
     @asynccontextmanager
-    async def passing(self, purpose: Purpose) -> AsyncIterator[None]:
-        """Make one request inside this.
+    async def admit(self, purpose: Purpose) -> AsyncIterator[None]:
+        """Make one request inside this context.
 
         Raises:
             UpstreamUnavailable: it may not go now; nothing was asked.
@@ -58,7 +61,7 @@ class AdmissionControl:
         """Wait for room; the breaker may open meanwhile."""
         left_alone = "is left alone after it failed"
         self._refuse_for(self._breaker.resumes_in(), left_alone)
-        delay = await self._budget.spend(purpose, _PATIENCE[purpose])
+        delay = await self._limiter.acquire(purpose, _TIMEOUTS[purpose])
         self._refuse_for(delay, "has had all the requests that it allows")
         self._refuse_for(self._breaker.resumes_in(), left_alone)
         return self._breaker.enter()

@@ -1,60 +1,24 @@
-"""How many requests an upstream gets from us, and who goes first.
-
-A sliding window: of the last `rate.period` seconds no more than `rate.requests` may have seen a
-request. What runs in the background may not fill the window, so that people find room in it:
-
-    |■■■■■■■■■■■■■■■■■■■■■■■■|■■■|□□□|
-     reconcile may fill 80 %  │   └ only for people's reads
-                              └ verify may fill 90 %
-"""
+"""Keeps the requests to one upstream within its rate, alone or together with other processes."""
 
 import asyncio
-import re
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-_PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
-_A_MOMENT = 0.01  # seconds; others took the room just before it would have been ours
-_RATE = re.compile(r"\s*(\d{1,6})\s*/\s*(second|minute|hour)\s*")
+from service.domain.request_budget import Purpose, Rate, Request
 
-
-class Purpose(Enum):
-    """What a request is for, and how much of the window such requests may fill."""
-
-    READ = 1.0
-    VERIFY = 0.9
-    RECONCILE = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many requests in so many seconds."""
-
-    requests: int
-    period: float
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From `5/second`, `30/minute` or `1000/hour`; ValueError for anything else."""
-        found = _RATE.fullmatch(text)
-        if not found or not int(found[1]):
-            raise ValueError("must be like 5/second, 30/minute or 1000/hour")
-        return cls(int(found[1]), _PERIODS[found[2]])
+_A_MOMENT = 0.01  # seconds; another process was faster
 
 
 class RequestLog(Protocol):
-    """Where several processes note their requests, to keep one budget together."""
+    """Where several processes record their requests, to keep one rate together."""
 
-    async def add(self, share: int, period: float) -> tuple[bool, list[float]]:
-        """Note one if fewer than `share` were made in `period`; whether it was, and their ages."""
+    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, Sequence[Request]]:
+        """Record a request if the rate allows it; whether it did, and all of the last window."""
         ...
 
-    async def ages(self, period: float) -> list[float]:
-        """How many seconds ago each request of that period was made, oldest first."""
+    async def recent(self, rate: Rate) -> Sequence[Request]:
+        """The requests of the last window, oldest first."""
         ...
 
 
@@ -64,65 +28,61 @@ class RateLimiter:
     Args:
         rate: how many there may be.
         clock: seconds, from any beginning.
-        ledger: of all who share the budget; without one it is ours alone.
+        log: of all processes that share the rate; without one it is ours alone.
     """
 
     def __init__(
         self,
         rate: Rate,
         clock: Callable[[], float] = time.monotonic,
-        ledger: RequestLog | None = None,
+        log: RequestLog | None = None,
     ) -> None:
         self._rate = rate
         self._clock = clock
-        self._ledger = ledger
-        self._spent: deque[float] = deque()
+        self._log = log
+        self._made: list[tuple[float, Purpose]] = []
 
     async def refresh(self) -> None:
-        """Look what others have spent."""
-        if self._ledger:
-            self._see(await self._ledger.ages(self._rate.period))
+        """Read what other processes have requested."""
+        if self._log:
+            self._set(await self._log.recent(self._rate))
 
-    def room(self, purpose: Purpose) -> int:
-        """How many such requests may go just now, as far as we know of others."""
-        self._forget()
-        return max(0, self._share(purpose) - len(self._spent))
+    def available(self, purpose: Purpose) -> int:
+        """How many such requests may go now, as far as we know of other processes."""
+        return self._rate.available(purpose, self._recent())
 
-    def free_in(self, purpose: Purpose) -> float:
-        """Seconds until there is room for such a request; 0: now."""
-        if self.room(purpose):
-            return 0.0
-        return self._spent[-self._share(purpose)] + self._rate.period - self._clock()
+    def seconds_until_available(self, purpose: Purpose) -> float:
+        """Seconds until such a request may go; 0: now."""
+        return self._rate.seconds_until_available(purpose, self._recent())
 
-    async def spend(self, purpose: Purpose, patience: float) -> float:
-        """Take room for one request, waiting for at most `patience` seconds.
+    async def acquire(self, purpose: Purpose, timeout: float) -> float:
+        """Wait at most `timeout` seconds for leave to make one request.
 
         Returns:
-            0 if the room is ours, else the seconds after which another try makes sense.
+            0 if it may be made, else the seconds after which another try makes sense.
         """
-        deadline = self._clock() + patience
-        while self.free_in(purpose) > 0 or not await self._take(purpose):
-            delay = self.free_in(purpose) or _A_MOMENT
+        deadline = self._clock() + timeout
+        while self.seconds_until_available(purpose) > 0 or not await self._take(purpose):
+            delay = self.seconds_until_available(purpose) or _A_MOMENT
             if self._clock() + delay > deadline:
                 return delay
             await asyncio.sleep(delay)
         return 0.0
 
     async def _take(self, purpose: Purpose) -> bool:
-        """Note a request, unless others have taken the room meanwhile."""
-        if self._ledger is None:
-            self._spent.append(self._clock())
+        """Record a request, unless other processes were faster."""
+        if self._log is None:
+            self._made.append((self._clock(), purpose))
             return True
-        taken, ages = await self._ledger.add(self._share(purpose), self._rate.period)
-        self._see(ages)
+        taken, recent = await self._log.add(purpose, self._rate)
+        self._set(recent)
         return taken
 
-    def _see(self, ages: list[float]) -> None:
-        self._spent = deque(self._clock() - age for age in ages)
+    def _set(self, recent: Sequence[Request]) -> None:
+        now = self._clock()
+        self._made = [(now - request.age, request.purpose) for request in recent]
 
-    def _share(self, purpose: Purpose) -> int:
-        return max(1, int(self._rate.requests * purpose.value))
-
-    def _forget(self) -> None:
-        while self._spent and self._spent[0] <= self._clock() - self._rate.period:
-            self._spent.popleft()
+    def _recent(self) -> list[Request]:
+        now = self._clock()
+        self._made = [made for made in self._made if now - made[0] < self._rate.window]
+        return [Request(now - at, purpose) for at, purpose in self._made]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from service.domain.generation import Observation, Source
+from service.domain.request_budget import Purpose
 from service.errors import (
     NotFound,
     Unreadable,
@@ -17,7 +18,6 @@ from service.errors import (
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
-from service.luma.rate_limiter import Purpose
 from service.luma.reading import parse_object
 
 Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]
@@ -32,7 +32,7 @@ class Upstream:
     api_key: str
     read: Reader
     client: LumaClient
-    gate: AdmissionControl
+    admission: AdmissionControl
     clock: Callable[[], datetime]
 
     async def fetch(self, generation_id: str, purpose: Purpose = Purpose.READ) -> Observation:
@@ -46,7 +46,7 @@ class Upstream:
             raise NotFound(f"{generation_id} is unknown to {self.name}.")
         url = f"{self.base_url.rstrip('/')}/generations/{generation_id}"
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
-        async with self.gate.passing(purpose):
+        async with self.admission.admit(purpose):
             return self._read(await self.client.get(self.name, url, headers), generation_id)
 
     def _read(self, body: bytes, generation_id: str) -> Observation:
@@ -65,32 +65,36 @@ def dream_machine_upstream(
     base_url: str,
     api_key: str,
     client: LumaClient,
-    gate: AdmissionControl,
+    admission: AdmissionControl,
     clock: Callable[[], datetime],
 ) -> Upstream:
     """Dream Machine v1."""
-    return Upstream(dream_machine.NAME, base_url, api_key, dream_machine.read, client, gate, clock)
+    return Upstream(
+        dream_machine.NAME, base_url, api_key, dream_machine.read, client, admission, clock
+    )
 
 
 def agents_upstream(
     base_url: str,
     api_key: str,
     client: LumaClient,
-    gate: AdmissionControl,
+    admission: AdmissionControl,
     clock: Callable[[], datetime],
 ) -> Upstream:
     """The Agents API."""
-    return Upstream(agents.NAME, base_url, api_key, agents.read, client, gate, clock)
+    return Upstream(agents.NAME, base_url, api_key, agents.read, client, admission, clock)
 
 
-async def ask_all(upstreams: Sequence[Upstream], generation_id: str) -> Observation:
+async def ask_all(
+    upstreams: Sequence[Upstream], generation_id: str, purpose: Purpose = Purpose.READ
+) -> Observation:
     """Ask every upstream at once; the first that knows the generation wins.
 
     Raises:
         NotFound: none knows it.
         UpstreamError: none knows it for certain, since one or more could not tell.
     """
-    asked = [asyncio.create_task(upstream.fetch(generation_id)) for upstream in upstreams]
+    asked = [asyncio.create_task(upstream.fetch(generation_id, purpose)) for upstream in upstreams]
     failures: list[UpstreamError] = []
     try:
         for answer in asyncio.as_completed(asked):

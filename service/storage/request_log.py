@@ -1,12 +1,11 @@
-"""The requests to Luma of all processes on one database, so that together they keep one budget.
+"""The requests to Luma of all processes on one database, so that together they keep one rate.
 
 Times are the database's own, in seconds since 1970: instances' clocks may differ.
 """
 
-from functools import partial
-
 from sqlalchemy import Connection, Table, delete, insert, or_, select, text
 
+from service.domain.request_budget import Purpose, Rate, Request
 from service.storage.engine import Database, batches
 from service.storage.tables import RequestRow
 
@@ -25,44 +24,45 @@ class RequestLog:
         self._database = database
         self._upstream = upstream
 
-    async def add(self, share: int, period: float) -> tuple[bool, list[float]]:
-        """Note a request, if fewer than `share` were made in the last `period` seconds.
+    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, list[Request]]:
+        """Record a request, if the rate allows it.
 
         Returns:
-            Whether it was noted, and how many seconds ago each in the period was, oldest first.
+            Whether it was recorded, and the requests of the last window, oldest first.
 
         Raises:
-            StoreUnavailable: nothing was noted.
+            StoreUnavailable: nothing was recorded.
         """
-        return await self._database.write(add, self._upstream, share, period)
+        return await self._database.write(add, self._upstream, purpose, rate)
 
-    async def ages(self, period: float) -> list[float]:
-        """How many seconds ago each request of the last `period` seconds was, oldest first."""
-        return await self._database.read(partial(ages, upstream=self._upstream, period=period))
+    async def recent(self, rate: Rate) -> list[Request]:
+        """The requests of the last window, oldest first."""
+        return await self._database.read(recent, self._upstream, rate.window)
 
 
 def add(
-    connection: Connection, upstream: str, share: int, period: float
-) -> tuple[bool, list[float]]:
+    connection: Connection, upstream: str, purpose: Purpose, rate: Rate
+) -> tuple[bool, list[Request]]:
     """As `RequestLog.add`, in a transaction; others wait for it to end."""
     if batches.is_postgres(connection):
         connection.execute(_ONE_BY_ONE, {"upstream": upstream})
     now = _now(connection)
-    over = or_(REQUESTS.c.at <= now - period, REQUESTS.c.at > now)  # or the clock went back
+    over = or_(REQUESTS.c.at <= now - rate.window, REQUESTS.c.at > now)  # or the clock went back
     connection.execute(delete(REQUESTS).where(REQUESTS.c.upstream == upstream, over))
-    known = ages(connection, upstream, period)
-    if len(known) >= share:
-        return False, known
-    connection.execute(insert(REQUESTS).values(upstream=upstream, at=now))
-    return True, [*known, 0.0]
+    made = recent(connection, upstream, rate.window)
+    if not rate.available(purpose, made):
+        return False, made
+    connection.execute(insert(REQUESTS).values(upstream=upstream, purpose=purpose.value, at=now))
+    return True, [*made, Request(0.0, purpose)]
 
 
-def ages(connection: Connection, upstream: str, period: float) -> list[float]:
-    """As `RequestLog.ages`."""
+def recent(connection: Connection, upstream: str, window: float) -> list[Request]:
+    """As `RequestLog.recent`, of the last `window` seconds."""
     now = _now(connection)
-    recent = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - period
-    made = connection.execute(select(REQUESTS.c.at).where(*recent).order_by(REQUESTS.c.at))
-    return [now - at for at in made.scalars()]
+    of_window = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - window
+    columns = REQUESTS.c.at, REQUESTS.c.purpose
+    made = connection.execute(select(*columns).where(*of_window).order_by(REQUESTS.c.at))
+    return [Request(now - at, Purpose(purpose)) for at, purpose in made]
 
 
 def _now(connection: Connection) -> float:

@@ -155,6 +155,7 @@ class RequestRow(SQLModel, table=True):
         sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     )
     upstream: str
+    purpose: str = Field(sa_column_kwargs={"server_default": "read"})
     at: float = Field(sa_column=Column(Float(53), nullable=False))  # seconds since 1970
 
 

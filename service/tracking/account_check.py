@@ -1,17 +1,17 @@
-"""Whether an upstream can be believed that it does not know what it once confirmed.
+"""Finds out that an upstream's URL, or the account of our key, is another one than before.
 
-One generation may have been deleted. Where many in a row are unknown that this upstream itself has
-spoken of before, it is more likely that its URL, or the account of our key, is another one now.
+One generation may have been deleted. Where an upstream does not know many in a row that it has
+confirmed itself, it is not believed.
 """
 
 from collections.abc import Callable
 
 _MANY = 10
-_PROBE = 60.0  # seconds between checks while in doubt
+_PROBE = 60.0  # seconds between checks after it has failed
 
 
 class AccountCheck:
-    """What one upstream has not known, of late.
+    """Which confirmed generations one upstream has not known, since it last knew one.
 
     Args:
         clock: seconds, from any beginning.
@@ -24,8 +24,8 @@ class AccountCheck:
         self._probed_at = -_PROBE
 
     @property
-    def exist(self) -> bool:
-        """Whether there are any."""
+    def failed(self) -> bool:
+        """Whether its 404s are not believed."""
         return len(self._unknown) >= _MANY
 
     @property
@@ -36,21 +36,25 @@ class AccountCheck:
             "before: check its URL, and whether the key belongs to the same account."
         )
 
-    def add(self, generation_id: str) -> bool:
-        """It does not know this one, which it confirmed before; whether doubts begin with it."""
-        before = self.exist
-        self._unknown.add(generation_id)
-        return self.exist and not before
+    def missed(self, generation_id: str) -> bool:
+        """Note that it does not know a generation that it confirmed before.
 
-    def clear(self) -> None:
-        """It knew one."""
+        Returns:
+            Whether the check fails with this one.
+        """
+        before = self.failed
+        self._unknown.add(generation_id)
+        return self.failed and not before
+
+    def succeeded(self) -> None:
+        """Note that it knew one."""
         self._unknown.clear()
 
-    def allowed(self, room: int) -> int:
-        """How many may be asked about unasked: while in doubt, one a minute."""
-        if not self.exist:
-            return room
+    def allowed(self, available: int) -> int:
+        """How many unasked requests may go: all that may, or one a minute if the check failed."""
+        if not self.failed:
+            return available
         if self._clock() < self._probed_at + _PROBE:
             return 0
         self._probed_at = self._clock()
-        return min(room, 1)
+        return min(available, 1)

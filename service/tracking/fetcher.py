@@ -1,4 +1,4 @@
-"""Asking Luma, for people and for ourselves: each id at most once at a time, into the one door."""
+"""Fetches generations from Luma, each id at most once at a time, and stores what Luma says."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,9 +7,10 @@ from datetime import datetime
 from functools import partial
 
 from service.domain.generation import Generation, Observation, Source
+from service.domain.request_budget import Purpose
 from service.errors import NotFound, StoreUnavailable, UpstreamError, UpstreamNonsense
 from service.logs import log
-from service.luma import Purpose, Upstream, ask_all
+from service.luma import Upstream, ask_all
 from service.metrics import OVERRULED, REPAIRS
 from service.storage import generations
 from service.storage.engine import Database
@@ -18,19 +19,13 @@ from service.tracking.changes import Changes
 from service.tracking.observe import ReceivedObservation, observe
 from service.tracking.single_flight import NegativeCache, SingleFlight
 
-_SOURCES = {
-    Purpose.READ: Source.FETCH,
-    Purpose.VERIFY: Source.FETCH,
-    Purpose.RECONCILE: Source.RECONCILE,
-}
-
 
 class Fetcher:
     """Fetches generations and stores what it learns.
 
     Args:
         upstreams: those that we have a key for.
-        changes: told of every row that was learnt of.
+        changes: notified of every row that was stored.
         clock: tells the time, aware and in UTC.
     """
 
@@ -46,11 +41,11 @@ class Fetcher:
         self._changes = changes
         self._clock = clock
         self._flights: SingleFlight[Generation | None] = SingleFlight()
-        self._absences = NegativeCache(clock)
-        self._doubts = {name: AccountCheck(name, time.monotonic) for name in self._upstreams}
+        self._absent = NegativeCache(clock)
+        self._account_checks = {u.name: AccountCheck(u.name, time.monotonic) for u in upstreams}
 
     async def close(self) -> None:
-        """Let go of what is under way."""
+        """Cancel the fetches that are under way."""
         await self._flights.close()
 
     def can_ask(self, upstream: str) -> bool:
@@ -62,18 +57,20 @@ class Fetcher:
         """Those that we have a key for."""
         return list(self._upstreams)
 
-    async def room(self, purpose: Purpose) -> dict[str, int]:
-        """How many such questions each upstream takes just now, of those that take any."""
-        for upstream in self._upstreams.values():
-            await upstream.gate.refresh()
-        rooms = {name: upstream.gate.room(purpose) for name, upstream in self._upstreams.items()}
-        allowed = {name: self._doubts[name].allowed(room) for name, room in rooms.items() if room}
-        return {name: room for name, room in allowed.items() if room}
-
     @property
     def warnings(self) -> list[str]:
         """What is wrong with an upstream that only people can put right."""
-        return [doubts.warning for doubts in self._doubts.values() if doubts.exist]
+        return [check.warning for check in self._account_checks.values() if check.failed]
+
+    async def available(self, purpose: Purpose) -> dict[str, int]:
+        """How many such requests may go to each upstream now; without those that take none."""
+        found = {}
+        for name, upstream in self._upstreams.items():
+            await upstream.admission.refresh()
+            admitted = upstream.admission.available(purpose)
+            if allowed := admitted and self._account_checks[name].allowed(admitted):
+                found[name] = allowed
+        return found
 
     async def fetch_unknown(self, generation_id: str, *, fresh: bool) -> None:
         """Fetch and store what is not stored; every upstream is asked at once.
@@ -83,64 +80,69 @@ class Fetcher:
             UpstreamError: one could not tell, and none knows it.
         """
         if not fresh:
-            self._absences.check(generation_id)
+            self._absent.check(generation_id)
         try:
-            await self._flights.join(generation_id, partial(self._first, generation_id))
+            await self._flights.join(generation_id, partial(self._fetch_first, generation_id))
         except (NotFound, UpstreamError):
             if await self._row(generation_id) is None:  # else a callback told us meanwhile
                 raise
 
     async def refresh(self, generation_id: str) -> None:
-        """Fetch what is stored; a failure leaves the row as it was."""
+        """Fetch what is stored, for somebody who waits; a failure leaves the row as it was."""
+        fetch = partial(self._fetch_stored, generation_id, Purpose.READ)
         with suppress(UpstreamError, StoreUnavailable):
-            await self._flights.join(generation_id, partial(self._refresh, generation_id))
+            await self._flights.join(generation_id, fetch)
 
     def refresh_in_background(self, generation_id: str) -> None:
-        """Fetch what is stored without waiting for it."""
-        self._flights.launch(generation_id, partial(self._refresh, generation_id))
+        """Fetch what is stored; nobody waits for it, so it takes nobody's share of the budget."""
+        fetch = partial(self._fetch_stored, generation_id, Purpose.RECONCILE)
+        self._flights.launch(generation_id, fetch)
 
-    async def check(self, row: Generation) -> None:
-        """Ask about a row because nobody told us: to confirm a claim, or because it is quiet.
+    async def check(self, row: Generation, purpose: Purpose) -> None:
+        """Ask about a row because it is due: to confirm a claim, or because it is quiet.
 
         Raises:
             UpstreamError: Luma could not tell.
-            StoreUnavailable: we could not keep what it told.
+            StoreUnavailable: what it told could not be stored.
         """
-        purpose = Purpose.VERIFY if row.terminal else Purpose.RECONCILE
-        after = await self._flights.join(row.id, partial(self._again, row, purpose))
+        after = await self._flights.join(row.id, partial(self._fetch_due, row, purpose))
         if after and after.terminal and not row.terminal:
             REPAIRS.inc()
-            log.info("learnt by asking", generation_id=row.id, state=after.state)
+            log.info("final_state_found", generation_id=row.id, state=after.state)
 
-    async def _first(self, generation_id: str) -> Generation:
+    async def _fetch_first(self, generation_id: str) -> Generation:
         try:
-            seen = await ask_all(list(self._upstreams.values()), generation_id)
+            seen = await ask_all(list(self._upstreams.values()), generation_id, Purpose.READ)
         except NotFound as absence:
-            self._absences.add(generation_id, absence)
+            self._absent.add(generation_id, absence)
             raise
         return await self._observe(seen._replace(asked_at_rev=0))
 
-    async def _refresh(self, generation_id: str) -> Generation | None:
+    async def _fetch_stored(self, generation_id: str, purpose: Purpose) -> Generation | None:
         row = await self._row(generation_id)
-        return row and await self._again(row, Purpose.READ)
+        return row and await self._observe(await self._ask(row, purpose))
+
+    async def _fetch_due(self, row: Generation, purpose: Purpose) -> Generation:
+        seen = await self._ask(row, purpose)
+        source = Source.RECONCILE if purpose is Purpose.RECONCILE else Source.FETCH
+        after = await self._observe(seen._replace(source=source), due=True)
+        if row.terminal and not row.verified and after.state != row.state:
+            OVERRULED.inc()
+            told = {"claimed": row.state, "state": after.state}
+            log.warning("claim_overruled", generation_id=row.id, **told)
+        return after
 
     async def _row(self, generation_id: str) -> Generation | None:
         return await self._database.read(generations.find, generation_id)
 
-    async def _again(self, row: Generation, purpose: Purpose) -> Generation:
-        source = _SOURCES[purpose]
-        doubts = self._doubts[row.upstream]
+    async def _ask(self, row: Generation, purpose: Purpose) -> Observation:
+        """What Luma says of a row."""
         try:
             seen = await self._upstreams[row.upstream].fetch(row.id, purpose)
-            doubts.clear()
+            self._account_checks[row.upstream].succeeded()
         except NotFound:
-            seen = await self._elsewhere(row) or self._missing(row)
-        checked = purpose is not Purpose.READ
-        after = await self._observe(seen._replace(source=source, asked_at_rev=row.rev), checked)
-        if row.terminal and not row.verified and after.state != row.state:
-            OVERRULED.inc()
-            log.warning("overruled", generation_id=row.id, claimed=row.state, state=after.state)
-        return after
+            seen = await self._elsewhere(row, purpose) or self._missing(row)
+        return seen._replace(asked_at_rev=row.rev, asked_at_state=row.state)
 
     def _missing(self, row: Generation) -> Observation:
         """That the upstream does not know it, if that can be believed.
@@ -148,25 +150,25 @@ class Fetcher:
         Raises:
             UpstreamNonsense: it knows hardly any of those that it has confirmed.
         """
-        doubts = self._doubts[row.upstream]
-        if row.verified and doubts.add(row.id):
-            log.error("upstream_doubted", upstream=row.upstream, warning=doubts.warning)
-        if doubts.exist:
-            raise UpstreamNonsense(row.upstream, doubts.warning)
+        check = self._account_checks[row.upstream]
+        if row.verified and check.missed(row.id):
+            log.error("account_check_failed", upstream=row.upstream, warning=check.warning)
+        if check.failed:
+            raise UpstreamNonsense(row.upstream, check.warning)
         return Observation(id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True)
 
-    async def _elsewhere(self, row: Generation) -> Observation | None:
+    async def _elsewhere(self, row: Generation, purpose: Purpose) -> Observation | None:
         """What the other upstreams say of a row of which only a callback has said whose it is."""
         others = [u for u in self._upstreams.values() if u.name != row.upstream]
         if row.verified or not others:
             return None
         try:
-            return await ask_all(others, row.id)
+            return await ask_all(others, row.id, purpose)
         except (NotFound, UpstreamError):
             return None
 
-    async def _observe(self, seen: Observation, checked: bool = False) -> Generation:
-        heard = ReceivedObservation(seen, self._clock(), checked=checked)
-        generation, _ = await self._database.write_all(observe, heard)
+    async def _observe(self, seen: Observation, *, due: bool = False) -> Generation:
+        received = ReceivedObservation(seen, self._clock(), due=due)
+        generation, _ = await self._database.write_all(observe, received)
         self._changes.notify(seen.id)
         return generation

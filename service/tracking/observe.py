@@ -31,7 +31,7 @@ class ReceivedObservation(NamedTuple):
     seen: Observation
     at: datetime
     delivery_id: str | None = None
-    checked: bool = False
+    due: bool = False
     """Whether it answers a question that nobody but the schedule asked."""
 
 
@@ -82,7 +82,7 @@ def _folded(row: Generation | None, heard: ReceivedObservation) -> tuple[Generat
     asked = heard.seen.authenticated
     if outcome is not Outcome.APPLIED and not asked:
         return after._replace(next_check_at=after_news(after, heard.at)), outcome
-    checks = max(row.checks + heard.checked, 1) if row and asked else 0
+    checks = max(row.checks + heard.due, 1) if row and asked else 0
     due = next_check(after, heard.at, checks)
     return after._replace(checks=checks, refusals=0, next_check_at=due), outcome
 

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from service.domain.generation import Generation
+from service.domain.request_budget import Purpose
 from service.domain.schedule import soon
 from service.errors import TrackerError, UpstreamRefused, UpstreamUnavailable
 from service.logs import log
-from service.luma import Purpose
 from service.storage import generations
 from service.storage.engine import Database
 from service.tracking.fetcher import Fetcher
 
-_AT_ONCE = 8  # questions under way
+_AT_ONCE = 8  # requests under way, of each purpose
+_PURPOSES = (Purpose.VERIFY, Purpose.RECONCILE)
 _CLAIM = timedelta(seconds=45)  # longer than a question takes; then another instance may ask
 _UNTIL_MENDED = 30.0  # seconds, while a key or a URL is wrong
 _MOST_REFUSALS = 3  # of one row, until there is news of it
@@ -34,7 +35,7 @@ class Reconciler:
         self._database = database
         self._fetcher = fetcher
         self._clock = clock
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[Purpose, set[asyncio.Task[None]]] = {each: set() for each in _PURPOSES}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -43,36 +44,38 @@ class Reconciler:
                 await self._round()
                 await asyncio.sleep(_INTERVAL)
         finally:
-            for task in self._asking:
+            asking = [task for tasks in self._asking.values() for task in tasks]
+            for task in asking:
                 task.cancel()
-            await asyncio.gather(*self._asking, return_exceptions=True)
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def _round(self) -> None:
-        for purpose in (Purpose.VERIFY, Purpose.RECONCILE):  # claims go before what is quiet
+        for purpose in _PURPOSES:
             for row in await self._claimed(purpose):
-                task = asyncio.create_task(self._ask(row))
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                task = asyncio.create_task(self._ask(row, purpose))
+                self._asking[purpose].add(task)
+                task.add_done_callback(self._asking[purpose].discard)
 
     async def _claimed(self, purpose: Purpose) -> list[Generation]:
         """What may be asked about now, as far as the budget goes."""
         now, claimed = self._clock(), list[Generation]()
         if not await self._database.read(generations.any_due, self._fetcher.upstreams, now):
             return claimed
-        for upstream, room in (await self._fetcher.room(purpose)).items():
+        for upstream, available in (await self._fetcher.available(purpose)).items():
+            free = _AT_ONCE - len(self._asking[purpose]) - len(claimed)
             claimed += await self._database.write(
                 generations.claim_due,
                 upstream,
                 claims=purpose is Purpose.VERIFY,
                 now=now,
-                limit=max(0, min(room, _AT_ONCE - len(self._asking) - len(claimed))),
+                limit=max(0, min(available, free)),
                 until=now + _CLAIM,
             )
         return claimed
 
-    async def _ask(self, row: Generation) -> None:
+    async def _ask(self, row: Generation, purpose: Purpose) -> None:
         try:
-            await self._fetcher.check(row)
+            await self._fetcher.check(row, purpose)
         except TrackerError as error:
             log.info("check_failed", generation_id=row.id, reason=str(error))
             await self._put_off(row, error)

@@ -1,4 +1,4 @@
-"""The gate: budget and breaker together, for requests that overlap, fail and are given up."""
+"""The admission: budget and breaker together, for requests that overlap, fail and are given up."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,6 +6,7 @@ from time import monotonic
 
 import pytest
 
+from service.domain.request_budget import Purpose, Rate
 from service.errors import (
     NotFound,
     UpstreamError,
@@ -14,13 +15,12 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.luma.admission import AdmissionControl
-from service.luma.rate_limiter import Purpose, Rate
 
 WIDE = Rate(1000, 1)
 
 
 @pytest.fixture
-def gate() -> AdmissionControl:
+def admission() -> AdmissionControl:
     return AdmissionControl("dream_machine", WIDE)
 
 
@@ -35,47 +35,47 @@ def limiting(seconds: float) -> UpstreamUnavailable:
 
 
 async def ask(
-    gate: AdmissionControl, error: Exception | None = None, purpose: Purpose = Purpose.READ
+    admission: AdmissionControl, error: Exception | None = None, purpose: Purpose = Purpose.READ
 ) -> None:
     """One request, which ends like that."""
-    async with gate.passing(purpose):
+    async with admission.admit(purpose):
         if error:
             raise error
 
 
-async def fail(gate: AdmissionControl, times: int, error: Exception | None = None) -> None:
+async def fail(admission: AdmissionControl, times: int, error: Exception | None = None) -> None:
     """So many requests, one after the other."""
     for _ in range(times):
         with pytest.raises((UpstreamError, NotFound)):
-            await ask(gate, error or down())
+            await ask(admission, error or down())
 
 
-async def refused_for(gate: AdmissionControl) -> float:
+async def refused_for(admission: AdmissionControl) -> float:
     """Seconds for which a request is refused; 0: it goes."""
     try:
-        await ask(gate)
+        await ask(admission)
     except UpstreamUnavailable as refusal:
         return refusal.retry_after
     return 0.0
 
 
-async def until_open_again(gate: AdmissionControl) -> None:
+async def until_open_again(admission: AdmissionControl) -> None:
     """Wait until a request may go."""
     deadline = monotonic() + 10
-    while not gate.room(Purpose.READ):
+    while not admission.available(Purpose.READ):
         assert monotonic() < deadline
         await asyncio.sleep(0.01)
 
 
-async def test_after_five_failures_in_a_row_nothing_goes_out(gate: AdmissionControl) -> None:
-    await fail(gate, 5)
+async def test_after_five_failures_in_a_row_nothing_goes_out(admission: AdmissionControl) -> None:
+    await fail(admission, 5)
     asked = False
     with pytest.raises(UpstreamUnavailable, match="left alone") as refusal:
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             asked = True
     assert not asked
     assert 1 < refusal.value.retry_after <= 2.4
-    assert [gate.room(purpose) for purpose in Purpose] == [0, 0, 0]
+    assert [admission.available(purpose) for purpose in Purpose] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -87,39 +87,39 @@ async def test_after_five_failures_in_a_row_nothing_goes_out(gate: AdmissionCont
     ],
 )
 async def test_an_upstream_that_answers_is_up_whatever_it_says(
-    gate: AdmissionControl, answer: Exception
+    admission: AdmissionControl, answer: Exception
 ) -> None:
     for _ in range(3):
-        await fail(gate, 4)
-        await fail(gate, 1, answer)
-    assert await refused_for(gate) == 0
+        await fail(admission, 4)
+        await fail(admission, 1, answer)
+    assert await refused_for(admission) == 0
 
 
 async def test_it_waits_for_as_long_as_it_is_told_after_the_first_refusal(
-    gate: AdmissionControl,
+    admission: AdmissionControl,
 ) -> None:
-    await fail(gate, 1, limiting(30))
-    assert await refused_for(gate) == pytest.approx(30, abs=1)
+    await fail(admission, 1, limiting(30))
+    assert await refused_for(admission) == pytest.approx(30, abs=1)
 
 
 async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(
-    gate: AdmissionControl,
+    admission: AdmissionControl,
 ) -> None:
     """Luma said when to come again; that another request had got in before changes nothing."""
-    earlier = gate.passing(Purpose.READ)
+    earlier = admission.admit(Purpose.READ)
     await earlier.__aenter__()
-    await fail(gate, 1, limiting(30))
+    await fail(admission, 1, limiting(30))
     await earlier.__aexit__(None, None, None)
-    assert await refused_for(gate) == pytest.approx(30, abs=1)
+    assert await refused_for(admission) == pytest.approx(30, abs=1)
 
 
 async def test_failures_that_were_under_way_do_not_lengthen_the_pause(
-    gate: AdmissionControl,
+    admission: AdmissionControl,
 ) -> None:
     """Twelve time out together: that is one outage, not one and seven failed probes."""
 
     async def time_out() -> None:
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             await everyone.wait()
             raise down()
 
@@ -127,61 +127,61 @@ async def test_failures_that_were_under_way_do_not_lengthen_the_pause(
     under_way = [asyncio.create_task(time_out()) for _ in range(12)]
     await everyone.wait()
     await asyncio.gather(*under_way, return_exceptions=True)
-    assert 1 < await refused_for(gate) <= 2.4
+    assert 1 < await refused_for(admission) <= 2.4
 
 
-async def test_after_the_pause_one_probe_goes_and_nobody_else(gate: AdmissionControl) -> None:
-    await fail(gate, 1, limiting(0.05))
-    await until_open_again(gate)
-    async with gate.passing(Purpose.READ):
-        others = await asyncio.gather(*(ask(gate) for _ in range(20)), return_exceptions=True)
+async def test_after_the_pause_one_probe_goes_and_nobody_else(admission: AdmissionControl) -> None:
+    await fail(admission, 1, limiting(0.05))
+    await until_open_again(admission)
+    async with admission.admit(Purpose.READ):
+        others = await asyncio.gather(*(ask(admission) for _ in range(20)), return_exceptions=True)
         assert all(isinstance(other, UpstreamUnavailable) for other in others)
-    await asyncio.gather(*(ask(gate) for _ in range(20)))  # it succeeded: all may go
+    await asyncio.gather(*(ask(admission) for _ in range(20)))  # it succeeded: all may go
 
 
-async def test_a_probe_that_is_given_up_lets_the_next_one_go(gate: AdmissionControl) -> None:
+async def test_a_probe_that_is_given_up_lets_the_next_one_go(admission: AdmissionControl) -> None:
     """Whoever asked has gone, or another upstream has answered first: nothing was learnt."""
 
     async def probe() -> None:
-        async with gate.passing(Purpose.READ):
+        async with admission.admit(Purpose.READ):
             entered.set()
             await asyncio.Event().wait()
 
     entered = asyncio.Event()
-    await fail(gate, 1, limiting(0.05))
-    await until_open_again(gate)
+    await fail(admission, 1, limiting(0.05))
+    await until_open_again(admission)
     probing = asyncio.create_task(probe())
     await entered.wait()
     probing.cancel()
     await asyncio.gather(probing, return_exceptions=True)
-    assert await refused_for(gate) == 0
+    assert await refused_for(admission) == 0
 
 
 async def test_people_are_told_when_to_come_again_if_the_budget_is_spent() -> None:
-    gate = AdmissionControl("dream_machine", Rate(2, 60))
-    await ask(gate)
-    await ask(gate)
+    admission = AdmissionControl("dream_machine", Rate(2, 60))
+    await ask(admission)
+    await ask(admission)
     with pytest.raises(UpstreamUnavailable, match="all the requests that it allows") as refusal:
-        await ask(gate)
+        await ask(admission)
     assert refusal.value.retry_after == pytest.approx(60, abs=1)
     assert not refusal.value.told
 
 
 async def test_a_spent_budget_is_no_failure_of_the_upstream() -> None:
-    gate = AdmissionControl("dream_machine", Rate(1, 2.5))
-    await ask(gate)
-    refusals = await asyncio.gather(*(ask(gate) for _ in range(20)), return_exceptions=True)
+    admission = AdmissionControl("dream_machine", Rate(1, 2.5))
+    await ask(admission)
+    refusals = await asyncio.gather(*(ask(admission) for _ in range(20)), return_exceptions=True)
     assert all(isinstance(refusal, UpstreamUnavailable) for refusal in refusals)
-    assert gate.room(Purpose.READ) == 0
-    await until_open_again(gate)
-    await ask(gate)
+    assert admission.available(Purpose.READ) == 0
+    await until_open_again(admission)
+    await ask(admission)
 
 
 async def test_who_waited_for_room_finds_out_that_the_upstream_has_failed_meanwhile() -> None:
-    gate = AdmissionControl("dream_machine", Rate(1, 0.2))
+    admission = AdmissionControl("dream_machine", Rate(1, 0.2))
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(gate.passing(Purpose.READ))
-        waiting = asyncio.create_task(ask(gate))
+        await stack.enter_async_context(admission.admit(Purpose.READ))
+        waiting = asyncio.create_task(ask(admission))
         await asyncio.sleep(0)
         with pytest.raises(UpstreamUnavailable):
             async with stack:
@@ -191,9 +191,9 @@ async def test_who_waited_for_room_finds_out_that_the_upstream_has_failed_meanwh
 
 
 async def test_the_background_leaves_room_for_people() -> None:
-    gate = AdmissionControl("dream_machine", Rate(10, 60))
-    for _ in range(8):
-        await ask(gate, purpose=Purpose.RECONCILE)
-    assert (gate.room(Purpose.RECONCILE), gate.room(Purpose.VERIFY)) == (0, 1)
-    assert gate.room(Purpose.READ) == 2
-    await ask(gate)
+    admission = AdmissionControl("dream_machine", Rate(10, 60))
+    for _ in range(7):
+        await ask(admission, purpose=Purpose.RECONCILE)
+    assert (admission.available(Purpose.RECONCILE), admission.available(Purpose.VERIFY)) == (0, 1)
+    assert admission.available(Purpose.READ) == 2
+    await ask(admission)

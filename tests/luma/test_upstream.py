@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.domain.generation import Source
+from service.domain.request_budget import Rate
 from service.errors import (
     NotFound,
     UpstreamError,
@@ -17,7 +18,6 @@ from service.errors import (
 from service.luma import (
     AdmissionControl,
     LumaClient,
-    Rate,
     Upstream,
     agents_upstream,
     ask_all,

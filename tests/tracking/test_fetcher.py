@@ -11,15 +11,9 @@ import pytest
 from service.bootstrap import open_tracker
 from service.config import Settings
 from service.domain.generation import Generation, Outcome, Source
+from service.domain.request_budget import Purpose, Rate
 from service.errors import NotFound, UpstreamUnavailable
-from service.luma import (
-    AdmissionControl,
-    LumaClient,
-    Purpose,
-    Rate,
-    Upstream,
-    dream_machine_upstream,
-)
+from service.luma import AdmissionControl, LumaClient, Upstream, dream_machine_upstream
 from service.simulator import Fault, Luma, Plan
 from service.storage.engine import Database, open_database
 from service.storage.generations import find
@@ -125,7 +119,7 @@ async def test_a_claim_that_luma_confirms_is_verified_with_one_request(asking: A
     generation_id = asking.luma.create(plan=Plan(0, 0))
     row = await asking.claim(generation_id, "completed")
     assert (row.verified, row.rev) == (False, 1)
-    await asyncio.gather(*(asking.fetcher.check(row) for _ in range(10)))
+    await asyncio.gather(*(asking.fetcher.check(row, Purpose.VERIFY) for _ in range(10)))
     after = await asking.row(generation_id)
     assert (after.verified, after.rev, after.source) == (True, 2, Source.FETCH)
     assert dict(after.assets) == {
@@ -139,7 +133,7 @@ async def test_a_claim_that_luma_denies_is_overruled(asking: Asking) -> None:
     generation_id = asking.luma.create(plan=LONG)
     asking.luma.advance(5)
     row = await asking.claim(generation_id, "completed")
-    await asking.fetcher.check(row)
+    await asking.fetcher.check(row, Purpose.VERIFY)
     after = await asking.row(generation_id)
     assert (after.state, after.verified, after.assets) == ("dreaming", True, {})
     assert after.finished_at is None
@@ -151,13 +145,13 @@ async def test_a_claim_of_what_luma_does_not_know_is_gone_and_stays_unconfirmed(
     asking: Asking, clock: Clock
 ) -> None:
     row = await asking.claim("made-up", "completed")
-    await asking.fetcher.check(row)
+    await asking.fetcher.check(row, Purpose.VERIFY)
     missing = await asking.row("made-up")
     assert (missing.gone_at, missing.rev) == (None, 1)
     assert missing.next_check_at
     assert 30 < (missing.next_check_at - clock()).total_seconds() <= 60
     clock.turn(60)
-    await asking.fetcher.check(missing)
+    await asking.fetcher.check(missing, Purpose.VERIFY)
     after = await asking.row("made-up")
     assert (after.gone_at, after.verified, after.rev) == (clock(), False, 2)
     assert after.next_check_at
@@ -167,7 +161,7 @@ async def test_a_claim_of_what_luma_does_not_know_is_gone_and_stays_unconfirmed(
 async def test_a_quiet_row_is_asked_about_and_says_how_it_was_learnt(asking: Asking) -> None:
     generation_id = asking.luma.create(plan=Plan(0, 0))
     row = await asking.claim(generation_id, "dreaming")
-    await asking.fetcher.check(row)
+    await asking.fetcher.check(row, Purpose.RECONCILE)
     after = await asking.row(generation_id)
     assert (after.state, after.verified, after.source) == ("completed", True, Source.RECONCILE)
 
@@ -192,9 +186,9 @@ async def test_news_about_what_luma_did_not_know_are_confirmed_too(
 ) -> None:
     """Its answer can lag behind its callbacks; a row must not stay gone for ever for that."""
     generation_id = "late-to-be-known"
-    await asking.fetcher.check(await asking.claim(generation_id, "dreaming"))
+    await asking.fetcher.check(await asking.claim(generation_id, "dreaming"), Purpose.VERIFY)
     clock.turn(31)
-    await asking.fetcher.check(await asking.row(generation_id))
+    await asking.fetcher.check(await asking.row(generation_id), Purpose.VERIFY)
     assert (await asking.row(generation_id)).gone_at
     claimed = await asking.claim(generation_id, "completed")
     assert claimed.next_check_at is not None
@@ -204,9 +198,9 @@ async def test_news_about_what_luma_did_not_know_are_confirmed_too(
 async def test_the_same_news_again_about_what_is_gone_bring_one_question_in_half_a_minute(
     asking: Asking, clock: Clock
 ) -> None:
-    await asking.fetcher.check(await asking.claim("made-up", "completed"))
+    await asking.fetcher.check(await asking.claim("made-up", "completed"), Purpose.VERIFY)
     clock.turn(31)
-    await asking.fetcher.check(await asking.row("made-up"))
+    await asking.fetcher.check(await asking.row("made-up"), Purpose.VERIFY)
     again = await asking.claim("made-up", "completed", "completed")
     assert again.gone_at
     assert again.next_check_at == clock() + timedelta(seconds=32)
@@ -224,7 +218,7 @@ async def test_a_person_does_not_wait_behind_our_own_question_about_the_same_row
     row = await asking.claim(generation_id, "dreaming")
     for _ in range(4):
         await asking.upstream.fetch(generation_id, Purpose.READ)
-    ours = asyncio.create_task(asking.fetcher.check(row))
+    ours = asyncio.create_task(asking.fetcher.check(row, Purpose.VERIFY))
     await asyncio.sleep(0)
     begun = monotonic()
     await asking.fetcher.refresh(row.id)
@@ -268,14 +262,14 @@ async def test_a_duplicate_of_an_overruled_claim_is_a_claim_again(asking: Asking
     """The same bytes may be true later; they are asked about again."""
     generation_id = asking.luma.create(plan=LONG)
     asking.luma.advance(5)
-    await asking.fetcher.check(await asking.claim(generation_id, "completed"))
+    await asking.fetcher.check(await asking.claim(generation_id, "completed"), Purpose.VERIFY)
     [body] = life_of(generation_id, "completed")
     receipt = await asking.database.write(record, body, Grant(), asking.clock())
     row = await asking.row(generation_id)
     assert receipt.outcome is Outcome.APPLIED
     assert (row.state, row.verified) == ("completed", False)
     assert row.next_check_at == asking.clock()
-    await asking.fetcher.check(row)
+    await asking.fetcher.check(row, Purpose.VERIFY)
     settled = await asking.row(generation_id)
     assert settled.state == "dreaming"
     assert settled._replace(rev=0).verified

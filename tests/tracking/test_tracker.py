@@ -612,7 +612,7 @@ async def test_many_that_luma_confirmed_and_does_not_know_now_are_not_believed_g
             clock.turn(31)
             for each in made:
                 assert (await alone.lookup(each, fresh=True)).generation.gone_at is None
-    assert [entry["event"] for entry in said].count("upstream_doubted") == 1
+    assert [entry["event"] for entry in said].count("account_check_failed") == 1
     [warning] = alone.warnings
     assert "dream_machine knows none of 12 generations" in warning
     luma.clear_faults()
