@@ -64,6 +64,10 @@ class Rate:
         """Seconds over which shares are counted."""
         return self.period * self._periods
 
+    def left(self, made: Sequence[Request], later: float = 0.0) -> int:
+        """How many requests may go before the period is full, whatever they are for."""
+        return max(0, self.requests - sum(each.age + later < self.period for each in made))
+
     def available(self, purpose: Purpose, made: Sequence[Request], later: float = 0.0) -> int:
         """How many requests for that purpose may go, given those made in the last window.
 
@@ -71,12 +75,11 @@ class Rate:
             later: seconds from now, if no other is made until then.
         """
         recent = [request for request in made if request.age + later < self.window]
-        in_period = sum(request.age + later < self.period for request in recent)
         used = Counter(request.purpose for request in recent)
         unused = {each: max(0, self._reserved(each) - used[each]) for each in Purpose}
         common = self.requests * self._periods - len(recent) - sum(unused.values())
         share = unused[purpose] + max(0, common)
-        return max(0, min(self.requests - in_period, share))
+        return min(self.left(made, later), share)
 
     def seconds_until_available(self, purpose: Purpose, made: Sequence[Request]) -> float:
         """Seconds until a request for that purpose may go; 0: now."""

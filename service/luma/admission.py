@@ -23,7 +23,7 @@ class AdmissionControl:
         self._breaker = CircuitBreaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
         BUDGET_LEFT.labels(upstream).set_function(
-            lambda: float(self._limiter.available(Purpose.READ))
+            lambda: float(self._limiter.left)
         )
 
     async def refresh(self) -> None:

@@ -47,6 +47,11 @@ class RateLimiter:
         if self._log:
             self._set(await self._log.recent(self._rate))
 
+    @property
+    def left(self) -> int:
+        """How many requests may go now, whatever they are for."""
+        return self._rate.left(self._recent())
+
     def available(self, purpose: Purpose) -> int:
         """How many such requests may go now, as far as we know of other processes."""
         return self._rate.available(purpose, self._recent())
