@@ -32,6 +32,7 @@ _BACKLOG = 2048
 _ALLOCATIONS = 10_000  # between searches for garbage; hardly any of ours needs to be searched for
 _GRACE = 2  # seconds for answers under way; Luma waits 5 s in all
 _CHECK_SECONDS = 60.0  # for a check before a reload
+_TICKS_BETWEEN_LOOKS = 20  # of a tenth of a second
 
 
 class Server(uvicorn.Server):
@@ -59,6 +60,19 @@ class Server(uvicorn.Server):
         gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
         if self._hung_up:
             self._check()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look now and then whether a connection could be accepted: the loop does not say so."""
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            self._look_for_descriptors()
+        return await super().on_tick(counter)
+
+    def _look_for_descriptors(self) -> None:
+        try:
+            os.close(os.dup(self.listener.fileno()))
+        except OSError as error:
+            hint = "Raise the limit on open files (`ulimit -n`), or see who connects."
+            log.error("accept_failed", reason=error.strerror, hint=hint)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; a check that is under way is of no use any more."""

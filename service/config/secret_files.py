@@ -59,6 +59,7 @@ def stored_secret(name: str, path: Path) -> str:
     except OSError as error:
         raise SettingsError(f"{name}: {path}: {error.strerror}.") from error
     kept = _read(name, path)
+    _close_to_others(path)
     if not kept:
         raise SettingsError(f"{name}: {path} is empty; delete it, or set it.")
     return kept
@@ -74,9 +75,13 @@ def make_private(database: Path) -> None:
     """
     os.close(os.open(database, os.O_RDWR | os.O_CREAT, _OURS))
     for path in (database, *(database.with_name(database.name + end) for end in _BESIDE)):
-        with suppress(FileNotFoundError, PermissionError):  # not there, or somebody else's to say
-            if stat.S_IMODE(path.stat().st_mode) & ~_OURS:
-                path.chmod(_OURS)
+        _close_to_others(path)
+
+
+def _close_to_others(path: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # not there, or somebody else's to say
+        if stat.S_IMODE(path.stat().st_mode) & ~_OURS:
+            path.chmod(_OURS)
 
 
 def _create(path: Path) -> None:

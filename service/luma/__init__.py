@@ -1,6 +1,5 @@
 """Luma from the outside: its two APIs, how to ask them, and how to read what they say."""
 
-from service.domain.request_budget import Purpose, Rate
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient

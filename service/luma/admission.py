@@ -22,9 +22,7 @@ class AdmissionControl:
         self._limiter = RateLimiter(rate, log=log)
         self._breaker = CircuitBreaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
-        BUDGET_LEFT.labels(upstream).set_function(
-            lambda: float(self._limiter.left)
-        )
+        BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._limiter.left))
 
     async def refresh(self) -> None:
         """Look what others have spent of the budget."""

@@ -132,9 +132,10 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
 def _is_lumas(response: httpx.Response) -> bool:
     """Whether an error is in Luma's own form; anybody's server answers 404."""
     try:
-        return "detail" in response.json()
-    except (ValueError, TypeError, RecursionError):
+        body = response.json()
+    except (ValueError, RecursionError):
         return False
+    return isinstance(body, dict) and bool(body.get("detail"))
 
 
 def _detail(response: httpx.Response) -> str:

@@ -43,7 +43,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         parsed = _parsed(body)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"The body is not JSON that we can read: {_brief(error)}") from error
+        why = _brief(error)  # a JSON error itself keeps the whole body in memory
+    else:
+        return _object(parsed)
+    raise Unreadable(f"The body is not JSON that we can read: {why}")
+
+
+def _object(parsed: Any) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Unreadable(f"The body is a JSON {type(parsed).__name__}, not an object.")
     return parsed

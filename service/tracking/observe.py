@@ -193,7 +193,7 @@ def _readable(body: bytes, at: datetime) -> Observation | Unreadable:
     try:
         return read(parse_object(body), Source.CALLBACK, at)
     except Unreadable as error:
-        return error
+        return error.with_traceback(None)  # whose frames keep the body in memory
 
 
 def _receipt(delivery_id: str, outcome: Outcome, seen: Observation | Unreadable) -> Receipt:

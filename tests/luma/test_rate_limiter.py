@@ -79,7 +79,7 @@ async def test_whoever_comes_first_each_purpose_finds_its_share(
 async def test_a_purpose_is_served_however_greedy_the_others_are(
     seconds: Seconds, rate: Rate, starved: Purpose
 ) -> None:
-    """They ask at every moment, for a long time; still it never waits for longer than a window and a period."""
+    """They ask at every moment; still it waits no longer than a window and a period."""
     limiter, served = RateLimiter(rate, seconds), list[float]()
     for _ in range(300):
         for purpose in Purpose:

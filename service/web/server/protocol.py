@@ -50,6 +50,8 @@ class LimitedProtocol(FastProtocol):
     """Whether nothing that comes will be looked at."""
     _take_by = math.inf
     """When the client must have taken what is written."""
+    _untaken_since: float | None = None
+    """Since when it has not taken enough of it."""
     _look: asyncio.TimerHandle | None = None
 
     # --- the connection ---
@@ -76,12 +78,13 @@ class LimitedProtocol(FastProtocol):
         super().pause_writing()
         size = self.transport.get_write_buffer_size()
         allowed = self.limits.answer_seconds + size / self.limits.answer_rate
-        self._take_by = self.loop.time() + allowed
+        self._untaken_since = self.loop.time()
+        self._take_by = self._untaken_since + allowed
 
     def resume_writing(self) -> None:
         """It has taken most of it."""
         super().resume_writing()
-        self._take_by = math.inf
+        self._take_by, self._untaken_since = math.inf, None
 
     def on_response_complete(self) -> None:
         """Go on with what was sent meanwhile."""
@@ -227,6 +230,8 @@ class LimitedProtocol(FastProtocol):
     @property
     def awaited_since(self) -> float | None:
         """Since when we have waited for the client; None while it waits for us."""
+        if self._untaken_since is not None:
+            return self._untaken_since
         in_body = self._phase is _Phase.BODY and self.running is self.cycle
         if self._waits_for_us() or (self.is_answering and not in_body):
             return None

@@ -316,6 +316,23 @@ def test_for_a_new_connection_the_one_that_idled_longest_goes(crowded: str) -> N
         assert not any(_is_closed(connection) for connection in others)
 
 
+def test_for_a_new_connection_one_goes_whose_client_takes_no_answers(
+    crowded: str, app: _App
+) -> None:
+    """It has not sent everything, so it seems to wait for us; but we wait for it."""
+    with ExitStack() as opened:
+        greedy = [opened.enter_context(connect(crowded)) for _ in range(5)]
+        for connection in greedy:
+            connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + ASK)
+        until(lambda: app.waiting == 5)
+        time.sleep(0.5)  # until what the kernel keeps for them is full
+        newcomer = opened.enter_context(connect(crowded))
+        newcomer.sendall(ASK)
+        answer = answer_on(newcomer)
+    assert answer
+    assert answer.status == 200
+
+
 def test_whoever_waits_for_an_answer_does_not_go_for_a_new_connection(
     crowded: str, app: _App
 ) -> None:
