@@ -1,6 +1,6 @@
 """The service as one ASGI application."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -15,14 +15,14 @@ from service.mcp_server import HttpTransport
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, problems
 from service.web.api import deliveries, events, generations, health, openapi
-from service.web.fast_path import CALLBACKS, FastPath
+from service.web.fast_path import FastPath
 from service.web.guards.access import AccessGuard
 from service.web.guards.authentication import Authenticator
 from service.web.guards.head import HeadAsGet
 from service.web.guards.slow_log import SlowLog
 from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
-from service.web.server.prepared import PreparedResponse
+from service.web.server.fast_protocol import SendPrepared
 
 _ALLOWED = [
     *("Authorization", "Cache-Control", "Content-Type"),
@@ -44,23 +44,15 @@ class Application(FastAPI):
     """FastAPI, behind what needs nothing of it."""
 
     front: FastPath
-    door: callbacks.CallbackDoor
     entrance: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Everything comes in here, but what our own server asks `at_once`, or for a `promise`."""
+        """Every request comes in here, but those that `respond` takes."""
         await self.entrance(scope, receive, send)
 
-    def at_once(self, scope: Scope) -> PreparedResponse | None:
-        """An answer that nobody has to wait for, if there is one."""
-        return self.front.at_once(scope)
-
-    def promise(
-        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
-    ) -> bool:
-        """Whether this is a callback, and one that `answer` will be called for."""
-        mine: bool = scope["path"].startswith(CALLBACKS)
-        return mine and self.door.promise(scope, body, answer)
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """Our own server's hook for answers that need no task, see `FastProtocol`."""
+        return self.front.respond(scope, body, send)
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
         """And goes on here, if it is not answered in front."""
@@ -119,13 +111,13 @@ def _guard(app: Application, settings: Settings) -> None:
             expose_headers=_EXPOSED,
         )
     app.add_middleware(SecurityHeaders)
-    app.door = callbacks.CallbackDoor(app.state, slow_after=settings.slow_after)
+    receiver = callbacks.CallbackReceiver(app.state, slow_after=settings.slow_after)
     mcp = SecurityHeaders(
         SlowLog(McpEndpoint(app.behind, state=app.state), after=settings.slow_after)
     )
     app.front = FastPath(
         app.behind,
-        callbacks=app.door,
+        callbacks=receiver,
         mcp=mcp,
         state=app.state,
         visitors=visitors,

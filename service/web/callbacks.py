@@ -7,7 +7,6 @@ token decides whether we take it.
 
 import asyncio
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -27,6 +26,7 @@ from service.web.fast_path import CALLBACKS
 from service.web.guards.slow_log import note_slow
 from service.web.problems import of_bug, of_error, problem, responses
 from service.web.server.body import read_body
+from service.web.server.fast_protocol import SendPrepared
 from service.web.server.limits import MAX_BODY
 from service.web.server.prepared import PreparedResponse, send_prepared
 
@@ -70,7 +70,7 @@ async def receive(token: str, request: Request) -> Response:
     return response
 
 
-class CallbackDoor:
+class CallbackReceiver:
     """Answers callbacks in front of all that concerns other requests alone, as the route would.
 
     What stands between costs more than the route itself, and lets callbacks pass anyway.
@@ -91,25 +91,19 @@ class CallbackDoor:
         note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
         await send_prepared(scope, send, whole)
 
-    def promise(
-        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
-    ) -> bool:
-        """Take in a callback that has come whole, and call `answer` when it is on disk.
-
-        Returns:
-            Whether it was taken; else it is to come in by the call.
-        """
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """Take in a callback that has come whole, and answer when it is on disk."""
         grant = self._state.tokens.grant(_token(scope))
         if grant is None or len(body) > MAX_BODY:
             return False
         began = time.monotonic()
 
-        def told(receiving: asyncio.Future[Receipt]) -> None:
-            whole = _told(receiving)
-            note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
-            answer(whole)
+        def received(receiving: asyncio.Future[Receipt]) -> None:
+            response = _response_to(receiving)
+            note_slow(scope, response.status, time.monotonic() - began, self._slow_after)
+            send(response)
 
-        self._state.tracker.deliveries.receive(body, grant).add_done_callback(told)
+        self._state.tracker.deliveries.receive(body, grant).add_done_callback(received)
         return True
 
 
@@ -129,10 +123,10 @@ async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> P
         return PreparedResponse.of(body)
     receiving = tracker.deliveries.receive(body, grant)
     await asyncio.wait([receiving])
-    return _told(receiving)
+    return _response_to(receiving)
 
 
-def _told(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
+def _response_to(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
     """What came of it."""
     try:
         receipt = receiving.result()

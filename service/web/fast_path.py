@@ -12,6 +12,7 @@ the bytes that the route would; whatever is unusual goes the ordinary way:
 
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,11 +25,22 @@ from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import response_of
 from service.web.security_headers import SECURE
+from service.web.server.fast_protocol import SendPrepared
 from service.web.server.prepared import PreparedResponse, send_prepared
 
 CALLBACKS, _MCP = "/callbacks/", "/mcp"
 _ONE = f"{lists.PATH}/"
 _CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
+
+
+class Receiver(Protocol):
+    """What takes callbacks in, in a task or without one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As an ASGI application."""
+
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """Whether it takes one that has come whole; then it calls `send` when it is on disk."""
 
 
 class FastPath:
@@ -46,14 +58,14 @@ class FastPath:
         self,
         app: ASGIApp,
         *,
-        callbacks: ASGIApp,
+        callbacks: Receiver,
         mcp: ASGIApp,
         state: State,
         visitors: Authenticator,
         slow_after: float,
     ) -> None:
         self._app = app
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._mcp = mcp
         self._state = state
         self._visitors = visitors
@@ -65,21 +77,28 @@ class FastPath:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
-            await self._callbacks(scope, receive, send)
+            await self.callbacks(scope, receive, send)
         elif _reads(scope) and (whole := await self._found(scope, receive)):
             await send_prepared(scope, send, whole)
         else:
             asks_mcp = scope["path"] == _MCP and self._plain(scope)
             await (self._mcp if asks_mcp else self._app)(scope, receive, send)
 
-    def at_once(self, scope: Scope) -> PreparedResponse | None:
-        """The answer, if nobody has to wait for it.
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """Answer what needs no task: callbacks, and lookups of what is known.
 
-        For a server that asks this before it begins a task for the request.
+        Returns:
+            Whether `send` was called, or will be; else the application is to be called.
         """
+        if scope["method"] == "POST":
+            is_callback: bool = scope["path"].startswith(CALLBACKS)
+            return is_callback and self.callbacks.respond(scope, body, send)
         plain = self._plain(scope) if _reads_one(scope) else None
         answer = plain and self._state.tracker.lookup_nowait(_id_in(scope))
-        return _shown(answer, plain) if plain and answer else None
+        if not (plain and answer):
+            return False
+        send(_shown(answer, plain))
+        return True
 
     async def _found(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
         """The answer of the database, if that is all that is asked for."""

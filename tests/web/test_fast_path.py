@@ -77,7 +77,7 @@ async def both_ways(
         behind = both.behind
         front = FastPath(
             behind,
-            callbacks=behind,
+            callbacks=app.front.callbacks,
             mcp=behind,
             state=app.state,
             visitors=app.state.visitors,

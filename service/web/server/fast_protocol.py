@@ -1,9 +1,12 @@
-"""HTTP as uvicorn speaks it, for answers that need neither a task nor a look at each header.
+"""HTTP as uvicorn speaks it, with one hook for answers that need no task.
 
-An application may know two things more than ASGI has. Any other server just calls it.
+An application may have one method more than ASGI asks for:
 
-    at_once(scope) -> PreparedResponse | None          what needs no waiting
-    promise(scope, body, answer) -> bool    whether it will call `answer` by and by
+    respond(scope, body, send) -> bool
+
+It says whether the application takes the request, and then calls `send` once, with a
+`PreparedResponse`, now or later. `body` is whole; of a GET it is empty. If the answer is False, or
+if any other server is used, the application is called as usual and answers the same.
 """
 
 from collections.abc import Callable
@@ -24,14 +27,14 @@ from service.web.server.prepared import PREPARED, PreparedResponse
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-_AtOnce = Callable[[Scope], PreparedResponse | None]
-_Promise = Callable[[Scope, bytes, Callable[[PreparedResponse], None]], bool]
+SendPrepared = Callable[[PreparedResponse], None]
+Respond = Callable[[Scope, bytes, SendPrepared], bool]
 
 _EXTENSIONS: dict[str, object] = {PREPARED: {}}
 
 
 class FastProtocol(HttpToolsProtocol):
-    """Asks the application for what it knows more before it begins a task for the request."""
+    """Asks the application for an answer before it begins a task for the request."""
 
     running: RequestResponseCycle | None = None
     """The request whose turn it is; with pipelining others may have been read after it."""
@@ -49,53 +52,46 @@ class FastProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         """Answer without a task, if that can be, else begin one.
 
-        But read first what there is of this request, and what others have sent: whoever waits for
-        an answer on this machine has to be woken, which is quicker for many in a row.
+        The body of a POST is parsed first, as far as it has come.
         """
         self.running = cycle
         if cycle.scope["method"] == "POST":
             self.loop.call_soon(self._begin, cycle, app)
-        elif whole := self._at_once(cycle, app):
-            self.loop.call_soon(_write, cycle, whole)
         else:
-            self._call(cycle, app)
+            self._begin(cycle, app)
 
     def _begin(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        if cycle.more_body or not self._promised(cycle, app):
-            self._call(cycle, app)
+        if not self._takes(cycle, app):
+            super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
 
-    def _call(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
+    def _takes(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
+        """Whether the application answers by `respond`, if it has that, and we may write.
 
-    def _at_once(
-        self, cycle: RequestResponseCycle, app: "ASGI3Application"
-    ) -> PreparedResponse | None:
-        """What the application answers without waiting, if it knows how, and we may write."""
-        ask: _AtOnce | None = getattr(self.config.app, "at_once", None)
-        if ask is None or app is not self.app or self.flow.write_paused:
-            return None
-        try:
-            return ask(cast("Scope", cycle.scope))
-        except Exception as error:  # noqa: BLE001 - it may yet be answered by the call
-            log.error("not answered at once", exc_info=error)
-            return None
-
-    def _promised(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
-        """Whether the application will answer by and by, if it knows how, and we may write."""
-        ask: _Promise | None = getattr(self.config.app, "promise", None)
-        if ask is None or app is not self.app or self.flow.write_paused:
+        Behind uvicorn's own look at proxies it is another application, which has it not.
+        """
+        respond: Respond | None = getattr(self.config.app, "respond", None)
+        has_come = not cycle.more_body or cycle.scope["method"] == "GET"
+        if respond is None or app is not self.app or self.flow.write_paused or not has_come:
             return False
         try:
-            return ask(cast("Scope", cycle.scope), bytes(cycle.body), partial(_write, cycle))
-        except Exception as error:  # noqa: BLE001 - it may yet be answered by the call
-            log.error("nothing promised", exc_info=error)
+            send = partial(self._write_soon, cycle)
+            return respond(cast("Scope", cycle.scope), bytes(cycle.body), send)
+        except Exception as error:  # noqa: BLE001 - the call may yet answer it
+            log.error("fast_path_failed", exc_info=error)
             return False
+
+    def _write_soon(self, cycle: RequestResponseCycle, response: PreparedResponse) -> None:
+        """Write when all that has come is read.
+
+        Whoever waits for an answer on this machine has to be woken: quicker for many in a row.
+        """
+        self.loop.call_soon(_write, cycle, response)
 
 
 async def _run(
     app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Call the application, tell it of a body that is whole, and let it send what is whole."""
+    """Call the application, hand it a body that is whole, and let it send what is prepared."""
     if not cycle.more_body:
         scope["extensions"] = {**_EXTENSIONS, BODY: bytes(cycle.body)}
 
@@ -110,17 +106,17 @@ async def _run(
     await app(scope, receive, sent)
 
 
-def _write(cycle: RequestResponseCycle, whole: PreparedResponse) -> None:
+def _write(cycle: RequestResponseCycle, response: PreparedResponse) -> None:
     if cycle.disconnected:
         return
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    parts = [STATUS_LINE[whole.status]]
-    for name, value in (*cycle.default_headers, *whole.headers):
+    parts = [STATUS_LINE[response.status]]
+    for name, value in (*cycle.default_headers, *response.headers):
         parts += (name, b": ", value, b"\r\n")
     parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
     if cycle.scope["method"] != "HEAD":
-        parts.append(whole.body)
+        parts.append(response.body)
     cycle.transport.write(b"".join(parts))
     cycle.message_event.set()
     if not cycle.keep_alive:

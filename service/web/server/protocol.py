@@ -36,6 +36,7 @@ class LimitedProtocol(FastProtocol):
     limits: ClassVar = ConnectionLimits()
     room: ClassVar = ConnectionLimiter(limits)
 
+    _opened_at = 0.0
     _phase = _Phase.IDLE
     _since: float | None = None
     """When a look at the clock first found the phase begun."""
@@ -59,6 +60,7 @@ class LimitedProtocol(FastProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request should begin soon."""
         super().connection_made(transport)
+        self._opened_at = self.loop.time()
         self.ws_protocol_class = None
         self.headers = []
         self._look_later()
@@ -232,6 +234,8 @@ class LimitedProtocol(FastProtocol):
         """Since when we have waited for the client; None while it waits for us."""
         if self._untaken_since is not None:
             return self._untaken_since
+        if self.pipeline or self._unparsed:
+            return self._opened_at  # it does not wait for one answer before it asks for the next
         in_body = self._phase is _Phase.BODY and self.running is self.cycle
         if self._waits_for_us() or (self.is_answering and not in_body):
             return None

@@ -333,6 +333,31 @@ def test_for_a_new_connection_one_goes_whose_client_takes_no_answers(
     assert answer.status == 200
 
 
+def test_for_a_new_connection_one_goes_that_asks_without_end(crowded: str) -> None:
+    """Each is answered all the time, and has always sent more before it is."""
+    stop = threading.Event()
+
+    def flood(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while not stop.is_set():
+                connection.sendall(ASK * 100)
+
+    with ExitStack() as opened:
+        greedy = [opened.enter_context(connect(crowded)) for _ in range(5)]
+        floods = [threading.Thread(target=flood, args=(each,)) for each in greedy]
+        opened.callback(stop.set)
+        for each in floods:
+            each.start()
+        time.sleep(0.2)
+        newcomer = opened.enter_context(connect(crowded))
+        newcomer.sendall(ASK)
+        answer = answer_on(newcomer)
+    for each in floods:
+        each.join(10)
+    assert answer
+    assert answer.status == 200
+
+
 def test_whoever_waits_for_an_answer_does_not_go_for_a_new_connection(
     crowded: str, app: _App
 ) -> None:

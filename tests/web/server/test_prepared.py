@@ -3,11 +3,12 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from service.web.server.fast_protocol import SendPrepared
 from service.web.server.prepared import PREPARED, Headers, PreparedResponse, send_prepared
 from tests.hostile import connect
 from tests.served import served
@@ -25,26 +26,19 @@ class _App:
         self.answered_at_once = self.called = 0
         self.promised = list[bytes]()
 
-    def at_once(self, scope: Scope) -> PreparedResponse | None:
-        """What may be had without waiting."""
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """What is known now, or a moment later."""
         if scope["path"] == "/broken":
             raise RuntimeError("This is a bug.")
-        if not scope["path"].startswith("/soon"):
-            return None
-        self.answered_at_once += 1
-        return _answer(scope["path"])
-
-    def promise(
-        self, scope: Scope, body: bytes, answer: Callable[[PreparedResponse], None]
-    ) -> bool:
-        """What is known a moment later."""
-        if scope["path"] == "/broken":
-            raise RuntimeError("This is a bug.")
-        if not scope["path"].startswith("/later"):
-            return False
-        self.promised.append(body)
-        asyncio.get_running_loop().call_later(0.01, answer, _answer(scope["path"]))
-        return True
+        if scope["path"].startswith("/soon"):
+            self.answered_at_once += 1
+            send(_answer(scope["path"]))
+            return True
+        if scope["path"].startswith("/later"):
+            self.promised.append(body)
+            asyncio.get_running_loop().call_later(0.01, send, _answer(scope["path"]))
+            return True
+        return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The rest."""
