@@ -133,9 +133,9 @@ async def migrate(settings: Settings) -> migrating.Migrated:
     prepare_database_file(settings)
     migrated = await at_database(settings, migrating.upgrade)
     if migrated.before is None:
-        log.info("database made", revision=migrated.after)
+        log.info("database_created", revision=migrated.after)
     elif migrated.before != migrated.after:
-        log.info("database migrated", before=migrated.before, after=migrated.after)
+        log.info("database_migrated", before=migrated.before, after=migrated.after)
     return migrated
 
 

@@ -29,7 +29,9 @@ async def test_a_tracker_makes_its_folder_and_its_database(
             await tracker.readiness.require()
             assert (await tracker.page(Query())).items == []
     assert path.exists()
-    assert said == [{"event": "database made", "revision": migrating.head(), "log_level": "info"}]
+    assert said == [
+        {"event": "database_created", "revision": migrating.head(), "log_level": "info"}
+    ]
 
 
 async def test_a_second_start_has_nothing_to_do(settings: Settings, clock: Clock) -> None:

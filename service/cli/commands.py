@@ -201,13 +201,13 @@ def callback_url(
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check settings, database, keys and reachability; 1 if anything is wrong."""
-    from service.cli.doctor import examine
+    """Check settings, database, keys and reachability. Exit code 1 if there is an error."""
+    from service.cli.doctor import Level, examine
     from service.cli.output import show_findings
 
     findings = asyncio.run(examine(_settings()))
     show_findings(findings, as_json=json)
-    if any(finding.wrong for finding in findings):
+    if any(finding.level is Level.ERROR for finding in findings):
         raise typer.Exit(1)
 
 

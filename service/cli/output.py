@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.tracking.inspection import Revisions
 
 _COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
+_LEVELS = {"ok": "green", "warning": "yellow", "error": "red"}
 _COLUMNS = ("id", "state", "operation", "model", "prompt")
 
 console = Console(highlight=False)
@@ -105,9 +106,9 @@ def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
         typer.echo(json.dumps([finding.as_dict() for finding in findings]))
         return
     for finding in findings:
-        mark = "[red]wrong[/]" if finding.wrong else "[green]good[/] "
-        told = escape(one_line(f"{finding.about}: {finding.told}"))
-        console.print(f"{mark} {told}", soft_wrap=True)
+        mark = f"[{_LEVELS[finding.level]}]{finding.level:<7}[/]"
+        message = escape(one_line(f"{finding.about}: {finding.message}"))
+        console.print(f"{mark} {message}", soft_wrap=True)
 
 
 def _line(name: str, value: str) -> None:

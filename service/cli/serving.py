@@ -21,7 +21,7 @@ import uvicorn
 
 from service.app import create_app
 from service.bootstrap import migrate
-from service.cli.doctor import CALLBACKS_ONLY
+from service.cli.doctor import CALLBACKS_ONLY, NO_API_KEY
 from service.cli.workers import Workers
 from service.config import Settings, environment_for, inherited_socket, require_tokens
 from service.errors import SettingsError
@@ -163,7 +163,7 @@ def _serve_on(listener: socket.socket, bound: Settings) -> None:
     _introduce(bound)
     asyncio.run(migrate(bound))  # what is wrong with the database ends the start with one line
     server.run(sockets=[listener.dup()])
-    log.info("stopped", again=server.reload)
+    log.info("stopped", reload=server.reload)
     if server.reload:
         _begin_anew(listener)
 
@@ -241,17 +241,21 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _introduce(settings: Settings) -> None:
-    upstreams = {
-        "dream_machine": settings.luma_api_key,
-        "agents": settings.luma_agents_api_key,
-    }
-    with_key = [name for name, key in upstreams.items() if key]
+    """Log where we listen, what is set, and what to set where something important is missing."""
+    keys = {"dream_machine": settings.luma_api_key, "agents": settings.luma_agents_api_key}
+    upstreams = [name for name, key in keys.items() if key]
     log.info("listening", url=settings.own_url)
-    log.info("database", name=settings.database_name)
-    log.info("upstreams", with_key=",".join(with_key) or "none")
+    log.info("configured", database=settings.database_name, upstreams=",".join(upstreams) or "none")
+    if not upstreams:
+        log.warning("no_api_key", hint=NO_API_KEY)
     if not settings.reconcile:
-        log.info("not reconciling: TRACKER_RECONCILE is off, so only lookups ask Luma")
+        log.info("reconciler_disabled", hint="TRACKER_RECONCILE is off: only lookups ask Luma")
     if settings.public_url is None:
-        log.info("no callbacks: TRACKER_PUBLIC_URL is not set, so Luma is asked instead")
+        log.info("callbacks_disabled", hint=_no_callbacks(upstreams))
     elif settings.callbacks_only:
-        log.warning(CALLBACKS_ONLY)
+        log.warning("callbacks_only", hint=CALLBACKS_ONLY)
+
+
+def _no_callbacks(upstreams: list[str]) -> str:
+    instead = "Luma is asked instead" if upstreams else "and nothing can be learnt by asking"
+    return f"TRACKER_PUBLIC_URL is not set: Luma cannot call back, {instead}"

@@ -36,7 +36,7 @@ class Worker:
         """Start it."""
         self.pid = os.posix_spawn(sys.executable, command, environment, setsigmask=())
         self.started_at = time.monotonic()
-        log.info("worker started", pid=self.pid)
+        log.info("worker_started", pid=self.pid)
 
     def has_ended(self, code: int) -> None:
         """Take note of its end, and when to start it again."""

@@ -26,5 +26,5 @@ async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:
         try:
             await loop()
         except Exception:  # noqa: BLE001 - the service goes on without it
-            log.exception("a loop failed", loop=loop.__qualname__, again_in=_PAUSE)
+            log.exception("loop_failed", loop=loop.__qualname__, again_in=_PAUSE)
         await asyncio.sleep(_PAUSE)

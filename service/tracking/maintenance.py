@@ -70,7 +70,7 @@ class Maintenance:
         receipt = await self._database.write(refold, delivery_id, self._clock())
         if receipt and receipt.outcome is not Outcome.KEPT:
             log.info(
-                "folded again",
+                "delivery_replayed",
                 delivery_id=delivery_id,
                 generation_id=receipt.generation_id,
                 outcome=receipt.outcome.value,
@@ -93,7 +93,7 @@ class Maintenance:
         """Ask about what a clock that was ahead has put off for longer than we ever do."""
         now = self._clock()
         if recalled := await self._database.write(generations.recall, now, now + _LATEST):
-            log.warning("checks_recalled", count=recalled, reason="the clock was ahead")
+            log.warning("checks_reset", count=recalled, reason="the clock was ahead")
 
     async def _prune(
         self, table: str, prune: Callable[[Connection, datetime, int], int], before: datetime

@@ -203,7 +203,7 @@ def _receipt(delivery_id: str, outcome: Outcome, seen: Observation | Unreadable)
 
 
 def _why(error: Exception, delivery_id: str, generation_id: str | None) -> str:
-    log.error("not folded", delivery_id=delivery_id, generation_id=generation_id, exc_info=error)
+    log.error("fold_failed", delivery_id=delivery_id, generation_id=generation_id, exc_info=error)
     return f"{type(error).__name__}: {getattr(error, 'orig', error)}"
 
 

@@ -47,10 +47,10 @@ class Rewriter:
         while rewrite := await self._advance(name):
             if rewrite.finished_at:
                 if rewrite.done:
-                    log.info("rewritten", name=name, rows=rewrite.done)
+                    log.info("rewrite_finished", name=name, rows=rewrite.done)
                 return
             if self._clock() - told >= _TELL:
-                log.info("rewriting", name=name, rows=rewrite.done)
+                log.info("rewrite_progress", name=name, rows=rewrite.done)
                 told = self._clock()
             await asyncio.sleep(_PAUSE)
 

@@ -135,7 +135,7 @@ def _response_to(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
     except TrackerError as error:
         return PreparedResponse.of(of_error(error))
     except Exception as error:  # noqa: BLE001 - a bug of ours is answered too
-        log.error("callback not taken", exc_info=error)
+        log.error("callback_failed", exc_info=error)
         return PreparedResponse.of(of_bug(error))
     if receipt.unreadable:
         return PreparedResponse.of(of_error(receipt.unreadable))

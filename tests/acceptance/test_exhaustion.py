@@ -112,7 +112,7 @@ def test_connections_that_do_nothing_keep_no_callback_out(
                 with connect(running.service.url) as caller:
                     caller.sendall(_callback(running, n))
                     assert b"200 OK" in caller.recv(65_536), n
-        until(lambda: "connection limit reached" in running.service.said)
+        until(lambda: "connection_limit_reached" in running.service.said)
         [line] = [line for line in running.service.said.splitlines() if "limit reached" in line]
         assert "ulimit -n" in line
 

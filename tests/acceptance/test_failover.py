@@ -167,7 +167,7 @@ async def test_who_listens_through_a_failover_hears_of_changes_at_once(
         pair.fail_over()
         until_all_serve(services)
         await listener.until(lambda: listener.stream.events)
-        until(lambda: "no notices" in asked.said)
+        until(lambda: "notices_failed" in asked.said)
         begun = time.monotonic()
         for n in range(10):
             assert call(told, f"g{n}", "completed") == 200

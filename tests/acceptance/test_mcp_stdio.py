@@ -192,7 +192,7 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_its_client(
     assert {message["jsonrpc"] for message in messages} == {"2.0"}
     assert {message["id"] for message in messages} <= set(range(5))
     assert messages[0]["result"]["serverInfo"]["name"] == "luma-tracker"
-    assert "database made" in run.stderr
+    assert "database_created" in run.stderr
     assert "Traceback" not in run.stderr
 
 

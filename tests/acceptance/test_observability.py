@@ -162,7 +162,7 @@ def test_a_claim_that_luma_does_not_confirm_is_overruled_counted_and_logged(
     assert (line["claimed"], line["state"]) == ("completed", "queued")
     labels = {"upstream": "dream_machine", "purpose": "verify", "result": "ok"}
     assert moved("upstream_requests_total", **labels) == 1
-    assert [e for e in _events(running, "learnt by asking") if "claimed" in e.values()] == []
+    assert [e for e in _events(running, "final_state_found") if "claimed" in e.values()] == []
 
 
 def test_a_terminal_state_that_had_to_be_asked_for_is_a_repair_counted_and_logged(
@@ -173,8 +173,8 @@ def test_a_terminal_state_that_had_to_be_asked_for_is_a_repair_counted_and_logge
     running.luma.create(id="forgotten")
     assert running.http.get("/v1/generations/forgotten").json()["state"] == "queued"
     running.luma.advance(120)
-    until(lambda: any("forgotten" in e.values() for e in _events(running, "learnt by asking")))
-    line = next(e for e in _events(running, "learnt by asking") if "forgotten" in e.values())
+    until(lambda: any("forgotten" in e.values() for e in _events(running, "final_state_found")))
+    line = next(e for e in _events(running, "final_state_found") if "forgotten" in e.values())
     assert moved("repairs_total") >= 1  # other tests leave open rows behind
     assert line["state"] == "completed"
     labels = {"upstream": "dream_machine", "purpose": "reconcile", "result": "ok"}
@@ -184,7 +184,7 @@ def test_a_terminal_state_that_had_to_be_asked_for_is_a_repair_counted_and_logge
 def test_what_could_not_be_read_is_logged_with_its_delivery(alone: Target) -> None:
     alone.call_back(b"nothing that can be read")
     [delivery] = alone.http.get("/v1/deliveries?limit=1").json()["items"]
-    [line] = [each for each in _events(alone, "kept") if delivery["id"] in each.values()]
+    [line] = [each for each in _events(alone, "delivery_kept") if delivery["id"] in each.values()]
     assert line["level"] == "warning"
     assert line["delivery_id"] == delivery["id"]
 
@@ -212,8 +212,8 @@ def test_what_cannot_be_folded_is_said_on_every_channel_until_it_is(
 
         _start_anew(stuck)
         until(lambda: stuck.http.get("/readyz").status_code == 200)
-        until(lambda: _events(stuck, "folded again"))
-        line = _events(stuck, "folded again")[-1]
+        until(lambda: _events(stuck, "delivery_replayed"))
+        line = _events(stuck, "delivery_replayed")[-1]
         assert stuck.metric("luma_tracker_inbox_lag_seconds") == 0
         assert (line["delivery_id"], line["outcome"]) == (delivery_id, "applied")
         assert line["generation_id"] == "stuck"
@@ -230,7 +230,7 @@ def _stuck(running: Target) -> str:
     assert shown["generation_id"] == "stuck"
     assert "cursed" in shown["error"]
     assert running.metric("luma_tracker_callbacks_total", outcome="kept") == 1
-    for event, level in (("not folded", "error"), ("kept", "warning")):
+    for event, level in (("fold_failed", "error"), ("delivery_kept", "warning")):
         line = _events(running, event)[0]
         assert line["level"] == level
         assert (line["delivery_id"], line["generation_id"]) == (delivery_id, "stuck")
@@ -263,7 +263,7 @@ def test_a_database_that_fails_is_logged_and_a_callback_that_was_lost_to_it_coun
     with locked(alone.database):
         refused = alone.call_back({"id": "locked-out", "state": "dreaming"})
     assert refused.status_code == 503
-    assert _events(alone, "the database failed")[0]["level"] == "error"
+    assert _events(alone, "database_failed")[0]["level"] == "error"
     assert _counted(alone) == before + 1
 
 
@@ -281,6 +281,6 @@ def test_every_line_of_a_run_is_logfmt_and_the_first_ones_say_how_it_runs(runnin
     lines = [fields(line) for line in running.service.said.splitlines()]
     begun = {line["event"]: line for line in lines}
     assert begun["listening"]["url"] == running.service.url
-    assert begun["upstreams"]["with_key"] == "dream_machine,agents"
-    assert any("TRACKER_PUBLIC_URL" in event for event in begun)
+    assert begun["configured"]["upstreams"] == "dream_machine,agents"
+    assert "TRACKER_PUBLIC_URL" in begun["callbacks_disabled"]["hint"]
     assert "forged" not in begun

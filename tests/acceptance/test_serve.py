@@ -76,8 +76,8 @@ def test_it_starts_from_nothing_and_says_what_it_did(tmp_path: Path, start_servi
     assert database.exists()
     log = "".join(service.said)
     assert str(database) in log
-    assert "database made" in log
-    assert "with_key=dream_machine,agents" in log
+    assert "database_created" in log
+    assert "upstreams=dream_machine,agents" in log
     assert "TRACKER_PUBLIC_URL is not set" in log, "it works by polling alone, and says so"
     assert "Traceback" not in log
 
@@ -96,7 +96,7 @@ def test_two_services_that_start_at_once_on_a_fresh_store_both_come_up(
     assert httpx.get(url_of(other, f"/v1/generations/{generation_id}")).status_code == 200
     for service in (one, other):
         service.stop()
-    made = [line for line in (one.said + other.said).splitlines() if "database made" in line]
+    made = [line for line in (one.said + other.said).splitlines() if "database_created" in line]
     assert len(made) == 1, "one of them made it"
     assert "Traceback" not in "".join(one.said + other.said)
 
@@ -244,7 +244,7 @@ def test_what_it_was_told_outlives_a_restart(start_service: Start, shared: Runni
         assert http.get(f"/v1/generations/{generation_id}/events").json() == history
         assert http.post(path, content=body).json() == {"outcome": "unchanged"}
     service.stop()
-    assert service.said.count("database made") == 1
+    assert service.said.count("database_created") == 1
 
 
 def test_what_was_answered_with_200_outlives_a_kill(start_service: Start, shared: Running) -> None:

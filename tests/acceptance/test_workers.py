@@ -19,7 +19,7 @@ from tests.acceptance.talk import body_of, new_id
 from tests.waiting import until
 
 WORKERS = 2
-STARTED = re.compile(r'event="worker started" pid=(\d+)')
+STARTED = re.compile(r"event=worker_started pid=(\d+)")
 
 
 def _started(service: Service) -> list[int]:
@@ -124,7 +124,7 @@ def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma
         command, env=environment, cwd=tmp_path, capture_output=True, timeout=30, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr.decode().count("worker started") <= 2 * WORKERS
+    assert ended.stderr.decode().count("worker_started") <= 2 * WORKERS
 
 
 def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Service) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from service import errors
-from service.cli.doctor import Finding
+from service.cli.doctor import Finding, Level
 from service.cli.exits import refusals
 from service.cli.output import show_findings, show_generation, show_page, table_of
 from service.domain.generation import Generation, Observation, Source
@@ -101,22 +101,27 @@ def test_a_table_shows_what_is_said_and_does_not_obey_it() -> None:
     assert "[/]" in shown
 
 
-FINDINGS = [Finding("database", "at [0001]"), Finding("callbacks [x]", "no answer", wrong=True)]
+FINDINGS = [
+    Finding("database", "at [0001]"),
+    Finding("access", "open", Level.WARNING),
+    Finding("callbacks [x]", "no answer", Level.ERROR),
+]
 
 
 def test_findings_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     show_findings(FINDINGS, as_json=False)
-    good, wrong = capsys.readouterr().out.splitlines()
-    assert good.split() == ["good", "database:", "at", "[0001]"]
-    assert wrong.split() == ["wrong", "callbacks", "[x]:", "no", "answer"]
+    ok, warning, error = capsys.readouterr().out.splitlines()
+    assert ok.split() == ["ok", "database:", "at", "[0001]"]
+    assert warning.split() == ["warning", "access:", "open"]
+    assert error.split() == ["error", "callbacks", "[x]:", "no", "answer"]
 
 
 def test_findings_as_json_are_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     show_findings(FINDINGS, as_json=True)
-    assert json.loads(capsys.readouterr().out)[1] == {
+    assert json.loads(capsys.readouterr().out)[2] == {
         "about": "callbacks [x]",
-        "told": "no answer",
-        "wrong": True,
+        "message": "no answer",
+        "level": "error",
     }
 
 

@@ -142,8 +142,8 @@ def _failed(running: Target) -> dict[str, str]:
     with connect(running.service.url) as connection:
         connection.sendall(f"GET /callbacks/{REUSABLE} HTTP/9.9\r\n\r\n".encode())
         garbage = connection.recv(65536).decode()
-    assert "not folded" in running.service.said
-    assert "the database failed" in running.service.said
+    assert "fold_failed" in running.service.said
+    assert "database_failed" in running.service.said
     return {"errors": garbage + "".join(f"{answer.headers} {answer.text}" for answer in answers)}
 
 

@@ -134,7 +134,7 @@ def test_a_fold_that_raises_keeps_the_delivery_with_its_error(connection: Connec
     assert generations.find(connection, ID) is None
     assert history(connection) == []
     (line,) = said
-    assert (line["event"], line["log_level"]) == ("not folded", "error")
+    assert (line["event"], line["log_level"]) == ("fold_failed", "error")
     assert (line["delivery_id"], line["generation_id"]) == (kept["id"], ID)
 
 

@@ -157,9 +157,9 @@ async def test_progress_is_told_every_few_seconds_and_at_the_end(
         await Rewriter(database, clock, {"models": slow}).rewrite()
 
     assert [(line["event"], line["rows"]) for line in told] == [
-        ("rewriting", 400),
-        ("rewriting", 800),
-        ("rewritten", 1000),
+        ("rewrite_progress", 400),
+        ("rewrite_progress", 800),
+        ("rewrite_finished", 1000),
     ]
 
 

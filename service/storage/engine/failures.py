@@ -44,5 +44,5 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return error
     reason = str(getattr(error, "orig", error)) or type(error).__name__
-    log.error("the database failed", reason=reason)
+    log.error("database_failed", reason=reason)
     return StoreUnavailable(f"The database did not take it: {reason}.")

@@ -61,7 +61,7 @@ class Notices:
             try:
                 await self._converse(await self._connect())
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("no notices", reason=str(error) or type(error).__name__)
+                log.warning("notices_failed", reason=str(error) or type(error).__name__)
             await asyncio.sleep(_PAUSE)
 
     async def _converse(self, connection: asyncpg.Connection) -> None:

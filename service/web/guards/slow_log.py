@@ -42,4 +42,6 @@ def note_slow(scope: Scope, status: int, seconds: float, after: float) -> None:
     if seconds <= after + scope.get(ASKED_TO_WAIT, 0):
         return
     path = without_tokens(scope["path"])
-    log.warning("slow", method=scope["method"], path=path, status=status, seconds=round(seconds, 3))
+    log.warning(
+        "slow_request", method=scope["method"], path=path, status=status, seconds=round(seconds, 3)
+    )

@@ -56,7 +56,7 @@ class ConnectionLimiter:
             return
         self._told_at = time.monotonic()
         log.warning(
-            "connection limit reached",
+            "connection_limit_reached",
             connections=count,
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             hint="the connection that idled longest is closed for each new one; "

@@ -215,9 +215,7 @@ async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recover
         assert await database.read(numbers) == [], "reading goes on meanwhile"
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
     assert "locked" in str(answers[0])
-    assert {"event": "the database failed", "reason": "database is locked"}.items() <= said[
-        0
-    ].items()
+    assert {"event": "database_failed", "reason": "database is locked"}.items() <= said[0].items()
     assert await database.write(put, 4) == 4
     assert await database.read(numbers) == [4]
 

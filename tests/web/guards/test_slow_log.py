@@ -33,7 +33,7 @@ async def slow(http: httpx.AsyncClient, method: str, url: str, **given: Any) -> 
     """What is logged as slow of a request."""
     with capture_logs() as logs:
         await http.request(method, url, **given)
-    return [entry for entry in logs if entry["event"] == "slow"]
+    return [entry for entry in logs if entry["event"] == "slow_request"]
 
 
 async def test_a_request_that_took_long_is_logged(http: httpx.AsyncClient, luma: Luma) -> None:
