@@ -156,7 +156,7 @@ def test_a_claim_that_luma_does_not_confirm_is_overruled_counted_and_logged(
     running.luma.create(id="claimed")
     running.call_back({"id": "claimed", "state": "completed", "assets": {"video": "https://x/"}})
     until(lambda: moved("overruled_total") == 1)
-    [line] = [each for each in _events(running, "overruled") if each["claimed"]]
+    [line] = [each for each in _events(running, "claim_overruled") if each["claimed"]]
     assert line["level"] == "warning"
     assert line["generation_id"] == "claimed"
     assert (line["claimed"], line["state"]) == ("completed", "queued")
