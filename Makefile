@@ -5,6 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+# Tests start Python hundreds of times; what it has compiled is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo serve test test-postgres coverage check bench format clean
 .DEFAULT_GOAL := help
@@ -20,17 +24,17 @@ serve: $(READY) ## Run the service (settings: environment or .env)
 
 test: $(READY) ## Run the tests, on both databases
 	@echo "testing on SQLite, then on PostgreSQL; this takes some minutes"
-	@$(BIN)/pytest -n 3 --dist loadfile tests
-	@$(BIN)/pytest -n 3 --dist loadfile --database postgres tests
+	@$(PYTEST) tests
+	@$(PYTEST) --database postgres tests
 
 test-postgres: $(READY) ## Run what touches a database on another PostgreSQL: PROGRAMS=/usr/lib/postgresql/15/bin
 	@test -x "$(PROGRAMS)/postgres" || { echo "PROGRAMS: no postgres in '$(PROGRAMS)'"; exit 1; }
-	@$(BIN)/pytest -n 3 --dist loadfile --postgres "$(PROGRAMS)" tests
+	@$(PYTEST) --postgres "$(PROGRAMS)" --everything tests
 
 coverage: $(READY) ## Run the tests, and show what they do not reach; takes twice as long
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= tests
-	@$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report= --cov-append --database postgres tests
+	@$(PYTEST) --cov --cov-report= tests
+	@$(PYTEST) --cov --cov-report= --cov-append --database postgres tests
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules, Dockerfile

@@ -40,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--database postgres` runs whatever touches a database on PostgreSQL."""
     parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.addoption("--postgres", metavar="DIR", help="the folder of another server's programs")
+    parser.addoption(
+        "--everything",
+        action="store_true",
+        help="on PostgreSQL also what is marked either_database",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,11 +55,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other database; on PostgreSQL also what touches none."""
-    other = "sqlite" if on_postgres() else "postgres"
-    left_out = [item for item in items if item.get_closest_marker(other) or not _concerns(item)]
+    """Leave out what is about the other database; on PostgreSQL also what touches none.
+
+    What is marked `either_database` runs there only with `--everything`.
+    """
+    others = ["sqlite" if on_postgres() else "postgres"]
+    if on_postgres() and not config.getoption("--everything"):
+        others.append("either_database")
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(other) for other in others) or not _concerns(item)
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in {*left_out}]
+    items.sort(key=lambda item: item.path.stem not in _LONG)
 
 
 def _concerns(item: pytest.Item) -> bool:
@@ -64,6 +79,15 @@ def _concerns(item: pytest.Item) -> bool:
 
 
 _WHOLE = ("acceptance", "contract", "migrations")
+_LONG = (
+    *("test_restart", "test_workers", "test_cli", "test_instances", "test_reconciler"),
+    *("test_lookup", "test_mcp_stdio", "test_events", "test_failover", "test_order"),
+    *("test_soak", "test_demo", "test_exhaustion", "test_upkeep", "test_hostile"),
+    *("test_limits_of_luma", "test_migrations", "test_two_instances", "test_access"),
+    *("test_tracker", "test_benchmarks", "test_pooler", "test_limits", "test_fast_path"),
+    *("test_schemathesis", "test_serve"),
+)
+"""Files that take long begin first, so that no worker is left with one at the end."""
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,7 @@ _SMALL = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_wal_senders": "4",
+    "autovacuum": "off",  # it would go through the databases of all tests that have ended
 }
 
 
@@ -152,9 +153,17 @@ def _programs_for(user: int | None, home: Path) -> Path:
     installed = _installed()
     if user is not None:  # root's folders are closed to others
         for part in (_WHEEL, f"{_WHEEL}.libs"):
-            shutil.copytree(installed / part, home / part)
+            shutil.copytree(installed / part, home / part, copy_function=_link)
         installed = home
     return installed / _WHEEL / "pginstall" / "bin"
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name; a copy where the folders are on different disks."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _installed() -> Path:

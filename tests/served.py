@@ -26,11 +26,18 @@ def _server(app: ASGIApp, protocol: type[LimitedProtocol]) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
+def _listening() -> socket.socket:
+    """On a free port; what is accepted sends at once, as uvloop has it and asyncio here has not."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 @contextmanager
 def served(app: ASGIApp, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
     """Its URL; it runs in a thread."""
     server = _server(app, protocol)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with _listening() as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         until(lambda: server.started)
@@ -43,7 +50,7 @@ def served(app: ASGIApp, protocol: type[LimitedProtocol] = LimitedProtocol) -> I
 async def served_here(app: ASGIApp) -> AsyncIterator[str]:
     """The same on this event loop, for what lives on it."""
     server = _server(app, LimitedProtocol)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with _listening() as listener:
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.to_thread(until, lambda: server.started)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

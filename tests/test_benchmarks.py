@@ -12,7 +12,6 @@ import pytest
 from benchmarks import wrk
 from benchmarks.asking import Request, Wrong, ask
 from benchmarks.callbacks import Storms, against_naive, wrong
-from benchmarks.drawing import draw
 from benchmarks.finding import Finding, Row, by_cost, by_cpu, by_rate
 from benchmarks.processes import NotStarted
 from benchmarks.results import refused, table
@@ -162,6 +161,8 @@ def test_a_server_that_does_not_start_says_why(stage: Stage) -> None:
 
 
 def test_every_row_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
+    from benchmarks.drawing import draw  # brings matplotlib
+
     found = {row.name: Finding(row.target, "a", "b") for row in ROWS}
     lines = table({**found, ROWS[0].name: "there is none"})
 

@@ -353,6 +353,7 @@ def test_a_wrong_token_is_404_and_writes_nothing(shared: Running, wrong_tokens: 
     assert found == []
 
 
+@pytest.mark.either_database
 def test_a_wrong_token_is_refused_before_its_body_is_looked_at(shared: Running) -> None:
     problem_in(shared.http.post("/callbacks/wrong", content=b"x" * (MIB + 1)), 404)
 
@@ -373,6 +374,7 @@ def test_a_body_of_exactly_one_mebibyte_is_taken(shared: Running, chunked: bool)
     assert len(deliveries(shared, body)) == 1
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("size", [MIB + 1, 4 * MIB])
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
 def test_a_larger_body_is_413_and_not_kept(shared: Running, size: int, chunked: bool) -> None:
@@ -388,6 +390,7 @@ def test_a_larger_body_is_413_and_not_kept(shared: Running, size: int, chunked: 
     assert call_back(shared, body_of(generation_id)).status_code == 200, "the service lives on"
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     "headers",
     [
@@ -419,6 +422,7 @@ def test_no_header_keeps_a_callback_out(shared: Running, headers: dict[str, str]
     assert read(shared, body["id"])["state"] == "completed"
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_json_of_any_encoding_is_read(shared: Running, encoding: str) -> None:
     said = body_of(new_id(), failure_reason="zu groß ☃")
@@ -430,12 +434,14 @@ def test_json_of_any_encoding_is_read(shared: Running, encoding: str) -> None:
     assert read(shared, said["id"])["state"] == "completed"
 
 
+@pytest.mark.either_database
 def test_the_query_of_a_callback_url_does_not_matter(shared: Running) -> None:
     answer = shared.http.post(f"{shared.callback_url}?job=1&x=%20", json=body_of(new_id()))
 
     assert answer.status_code == 200
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("around", ["{}/", "{}/more", "/{}"])
 def test_another_path_is_404_and_never_a_redirect(shared: Running, around: str) -> None:
     before = inbox_size(shared)
@@ -447,6 +453,7 @@ def test_another_path_is_404_and_never_a_redirect(shared: Running, around: str) 
     assert inbox_size(shared) == before
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_only_post_is_a_callback(shared: Running, method: str) -> None:
     answer = shared.http.request(method, shared.callback_url)
@@ -455,6 +462,7 @@ def test_only_post_is_a_callback(shared: Running, method: str) -> None:
     assert answer.headers["allow"] == "POST"
 
 
+@pytest.mark.either_database
 def test_a_url_that_the_command_line_prints_always_stays_the_same(shared: Running) -> None:
     assert shared.service.callback_url == shared.callback_url
 
@@ -524,6 +532,7 @@ def test_many_generations_can_call_back_at_the_same_time(shared: Running) -> Non
     assert {item["state"] for item in listed} == {"completed"}
 
 
+@pytest.mark.either_database
 def test_a_client_that_hangs_up_in_the_middle_leaves_nothing_behind(shared: Running) -> None:
     before = inbox_size(shared)
     generation_id = new_id()
@@ -539,6 +548,7 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing_behind(shared: Runn
     assert inbox_size(shared) == before + 1
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("padding", "status"),
     [("[" + "[]," * 340_000 + "[]]", 422), ('"' + "x" * 1_000_000 + '"', 200)],

@@ -67,6 +67,7 @@ def test_get_prints_json_exactly_as_rest_answers_it(shared: Running) -> None:
     assert run.stdout.rstrip("\n") == shared.http.get(f"/v1/generations/{generation_id}").text
 
 
+@pytest.mark.either_database
 def test_get_prints_plain_lines_into_a_pipe(shared: Running) -> None:
     generation_id = told(shared, "failed", "image", assets={"image": "https://i.example/i.jpg"})
 
@@ -81,6 +82,7 @@ def test_get_prints_plain_lines_into_a_pipe(shared: Running) -> None:
     assert "https://i.example/i.jpg" in run.stdout
 
 
+@pytest.mark.either_database
 def test_what_luma_says_cannot_pass_for_lines_of_ours(shared: Running) -> None:
     asked = {"prompt": "a lake\nstate: completed\nvideo_url: https://evil.example/v.mp4"}
     generation_id = told(shared, "dreaming", request=asked)
@@ -104,6 +106,7 @@ def test_get_asks_luma_for_what_is_unknown_and_for_fresh(shared: Running) -> Non
     assert read(shared, generation_id) == fresh, "the service shares what was heard"
 
 
+@pytest.mark.either_database
 def test_what_nobody_knows_is_exit_code_3(shared: Running) -> None:
     generation_id = new_id()
 
@@ -112,11 +115,13 @@ def test_what_nobody_knows_is_exit_code_3(shared: Running) -> None:
     assert generation_id in line
 
 
+@pytest.mark.either_database
 def test_an_id_that_cannot_be_is_a_usage_error(shared: Running) -> None:
     assert "id" in refused(shared.service.command("get", "a b"), USAGE)
     assert shared.luma.count("GET", "a b") == 0
 
 
+@pytest.mark.either_database
 def test_a_refusal_by_luma_is_exit_code_4(shared: Running) -> None:
     generation_id = new_id()
     shared.luma.fault(Fault(status=401, path=generation_id, times=None))
@@ -126,6 +131,7 @@ def test_a_refusal_by_luma_is_exit_code_4(shared: Running) -> None:
     assert "401" in line
 
 
+@pytest.mark.either_database
 def test_a_luma_that_cannot_be_reached_is_exit_code_5(shared: Running) -> None:
     down, gone = new_id(), new_id()
     shared.luma.fault(Fault(status=503, path=down, times=None))
@@ -140,6 +146,7 @@ def test_a_luma_that_cannot_be_reached_is_exit_code_5(shared: Running) -> None:
 # get --wait
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(("state", "code"), [("completed", DONE), ("failed", FAILED)])
 def test_wait_says_by_its_exit_code_how_it_ended(shared: Running, state: str, code: int) -> None:
     generation_id = told(shared, state)
@@ -150,6 +157,7 @@ def test_wait_says_by_its_exit_code_how_it_ended(shared: Running, state: str, co
     assert json.loads(run.stdout) == read(shared, generation_id)
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait", "0.3"], ["--wait=0"]])
 def test_a_wait_that_runs_out_is_exit_code_124(alone_told: Running, wait: list[str]) -> None:
     generation_id = told(alone_told, "dreaming")
@@ -167,6 +175,7 @@ def alone_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait"], ["--wait", "30"]])
 def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
     alone_told: Running, wait: list[str]
@@ -189,6 +198,7 @@ def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
     assert json.loads(out)["state"] == "completed"
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait", "soon"], ["--wait=-1"]])
 def test_a_wait_that_cannot_be_is_a_usage_error(shared: Running, wait: list[str]) -> None:
     run = shared.service.command("get", told(shared), *wait)
@@ -217,6 +227,7 @@ def test_list_prints_json_exactly_as_rest_answers_it(listed: Running) -> None:
     assert run.stdout.rstrip("\n") == listed.http.get("/v1/generations?limit=20").text
 
 
+@pytest.mark.either_database
 def test_list_prints_a_line_for_each_into_a_pipe(listed: Running) -> None:
     run = listed.service.command("list")
 
@@ -230,6 +241,7 @@ def test_list_prints_a_line_for_each_into_a_pipe(listed: Running) -> None:
     assert "\x1b" not in run.stdout
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
@@ -247,6 +259,7 @@ def test_list_has_the_filters_of_rest(
     assert json.loads(run.stdout)["items"]
 
 
+@pytest.mark.either_database
 def test_list_goes_on_where_the_page_before_ended(listed: Running) -> None:
     first = listed.service.command("list", "--limit", "2")
     cursor = re.search(r"--cursor (\S+)", first.stderr)
@@ -259,6 +272,7 @@ def test_list_goes_on_where_the_page_before_ended(listed: Running) -> None:
     assert second.stderr == ""
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("options", [["--limit", "201"], ["--cursor", "x"], ["--nope"]])
 def test_a_list_that_cannot_be_is_a_usage_error(listed: Running, options: list[str]) -> None:
     run = listed.service.command("list", *options)
@@ -268,6 +282,7 @@ def test_a_list_that_cannot_be_is_a_usage_error(listed: Running, options: list[s
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.either_database
 def test_a_reader_who_leaves_early_is_no_reason_to_complain(listed: Running) -> None:
     run = subprocess.Popen(
         [sys.executable, "-m", "service", "list"],
@@ -291,6 +306,7 @@ def test_a_reader_who_leaves_early_is_no_reason_to_complain(listed: Running) -> 
 # callback-url
 
 
+@pytest.mark.either_database
 def test_callback_url_prints_nothing_but_the_url(alone: Alone) -> None:
     local = alone.run("callback-url", TRACKER_PORT="8123")
     public = alone.run("callback-url", TRACKER_PUBLIC_URL="https://tracker.example/luma/")
@@ -327,6 +343,7 @@ def test_the_doctor_is_content_when_all_is_well(shared: Running) -> None:
     assert shared.luma.count("GET", NOBODY) - before == 2, "each upstream is asked once"
 
 
+@pytest.mark.either_database
 def test_the_doctor_finds_what_is_wrong(shared: Running) -> None:
     shared.luma.fault(Fault(status=401, path="/dream-machine/v1/", times=1))
 
@@ -339,6 +356,7 @@ def test_the_doctor_finds_what_is_wrong(shared: Running) -> None:
     assert any("callbacks" in about for about in wrong)
 
 
+@pytest.mark.either_database
 def test_the_doctor_misses_the_keys(alone: Alone) -> None:
     run = alone.run("doctor", LUMAAI_API_KEY="", LUMA_AGENTS_API_KEY="")
 
@@ -373,6 +391,7 @@ def _twin(name: str) -> str:
     return name.removesuffix("_FILE") if name.endswith("_FILE") else ""
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -394,6 +413,7 @@ def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     assert line.startswith(f"luma-tracker: {name}"), line
 
 
+@pytest.mark.either_database
 def test_settings_come_from_a_file_named_env_and_secrets_from_files_of_their_own(
     alone: Alone, shared: Running
 ) -> None:
@@ -412,6 +432,7 @@ def test_settings_come_from_a_file_named_env_and_secrets_from_files_of_their_own
 # Help
 
 
+@pytest.mark.either_database
 def test_help_names_every_command_and_each_helps_itself(alone: Alone) -> None:
     run = alone.run("--help")
 
@@ -423,6 +444,7 @@ def test_help_names_every_command_and_each_helps_itself(alone: Alone) -> None:
         assert "Usage" in helped.stdout
 
 
+@pytest.mark.either_database
 def test_the_installed_command_tells_its_version() -> None:
     command = Path(sys.executable).with_name("luma-tracker")
 
@@ -432,6 +454,7 @@ def test_the_installed_command_tells_its_version() -> None:
     assert re.search(r"\d+\.\d+\.\d+", run.stdout)
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["get"], ["db", "x"]])
 def test_a_command_that_there_is_not_is_a_usage_error(alone: Alone, arguments: list[str]) -> None:
     run = alone.run(*arguments)
@@ -484,6 +507,7 @@ def _read_all(descriptor: int) -> bytes:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@pytest.mark.either_database
 def test_a_terminal_is_shown_the_same_facts_in_colour(listed: Running) -> None:
     items = listed.http.get("/v1/generations").json()["items"]
 
@@ -499,6 +523,7 @@ def test_a_terminal_is_shown_the_same_facts_in_colour(listed: Running) -> None:
     assert "[red]bold[/]" in plain, "markup is Luma's to say, not ours to follow"
 
 
+@pytest.mark.either_database
 def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Running) -> None:
     [done, *_] = listed.http.get("/v1/generations?state=completed").json()["items"]
     piped = listed.service.command("get", done["id"])
@@ -516,6 +541,7 @@ def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Ru
     assert facts(plain) == facts(piped.stdout)
 
 
+@pytest.mark.either_database
 def test_what_luma_says_cannot_steer_the_terminal(listed: Running) -> None:
     [loud] = listed.http.get("/v1/generations?state=failed").json()["items"]
     assert "\x1b[31m" in loud["prompt"]

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.either_database
+
 
 def test_the_demo_shows_that_lookups_cost_luma_nothing(tmp_path: Path) -> None:
     """Settings of the person who tries it must not get in its way."""

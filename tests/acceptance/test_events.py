@@ -199,6 +199,7 @@ async def test_another_instance_takes_a_stream_up_where_the_first_was_left(
     assert [e["generation_id"] for e in second.stream.events] == ["b", "c"]
 
 
+@pytest.mark.either_database
 async def test_a_stream_ends_at_once_when_the_service_stops(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     async with listening(service) as listener, listening(service):
@@ -214,6 +215,7 @@ async def test_a_stream_ends_at_once_when_the_service_stops(start_service: Start
     assert "level=error" not in service.said
 
 
+@pytest.mark.either_database
 async def test_a_stream_is_taken_up_again_after_a_reload(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     async with listening(service) as listener:
@@ -227,6 +229,7 @@ async def test_a_stream_is_taken_up_again_after_a_reload(start_service: Start) -
     assert listener.stream.seqs == [1]
 
 
+@pytest.mark.either_database
 async def test_who_does_not_read_does_not_keep_the_service_from_ending(
     start_service: Start,
 ) -> None:
@@ -251,6 +254,7 @@ async def test_who_does_not_read_does_not_keep_the_service_from_ending(
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.either_database
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 async def test_those_who_hang_up_leave_nothing_behind(start_service: Start) -> None:
     service = start_service(**KEYLESS)
@@ -291,6 +295,7 @@ async def test_a_long_poll_is_answered_within_a_second_of_the_change(start_servi
         assert [item["generation_id"] for item in found["items"]] == [f"by-{id(teller)}"]
 
 
+@pytest.mark.either_database
 async def test_a_long_poll_is_answered_when_the_service_stops(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     polling = asyncio.create_task(page(service, after=0, wait=60))
@@ -304,6 +309,7 @@ async def test_a_long_poll_is_answered_when_the_service_stops(start_service: Sta
     }
 
 
+@pytest.mark.either_database
 async def test_a_page_is_the_same_bytes_in_both_ways(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     await told(service, "a")

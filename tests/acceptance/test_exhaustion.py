@@ -18,7 +18,10 @@ SHORT = b"GET / HTTP/1.1\r\n\r\n"
 OPEN_FILES = 160
 
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc")
+pytestmark = [
+    pytest.mark.either_database,
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from tests.acceptance.talk import (
     told,
 )
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture(autouse=True)
 def _luma_is_well(luma_is_well: None) -> None:

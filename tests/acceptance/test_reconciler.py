@@ -11,10 +11,12 @@ import httpx
 from service.simulator import Fault, Luma, Plan
 from tests.acceptance.conftest import UNASKED, Service
 from tests.acceptance.storm import Storm, life_of
+from tests.databases import execute
 from tests.waiting import until
 
 NO_AGENTS = {"LUMA_AGENTS_API_KEY": ""}
 MANY = 200
+LONG_AGO = "2020-01-01 00:00:00.000000"
 FINISHED, ENDLESS = Plan(0, 0), Plan(0, 10**9)
 _LATE = 0.3
 """Seconds that a request may be late by when we see it, since the processor is shared."""
@@ -153,7 +155,15 @@ def test_what_an_instance_was_asking_about_when_it_died_another_asks_about(
     dying.kill()
     luma.clear_faults()
     heir = start_service(**NO_AGENTS)
-    until(lambda: confirmed(heir) == len(ids), seconds=60)
+    make_known(heir, [another := luma.create(plan=FINISHED)])
+    until(lambda: confirmed(heir) == 1)
+    assert asked(luma, another) == 1
+    assert {asked(luma, id_) for id_ in ids} == {1}, "for a while they are the other's to ask about"
+
+    claims = "UPDATE generations SET next_check_at = ? WHERE state = 'queued'"
+    execute(heir.database, claims, LONG_AGO)  # as if that while were over
+    until(lambda: confirmed(heir) == 1 + len(ids))
+    assert {asked(luma, id_) for id_ in ids} == {2}
 
 
 def test_an_instance_that_does_not_reconcile_asks_nobody_unasked_and_says_so(

@@ -15,14 +15,17 @@ from tests.acceptance.conftest import UNASKED, Service, environment_for
 from tests.waiting import until
 
 RESTARTS = 10
-EACH = 12  # generations that finish during each restart
+RELOADS = 5  # each starts Python twice, since it tries the settings first
+FINISHING = 120  # generations that finish during all of them
 
 
-def _restarted(service: Service, restart: Callable[[], None], luma: Luma, url: str) -> set[str]:
+def _restarted(
+    service: Service, restart: Callable[[], None], luma: Luma, url: str, times: int
+) -> set[str]:
     """Restart again and again while generations finish; answers their ids."""
     ids = set()
-    for n in range(1, RESTARTS + 1):
-        made = {luma.create(callback_url=url) for _ in range(EACH)}
+    for n in range(1, times + 1):
+        made = {luma.create(callback_url=url) for _ in range(FINISHING // times)}
         restarting = threading.Thread(target=restart)
         restarting.start()
         luma.advance(60)
@@ -39,14 +42,15 @@ def _missing(service: Service, ids: set[str]) -> set[str]:
     return ids - {generation_id for (generation_id,) in rows}
 
 
-def test_ten_reloads_under_callbacks_lose_no_final_state(
+@pytest.mark.either_database
+def test_five_reloads_under_callbacks_lose_no_final_state(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
     """SIGHUP, without any key: nothing is asked, so only callbacks can have told."""
     service = start_service(LUMAAI_API_KEY="", LUMA_AGENTS_API_KEY="")
     url, process_id = service.callback_url, service.process.pid
 
-    ids = _restarted(service, lambda: os.kill(process_id, signal.SIGHUP), luma, url)
+    ids = _restarted(service, lambda: os.kill(process_id, signal.SIGHUP), luma, url, RELOADS)
 
     assert _missing(service, ids) == set()
     assert service.process.poll() is None
@@ -76,12 +80,13 @@ def test_ten_restarts_behind_a_supervisors_socket_lose_no_final_state(
 
     start()
     try:
-        ids = _restarted(service, restart, luma, service.callback_url)
+        ids = _restarted(service, restart, luma, service.callback_url, RESTARTS)
         assert _missing(service, ids) == set()
     finally:
         service.stop()
 
 
+@pytest.mark.either_database
 def test_systemds_variables_hand_the_socket_over(
     tmp_path: Path, luma: Luma, held_socket: socket.socket
 ) -> None:
@@ -125,6 +130,7 @@ def test_who_waits_for_a_generation_is_answered_when_the_service_stops(
     assert answers[0].json()["state"] == "queued"
 
 
+@pytest.mark.either_database
 def test_a_service_that_is_told_to_end_while_it_reloads_ends(
     start_service: Callable[..., Service],
 ) -> None:
@@ -134,6 +140,7 @@ def test_a_service_that_is_told_to_end_while_it_reloads_ends(
     assert service.process.wait(timeout=15) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.either_database
 def test_a_reload_with_a_typo_in_a_setting_is_refused_and_one_without_works(
     start_service: Callable[..., Service],
 ) -> None:

@@ -26,7 +26,10 @@ WARM_UP = 0.35
 PHASES = 4
 """How often is measured after that."""
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+pytestmark = [
+    pytest.mark.either_database,
+    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc"),
+]
 
 
 class Load:

@@ -49,6 +49,7 @@ def _written(service: Service) -> list[int]:
     ]
 
 
+@pytest.mark.either_database
 def test_keys_rotate_without_a_gap(start_service: Callable[..., Service]) -> None:
     service = start_service(**ALONE, TRACKER_CALLBACK_SECRET="old")
     old = CallbackTokens(["old"])
@@ -94,6 +95,7 @@ def test_a_single_url_is_bound_to_the_first_id_also_after_a_restart(
     assert post(_said_of("first", "completed")) == 200
 
 
+@pytest.mark.either_database
 def test_the_refusal_of_a_bound_url_is_counted_and_looks_like_any_other(running: Target) -> None:
     single = CallbackTokens([SECRET]).single()
     url = _url(running.service, single)
@@ -157,6 +159,7 @@ WRONG = {
 }
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_token_is_404_counted_and_writes_nothing(running: Target, name: str) -> None:
     counted = running.metric("luma_tracker_refusals_total", reason="callback token")
@@ -171,6 +174,7 @@ def test_a_wrong_token_is_404_counted_and_writes_nothing(running: Target, name: 
     assert after == counted + 1
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("path", ["/callbacks/", f"/callbacks/{GOOD}/x", f"/callbacks/a/{GOOD}"])
 def test_no_token_or_one_with_a_slash_is_404_and_counted_too(running: Target, path: str) -> None:
     counted = running.metric("luma_tracker_refusals_total", reason="callback token")
@@ -180,6 +184,7 @@ def test_no_token_or_one_with_a_slash_is_404_and_counted_too(running: Target, pa
     assert running.metric("luma_tracker_refusals_total", reason="callback token") == counted + 1
 
 
+@pytest.mark.either_database
 def test_a_token_anywhere_but_in_the_path_counts_for_nothing(running: Target) -> None:
     for headers in ({"Authorization": f"Bearer {GOOD}"}, {"Cookie": f"token={GOOD}"}):
         url = f"/callbacks/x?token={GOOD}"
@@ -187,6 +192,7 @@ def test_a_token_anywhere_but_in_the_path_counts_for_nothing(running: Target) ->
         assert answer.status_code == 404
 
 
+@pytest.mark.either_database
 def test_a_query_behind_the_token_does_no_harm(running: Target) -> None:
     url = _url(running.service, GOOD)
     assert running.http.post(f"{url}?a=b&token=x", content=_said_of("query")).status_code == 200

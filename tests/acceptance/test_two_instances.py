@@ -121,6 +121,7 @@ def test_one_instance_dies_in_a_storm_of_callbacks_and_none_is_lost(cluster: Clu
     assert counted(living, "luma_tracker_callbacks_total") > 0
 
 
+@pytest.mark.either_database
 def test_without_any_instance_the_proxy_says_so_and_logs_no_callback_url(
     cluster: Cluster,
 ) -> None:
@@ -134,6 +135,7 @@ def test_without_any_instance_the_proxy_says_so_and_logs_no_callback_url(
     assert " 502 after " in cluster.proxy.said
 
 
+@pytest.mark.either_database
 def test_the_proxy_says_who_asks_whatever_they_say_themselves(cluster: Cluster) -> None:
     def guess(address: str, number: int) -> int:
         transport = httpx.HTTPTransport(local_address=address)
@@ -148,6 +150,7 @@ def test_the_proxy_says_who_asks_whatever_they_say_themselves(cluster: Cluster) 
     assert guess("127.0.4.2", 0) == 401
 
 
+@pytest.mark.either_database
 def test_a_page_of_ours_may_write_and_a_foreign_one_may_not(cluster: Cluster) -> None:
     """Told by the name in the URL, port included, so that has to come through as it was sent."""
 
@@ -158,6 +161,7 @@ def test_a_page_of_ours_may_write_and_a_foreign_one_may_not(cluster: Cluster) ->
     assert replay("https://elsewhere.example") == 403
 
 
+@pytest.mark.either_database
 def test_the_image_asks_an_instance_how_it_is(cluster: Cluster) -> None:
     """With the command of the Dockerfile."""
     check = re.findall(r"HEALTHCHECK.*\\\n\s*CMD (.*)", DOCKERFILE.read_text())

@@ -18,6 +18,8 @@ from service.config import load_settings
 from service.config.secret_files import SECRETS
 from tests.contract.test_docs import settings as names_of_settings
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "tests/vendored/compose-spec/compose-spec.json"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

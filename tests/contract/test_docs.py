@@ -14,6 +14,8 @@ from service.cli.commands import app
 from service.config import Settings
 from tests.acceptance.conftest import Running
 
+pytestmark = pytest.mark.either_database
+
 ROOT = Path(__file__).parents[2]
 
 

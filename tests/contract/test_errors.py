@@ -13,6 +13,8 @@ from service.simulator import Fault
 from tests.acceptance.conftest import Running, run_service
 from tests.acceptance.talk import call_back, eventually, new_id, problem_in, told
 
+pytestmark = pytest.mark.either_database
+
 MIB = 1024 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 

@@ -16,6 +16,8 @@ from tests.acceptance.conftest import Service
 from tests.databases import at, curse, lift, locked
 from tests.hostile import Target, connect, target
 
+pytestmark = pytest.mark.either_database
+
 SECRET = "kept-secret-of-the-callbacks"
 OLD_SECRET = "older-secret-of-the-callbacks"
 LUMA_KEY = "luma-dm-key-0123456789abcdef"

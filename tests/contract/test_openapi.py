@@ -9,6 +9,8 @@ from openapi_spec_validator import validate
 from tests.acceptance.conftest import Running
 from tests.acceptance.talk import body_of, call_back, new_id, told
 
+pytestmark = pytest.mark.either_database
+
 Document = dict[str, Any]
 
 

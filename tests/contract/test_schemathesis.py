@@ -12,6 +12,8 @@ from service.simulator import Plan
 from service.web.parameters import LONGEST_WAIT
 from tests.hostile import Target, target
 
+pytestmark = pytest.mark.either_database
+
 SECONDS = 120
 EXAMPLES = 30
 

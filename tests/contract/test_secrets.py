@@ -15,6 +15,8 @@ from service.simulator import Fault
 from tests.acceptance.conftest import SECRET, Running, run_service
 from tests.acceptance.talk import body_of, call_back, new_id, rows, text_of, told
 
+pytestmark = pytest.mark.either_database
+
 TOKENS = ("tracker-token-one", "tracker-token-two")
 KEYS = ("luma-dream-machine-key", "luma-api-agents-key")
 FOREIGN = "https://customer.example/hook?password=hunter2"

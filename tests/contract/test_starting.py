@@ -9,6 +9,8 @@ import pytest
 
 from tests.databases import migrated_in
 
+pytestmark = pytest.mark.either_database
+
 HEAVY = {
     "alembic",
     "asyncpg",

@@ -24,6 +24,8 @@ from service.web.security_headers import SecurityHeaders
 from service.web.server.limits import MAX_BODY
 from tests.conftest import Clock
 
+pytestmark = pytest.mark.either_database
+
 Headers = list[tuple[str, str]]
 Question = tuple[str, Headers, bytes]
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]

@@ -14,6 +14,8 @@ from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
 from tests.conftest import Clock
 
+pytestmark = pytest.mark.either_database
+
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 

@@ -21,6 +21,8 @@ from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
 from tests.mcp_server.test_direct import CALLS, HELLO, MESSAGES, enveloped, message
 
+pytestmark = pytest.mark.either_database
+
 PATIENCE = 15  # seconds
 Serve = Callable[[Tracker, int, int], Awaitable[None]]
 

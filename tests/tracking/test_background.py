@@ -66,7 +66,7 @@ async def test_a_loop_that_fails_is_started_again_and_the_others_never_notice(
         steady_starts += 1
         await asyncio.Event().wait()
 
-    async with background(weak, steady), asyncio.timeout(15):
+    async with background(weak, steady, pause=0.1), asyncio.timeout(15):
         await again.wait()
     assert (starts, steady_starts) == (2, 1)
     assert "a bug of ours" in "".join(capsys.readouterr())

@@ -138,6 +138,7 @@ async def test_without_a_key_what_is_stored_is_still_answered(
     assert luma.requests == []
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("odd", ["", "a/b", "x" * 129, "a b", "é", "a\n", "../a", "%2e"])
 async def test_what_cannot_be_an_id_is_refused_and_costs_nothing(
     tracker: Tracker, luma: Luma, odd: str
@@ -154,6 +155,7 @@ async def test_what_cannot_be_an_id_is_refused_and_costs_nothing(
     assert luma.requests == []
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("dots", [".", ".."])
 async def test_an_id_of_dots_is_never_asked_for_at_another_address(
     tracker: Tracker, luma: Luma, dots: str
@@ -166,6 +168,7 @@ async def test_an_id_of_dots_is_never_asked_for_at_another_address(
 # --- Unknown: one request, whoever asks --------------------------------------------------------
 
 
+@pytest.mark.either_database
 async def test_an_unknown_id_is_asked_for_at_both_upstreams_at_once(
     tracker: Tracker, luma: Luma
 ) -> None:
@@ -181,6 +184,7 @@ async def test_an_unknown_id_is_asked_for_at_both_upstreams_at_once(
     ]
 
 
+@pytest.mark.either_database
 async def test_the_first_upstream_that_knows_it_wins(
     settings: Settings, clock: Clock, luma: Luma
 ) -> None:
@@ -213,6 +217,7 @@ async def test_fifty_who_ask_at_once_share_one_request(alone: Tracker, luma: Lum
     assert {answer.generation.rev for answer in answers} == {1}
 
 
+@pytest.mark.either_database
 async def test_fifty_who_ask_for_what_nobody_knows_share_one_request_as_well(
     alone: Tracker, luma: Luma
 ) -> None:
@@ -277,6 +282,7 @@ async def failure(tracker: Tracker, luma: Luma, fault: Fault) -> TrackerError:
     return error.value
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 422])
 async def test_a_refusal_is_told_as_luma_told_it(alone: Tracker, luma: Luma, status: int) -> None:
     body = b'{"detail": "Invalid API key is provided"}'
@@ -287,6 +293,7 @@ async def test_a_refusal_is_told_as_luma_told_it(alone: Tracker, luma: Luma, sta
     assert "luma-key" not in str(error)
 
 
+@pytest.mark.either_database
 async def test_a_key_that_luma_does_not_know_is_a_refusal(opened: Opener) -> None:
     with Simulator(clock=ManualClock(), api_keys={"another"}).running() as luma:
         changed = {"dream_machine_url": luma.dream_machine_url, "agents_url": luma.agents_url}
@@ -295,6 +302,7 @@ async def test_a_key_that_luma_does_not_know_is_a_refusal(opened: Opener) -> Non
                 await tracker.lookup(luma.create())
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_how_long_luma_wants_to_be_left_alone_is_passed_on(
@@ -307,6 +315,7 @@ async def test_how_long_luma_wants_to_be_left_alone_is_passed_on(
     assert 110 < error.retry_after <= 120
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     "fault",
     [
@@ -332,12 +341,14 @@ def unheard() -> Iterator[str]:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
 
 
+@pytest.mark.either_database
 async def test_an_upstream_that_is_not_there_is_unavailable(opened: Opener, unheard: str) -> None:
     async with opened(dream_machine_url=unheard, agents_url=unheard) as tracker:
         with pytest.raises(UpstreamUnavailable, match="could not be reached"):
             await tracker.lookup(UNKNOWN)
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize(
     "fault",
     [
@@ -359,6 +370,7 @@ async def test_what_makes_no_sense_is_said_and_not_stored(
     assert (await alone.page(Query())).items == []
 
 
+@pytest.mark.either_database
 async def test_a_failure_is_not_remembered(alone: Tracker, luma: Luma) -> None:
     made = luma.create()
     luma.fault(Fault(status=503))
@@ -381,6 +393,7 @@ FAILURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("upstream", ["dream_machine", "agents"])
 async def test_no_failure_of_luma_fails_the_read_of_a_stored_row(
     opened: Opener, submitted: Submitter, luma: Luma, clock: Clock, upstream: str
@@ -403,6 +416,7 @@ async def test_no_failure_of_luma_fails_the_read_of_a_stored_row(
             assert waited.generation.state == "queued", name
 
 
+@pytest.mark.either_database
 async def test_an_odd_output_does_not_fail_the_read_of_a_stored_row(
     tracker: Tracker, submitted: Submitter, luma: Luma
 ) -> None:
@@ -413,6 +427,7 @@ async def test_an_odd_output_does_not_fail_the_read_of_a_stored_row(
     assert answer.generation.state in ("processing", "completed")
 
 
+@pytest.mark.either_database
 async def test_an_upstream_that_is_not_there_does_not_fail_the_read_either(
     opened: Opener, luma: Luma, unheard: str
 ) -> None:
@@ -504,6 +519,7 @@ async def test_a_fetch_overrules_a_claim_that_luma_does_not_confirm(
 # --- Absent and gone ---------------------------------------------------------------------------
 
 
+@pytest.mark.either_database
 async def test_that_nobody_knows_an_id_is_remembered_for_five_seconds(
     tracker: Tracker, luma: Luma, clock: Clock
 ) -> None:
@@ -601,23 +617,25 @@ async def test_a_404_that_is_not_lumas_says_nothing_of_a_row_nor_of_an_id(
 
 
 async def test_many_that_luma_confirmed_and_does_not_know_now_are_not_believed_gone(
-    alone: Tracker, luma: Luma, clock: Clock
+    opened: Opener, luma: Luma, clock: Clock
 ) -> None:
-    made = [luma.create() for _ in range(12)]
-    for each in made:
-        await alone.lookup(each)
-    luma.fault(Fault(status=404, times=None))
-    with capture_logs() as said:
-        for _ in range(3):
-            clock.turn(31)
-            for each in made:
-                assert (await alone.lookup(each, fresh=True)).generation.gone_at is None
-    assert [entry["event"] for entry in said].count("account_check_failed") == 1
-    [warning] = alone.warnings
-    assert "dream_machine knows none of 12 generations" in warning
-    luma.clear_faults()
-    await alone.lookup(made[0], fresh=True)
-    assert alone.warnings == []
+    plenty = {"dream_machine_rate": "1000/second"}
+    async with opened(luma_agents_api_key=None, **plenty) as alone:
+        made = [luma.create() for _ in range(12)]
+        for each in made:
+            await alone.lookup(each)
+        luma.fault(Fault(status=404, times=None))
+        with capture_logs() as said:
+            for _ in range(3):
+                clock.turn(31)
+                for each in made:
+                    assert (await alone.lookup(each, fresh=True)).generation.gone_at is None
+        assert [entry["event"] for entry in said].count("account_check_failed") == 1
+        [warning] = alone.warnings
+        assert "dream_machine knows none of 12 generations" in warning
+        luma.clear_faults()
+        await alone.lookup(made[0], fresh=True)
+        assert alone.warnings == []
 
 
 # --- The Agents API: URLs that die -------------------------------------------------------------
@@ -755,6 +773,7 @@ async def test_who_waits_for_what_luma_does_not_show_yet_is_told_when_it_does(
         assert (await waiting).generation.state == "completed"
 
 
+@pytest.mark.either_database
 async def test_who_waits_for_what_nobody_ever_knows_is_told_so_in_the_end(
     tracker: Tracker, luma: Luma
 ) -> None:
@@ -763,6 +782,7 @@ async def test_who_waits_for_what_nobody_ever_knows_is_told_so_in_the_end(
     assert luma.count() == 2
 
 
+@pytest.mark.either_database
 async def test_who_waits_for_what_luma_refuses_to_tell_is_told_at_once(
     tracker: Tracker, luma: Luma
 ) -> None:
@@ -791,6 +811,7 @@ async def test_a_wait_may_begin_by_asking_luma(alone: Tracker, luma: Luma) -> No
     assert (await soon(alone.wait(made, 50, fresh=True))).generation.state == "completed"
 
 
+@pytest.mark.either_database
 async def test_many_who_wait_cost_one_request(alone: Tracker, luma: Luma) -> None:
     made = luma.create()
     luma.fault(Fault(delay=0.1))
@@ -798,6 +819,7 @@ async def test_many_who_wait_cost_one_request(alone: Tracker, luma: Luma) -> Non
     assert luma.count() == 1
 
 
+@pytest.mark.either_database
 async def test_closing_ends_a_wait_for_luma(opened: Opener, luma: Luma) -> None:
     async with opened() as tracker:
         luma.fault(Fault(delay=1.0, times=2))

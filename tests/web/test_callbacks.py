@@ -17,6 +17,8 @@ from tests.conftest import PAYLOADS
 from tests.databases import execute, migrated_in
 from tests.served import served_here
 
+pytestmark = pytest.mark.either_database
+
 Told = tuple[int, list[tuple[str, str]], bytes]
 
 COMPLETED = json.dumps(PAYLOADS["CONSTRUCTED_video_completed"]).encode()

@@ -12,6 +12,8 @@ from service.config import Settings
 from service.web.guards.access import AccessGuard
 from service.web.guards.authentication import Authenticator
 
+pytestmark = pytest.mark.either_database
+
 LOCAL = "http://127.0.0.1:8000"
 ALL = "all-powerful"
 READS = "only-reads"

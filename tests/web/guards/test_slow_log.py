@@ -13,6 +13,8 @@ from service.config import Settings
 from service.simulator import Fault, Luma
 from service.tracking.callback_tokens import CallbackTokens
 
+pytestmark = pytest.mark.either_database
+
 SECRET = "secret-of-the-tests"
 
 
