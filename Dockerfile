@@ -1,11 +1,17 @@
-FROM python:3.11-slim AS build
+# The wheel, built from the checkout. For a release, `--build-context wheel=dist` replaces this
+# stage by the wheel that is released; see docs/releasing.md.
+FROM python:3.11-slim AS wheel
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations
 COPY service service
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir / .
+
+FROM python:3.11-slim AS build
+COPY --from=wheel /*.whl /wheels/
+COPY constraints.txt /
 RUN python -m venv /opt/luma-tracker \
- && pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
- && /opt/luma-tracker/bin/pip install --no-cache-dir --constraint constraints.txt /wheels/*.whl
+ && /opt/luma-tracker/bin/pip install --no-cache-dir --constraint /constraints.txt /wheels/*.whl
 
 FROM python:3.11-slim
 RUN groupadd --gid 10001 tracker \

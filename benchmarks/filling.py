@@ -154,7 +154,7 @@ def _put(connection: Connection, some: Sequence[Life], kept_since: datetime) -> 
     generations.save(connection, [generations.Change(None, life.rows[-1]) for life in some])
     recent = [life for life in some if life.rows[0].first_seen_at >= kept_since]
     told = [(life, _arrivals(life)) for life in recent]
-    deliveries.keep(connection, [arrival for _, arrivals in told for arrival in arrivals])
+    deliveries.add(connection, [arrival for _, arrivals in told for arrival in arrivals])
     events.add(connection, [change for each in told for change in _changes(*each)])
 
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: on the connection that we were given, or on the configured database."""
+"""The entry point of Alembic: migrates a given connection, or the configured database."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""luma-tracker: the state of every Luma generation, kept where it can be asked for cheaply."""
+"""luma-tracker: stores the state of Luma generations, and answers lookups without asking Luma."""
 
 from importlib.metadata import version
 

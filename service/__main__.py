@@ -1,4 +1,4 @@
-"""`python -m service` is `luma-tracker`."""
+"""Runs `luma-tracker` as `python -m service`."""
 
 from service.cli import main
 

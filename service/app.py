@@ -1,4 +1,4 @@
-"""The service as one ASGI application."""
+"""The ASGI application: FastAPI with its routes, and the middleware in front of it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from service.config import Settings, callback_secrets
 from service.mcp_server import HttpTransport
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, problems
-from service.web.api import deliveries, events, generations, health, openapi
+from service.web.api import deliveries, docs, events, generations, health, openapi
 from service.web.fast_path import FastPath
 from service.web.guards.access import AccessGuard
 from service.web.guards.authentication import Authenticator
@@ -24,43 +24,38 @@ from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
 from service.web.server.fast_protocol import SendPrepared
 
-_ALLOWED = [
+_ALLOWED_HEADERS = [
     *("Authorization", "Cache-Control", "Content-Type"),
     *("If-None-Match", "Last-Event-ID", "Prefer"),
-    *(
-        "Mcp-Protocol-Version",
-        "Mcp-Session-Id",
-        "Mcp-Method",
-        "Mcp-Name",
-    ),
+    *("Mcp-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name"),
 ]
-_EXPOSED = [
+_EXPOSED_HEADERS = [
     *("Age", "Cache-Status", "ETag", "Link", "Missed-Before"),
     *("Preference-Applied", "Retry-After"),
 ]
 
 
 class Application(FastAPI):
-    """FastAPI, behind what needs nothing of it."""
+    """FastAPI, with a fast path in front of it that answers most requests alone."""
 
-    front: FastPath
-    entrance: ASGIApp
+    fast_path: FastPath
+    outermost: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every request comes in here, but those that `respond` takes."""
-        await self.entrance(scope, receive, send)
+        """Answer every request that `respond` does not take."""
+        await self.outermost(scope, receive, send)
 
     def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
-        """Our own server's hook for answers that need no task, see `FastProtocol`."""
-        return self.front.respond(scope, body, send)
+        """Answer without a task, if possible; our own server calls this first (`FastProtocol`)."""
+        return self.fast_path.respond(scope, body, send)
 
-    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """And goes on here, if it is not answered in front."""
+    async def call_framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the middleware and FastAPI; the fast path passes on to here."""
         await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings) -> Application:
-    """The application; its database is opened when it starts and closed when it stops."""
+    """Build the application. Its lifespan opens and closes the database."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,10 +68,16 @@ def create_app(settings: Settings) -> Application:
     app = Application(
         title="luma-tracker",
         version=__version__,
-        summary="The state of every Luma generation, from a store that answers at once.",
+        summary="The state of every Luma generation, answered from a local store without waiting.",
         lifespan=lifespan,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked anew each time
+        docs_url=None,  # FastAPI's own pages load scripts from a CDN; ours are in `web/api/docs.py`
+        redoc_url=None,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # else FastAPI checks for telemetry on each request
     )
     app.state.public_url = settings.public_url
     app.state.tokens = CallbackTokens(callback_secrets(settings))
@@ -88,39 +89,40 @@ def create_app(settings: Settings) -> Application:
         events.router,
         deliveries.router,
         health.router,
+        docs.router,
     ):
         app.include_router(router)
-    _guard(app, settings)
+    _add_middleware(app, settings)
     return app
 
 
-def _guard(app: Application, settings: Settings) -> None:
+def _add_middleware(app: Application, settings: Settings) -> None:
     tokens = [token.get_secret_value() for token in settings.api_tokens]
-    visitors = Authenticator(tokens, callbacks_only=settings.callbacks_only)
-    app.state.visitors = visitors
+    authenticator = Authenticator(tokens, callbacks_only=settings.callbacks_only)
+    app.state.authenticator = authenticator
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)
-    app.add_middleware(AccessGuard, visitors=visitors, origins=settings.cors_origins)
+    app.add_middleware(AccessGuard, authenticator=authenticator, origins=settings.cors_origins)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=_ALLOWED,
-            expose_headers=_EXPOSED,
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
         )
     app.add_middleware(SecurityHeaders)
     receiver = callbacks.CallbackReceiver(app.state, slow_after=settings.slow_after)
     mcp = SecurityHeaders(
-        SlowLog(McpEndpoint(app.behind, state=app.state), after=settings.slow_after)
+        SlowLog(McpEndpoint(app.call_framework, state=app.state), after=settings.slow_after)
     )
-    app.front = FastPath(
-        app.behind,
+    app.fast_path = FastPath(
+        app.call_framework,
         callbacks=receiver,
         mcp=mcp,
         state=app.state,
-        visitors=visitors,
+        authenticator=authenticator,
         slow_after=settings.slow_after,
     )
-    app.entrance = ServerErrorMiddleware(app.front, handler=problems.unforeseen)
+    app.outermost = ServerErrorMiddleware(app.fast_path, handler=problems.unforeseen)

@@ -1,4 +1,4 @@
-"""Builds everything, and takes it down again."""
+"""Builds the service from the settings, and closes it again."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -43,11 +43,11 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a process of ours is made of."""
+    """The parts of one process."""
 
     tracker: Tracker
     reconciler: Reconciler
-    upkeep: Maintenance
+    maintenance: Maintenance
     rewriter: Rewriter
 
 
@@ -55,7 +55,9 @@ class Parts:
 async def open_tracker(
     settings: Settings, clock: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[Tracker]:
-    """A tracker on the configured database, migrated first; it does nothing unasked.
+    """Open a tracker on the configured database, which is migrated first.
+
+    Nothing runs in the background: it serves the caller only.
 
     Raises:
         StoreUnavailable: the database cannot be opened or migrated.
@@ -68,11 +70,12 @@ async def open_tracker(
 async def open_service(
     settings: Settings, clock: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[Tracker]:
-    """The same, which also asks Luma about what has gone quiet and keeps the store tidy."""
+    """Open a tracker, and run the reconciler, the maintenance and the rewriter beside it."""
     async with open_parts(settings, clock) as parts:
-        unasked = parts.upkeep.keep_folding, parts.upkeep.keep_pruning, parts.rewriter.run
-        asking = [parts.reconciler.run] if settings.reconcile else []
-        async with background(*unasked, *asking):
+        loops = [parts.maintenance.run_refolding, parts.maintenance.run_pruning, parts.rewriter.run]
+        if settings.reconcile:
+            loops.append(parts.reconciler.run)
+        async with background(*loops):
             yield parts.tracker
 
 
@@ -80,7 +83,7 @@ async def open_service(
 async def open_parts(
     settings: Settings, clock: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[Parts]:
-    """Everything, built in order and taken down in reverse."""
+    """Build all parts in order, and close them in reverse order."""
     await migrate(settings)
     async with (
         open_database(settings.database_url, settings.database_direct_url) as database,
@@ -104,19 +107,19 @@ async def open_parts(
 
 
 def prepare_database_file(settings: Settings) -> None:
-    """Make the file, and the folder that it is to be in, which only we may read.
+    """Create the SQLite file and its folder, readable by the owner only.
 
     Raises:
-        StoreUnavailable: they cannot be made.
+        StoreUnavailable: one of them cannot be created.
     """
     if settings.on_server:
         return
     path = settings.database_path
-    hint = "Set TRACKER_DATABASE_URL to a file that you may write."
+    hint = "Set TRACKER_DATABASE_URL to sqlite:/// and the path of a file that you can write."
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        message = f"The folder {path.parent} cannot be made: {error.strerror}."
+        message = f"The folder {path.parent} cannot be created: {error.strerror}."
         raise StoreUnavailable(message, hint) from error
     try:
         make_private(path)
@@ -125,10 +128,10 @@ def prepare_database_file(settings: Settings) -> None:
 
 
 async def migrate(settings: Settings) -> migrating.Migrated:
-    """Bring the database to this version's schema, and make it where there is none.
+    """Migrate the database to this version's schema; creates it if it does not exist.
 
     Raises:
-        StoreUnavailable: it cannot be opened or migrated.
+        StoreUnavailable: the database cannot be opened or migrated.
     """
     prepare_database_file(settings)
     migrated = await at_database(settings, migrating.upgrade)
@@ -140,7 +143,7 @@ async def migrate(settings: Settings) -> migrating.Migrated:
 
 
 async def at_database(settings: Settings, fn: Callable[[Connection], T]) -> T:
-    """Run `fn` in a transaction while nobody else does so, in whatever process.
+    """Run `fn` in a transaction that excludes every other call of this function, in any process.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
@@ -150,7 +153,9 @@ async def at_database(settings: Settings, fn: Callable[[Connection], T]) -> T:
         return await database.exclusively(fn)
     except (DBAPIError, OSError) as error:
         reason = str(getattr(error, "orig", error)) or type(error).__name__
-        raise StoreUnavailable(f"{settings.database_name} cannot be opened: {reason}.") from error
+        hint = "Check TRACKER_DATABASE_URL, and that the database runs and accepts connections."
+        message = f"{settings.database_name} cannot be opened: {reason}."
+        raise StoreUnavailable(message, hint) from error
     finally:
         await database.close()
 
@@ -161,10 +166,10 @@ def make_upstreams(
     clock: Callable[[], datetime],
     log_for: Callable[[str], RequestLog | None] = lambda _upstream: None,
 ) -> list[Upstream]:
-    """The upstreams that we have a key for.
+    """Return the upstreams that have a key.
 
     Args:
-        log_for: where the requests to an upstream are recorded, if others share the rate.
+        log_for: returns the log of requests to an upstream, if other instances share its rate.
     """
     upstreams = []
     if key := settings.luma_api_key:

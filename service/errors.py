@@ -1,23 +1,23 @@
-"""Everything that can go wrong, as one tree. Nothing here knows of HTTP; each surface translates.
+"""The errors of this service, as one tree. They are independent of HTTP; each surface maps them.
 
 TrackerError
-├── InvalidInput             the question itself cannot be answered: a bad id, cursor or parameter
-├── Forbidden                a token that is good, but not for this
-├── Unreadable               a body in which no generation can be recognised
-├── NotFound                 neither the store nor any upstream knows it
-├── UpstreamError            Luma could not tell us
-│   ├── UpstreamRefused      it said no to us: key, plan, credits
-│   ├── UpstreamNonsense     it said yes, but not in a form that we understand
-│   └── UpstreamUnavailable  it is down, slow or limiting us; worth another try later
-├── StoreUnavailable         the database cannot take or give a row just now
-└── SettingsError            a setting is missing or wrong; the start stops here
+├── InvalidInput             an invalid id, cursor or parameter
+├── Forbidden                a valid token that does not permit this
+├── Unreadable               a body without a recognizable generation
+├── NotFound                 neither the database nor any upstream has the generation
+├── UpstreamError            the upstream did not return the generation
+│   ├── UpstreamRefused      it refused the request: key, plan, credits
+│   ├── UpstreamNonsense     its answer has an unknown form
+│   └── UpstreamUnavailable  it is down, slow or rate-limiting; retry later
+├── StoreUnavailable         the database cannot read or write now
+└── SettingsError            a setting is missing or invalid; the start fails
 
-Every message says what was wrong, every hint what to do about it.
+Every message says what is wrong; every hint says what to do.
 """
 
 
 class TrackerError(Exception):
-    """Something that we foresaw; `str()` is for people, `hint` says what to do next."""
+    """An expected error. `str()` is the message; `hint` says what to do."""
 
     hint = ""
 
@@ -28,7 +28,7 @@ class TrackerError(Exception):
 
 
 class InvalidInput(TrackerError):
-    """A value that no answer can be given for; `field` names it."""
+    """An invalid value; `field` names the parameter."""
 
     def __init__(self, field: str, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
@@ -36,21 +36,24 @@ class InvalidInput(TrackerError):
 
 
 class Forbidden(TrackerError):
-    """A callback token that was used for another generation than its own."""
+    """A callback token that was used for a generation other than its own."""
 
 
 class Unreadable(TrackerError):
-    """A body that holds no JSON object with a usable id."""
+    """A body that is not a JSON object with a valid id."""
 
 
 class NotFound(TrackerError):
-    """Nobody knows a generation of that id."""
+    """No generation with that id exists for the configured keys."""
 
-    hint = "Check the id; a generation of another account is unknown to this key as well."
+    hint = (
+        "Check the id, and that LUMAAI_API_KEY or LUMA_AGENTS_API_KEY belongs to the account that "
+        "created the generation."
+    )
 
 
 class UpstreamError(TrackerError):
-    """One upstream could not tell us; `upstream` names it."""
+    """An upstream did not return the generation; `upstream` names it."""
 
     def __init__(self, upstream: str, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
@@ -58,26 +61,32 @@ class UpstreamError(TrackerError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream answered, and the answer is no; asking again will not change it."""
+    """The upstream refused the request; a retry would be refused too."""
 
-    hint = "Check the API key, its plan and its credits; `luma-tracker doctor` tells them apart."
+    hint = (
+        "Check the API key (LUMAAI_API_KEY for dream_machine, LUMA_AGENTS_API_KEY for agents), its "
+        "plan and its credits; run `luma-tracker doctor`."
+    )
 
-    def __init__(self, upstream: str, message: str, *, of_this: bool = False) -> None:
+    def __init__(self, upstream: str, message: str, *, about_generation: bool = False) -> None:
         super().__init__(upstream, message)
-        self.of_this = of_this
-        """Whether it is this generation that it refuses to speak of, and not us."""
+        self.about_generation = about_generation
+        """Whether it refused only this generation, and not the key."""
 
 
 class UpstreamNonsense(UpstreamError):
-    """The upstream answered with something that is not its documented answer."""
+    """The upstream's answer does not have its documented form."""
 
-    hint = "Check that the upstream's URL is right and that no proxy answers in its place."
+    hint = (
+        "Check the base URL (TRACKER_DREAM_MACHINE_URL, TRACKER_AGENTS_URL), and that no proxy "
+        "answers in place of Luma."
+    )
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The upstream is down, slow or limiting us."""
+    """The upstream is down, slow or rate-limiting."""
 
-    hint = "Ask again later; what the store knows is still served."
+    hint = "Retry later. Generations that are stored are still served."
 
     def __init__(
         self,
@@ -86,21 +95,24 @@ class UpstreamUnavailable(UpstreamError):
         hint: str | None = None,
         *,
         retry_after: float = 5.0,
-        told: bool = False,
+        from_upstream: bool = False,
     ) -> None:
         super().__init__(upstream, message, hint)
         self.retry_after = retry_after
-        """Seconds after which another try makes sense."""
-        self.told = told
-        """Whether the upstream itself asked to be left alone for so long."""
+        """Seconds to wait before a retry."""
+        self.from_upstream = from_upstream
+        """Whether the upstream asked for a pause: it answered 429, or sent `Retry-After`."""
 
 
 class StoreUnavailable(TrackerError):
-    """The database is locked, full, gone or overrun; nothing was stored."""
+    """The database is locked, full, unreachable or overloaded; nothing was stored."""
 
-    hint = "Ask again in a moment; if it lasts, run `luma-tracker doctor`."
+    hint = (
+        "Retry in a few seconds. If it persists, run `luma-tracker doctor` and check "
+        "TRACKER_DATABASE_URL."
+    )
     retry_after = 1.0
 
 
 class SettingsError(TrackerError):
-    """A setting that the service cannot start with; the message names it."""
+    """A setting with which the service cannot start; the message names it."""

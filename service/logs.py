@@ -1,4 +1,4 @@
-"""Logs: events with fields, on stderr; for people on a terminal, one logfmt line each elsewhere."""
+"""Logs: events with fields, on stderr. Readable text on a terminal, else one logfmt line each."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("luma_tracker")
 
 
 def _one_line(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """What others wrote cannot begin a line of its own."""
+    """Escape control characters, so that a value cannot forge a line."""
     return {name: _escaped(v) if isinstance(v, str) else v for name, v in event.items()}
 
 
@@ -18,11 +18,11 @@ def _escaped(value: str) -> str:
     plain = (
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value
     )
-    return "".join(plain)  # logfmt itself escapes line feeds
+    return "".join(plain)  # the logfmt renderer escapes line feeds
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send our events of `level` and up, and what others warn of, to stderr."""
+    """Log to stderr: this service's events from `level` up, other libraries' from WARNING up."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,25 +1,33 @@
-"""What can be counted, for Prometheus; `docs/operations.md` says what each is a sign of."""
+"""Prometheus metrics; `docs/operations.md` says what each indicates."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-CALLBACKS = Counter("luma_tracker_callbacks", "Callbacks answered.", ["outcome"])
-LOOKUPS = Counter("luma_tracker_lookups", "Lookups, by where the answer came from.", ["served"])
+CALLBACKS = Counter("luma_tracker_callbacks", "Callbacks answered, by outcome.", ["outcome"])
+LOOKUPS = Counter("luma_tracker_lookups", "Lookups, by source of the answer.", ["served"])
 REQUESTS = Counter(
-    "luma_tracker_upstream_requests", "Requests to Luma.", ["upstream", "purpose", "result"]
+    "luma_tracker_upstream_requests",
+    "Requests to Luma, by purpose and result.",
+    ["upstream", "purpose", "result"],
 )
-REPAIRS = Counter(
-    "luma_tracker_repairs", "Terminal states that we had to ask for: callbacks are failing."
-)
+REPAIRS = Counter("luma_tracker_repairs", "Terminal states found by polling, without a callback.")
 OVERRULED = Counter(
-    "luma_tracker_overruled", "Terminal states claimed by callback that Luma did not confirm."
+    "luma_tracker_overruled", "Terminal states reported by a callback that Luma did not confirm."
 )
-BREAKER_OPEN = Gauge("luma_tracker_breaker_open", "1 while Luma is left alone.", ["upstream"])
-BUDGET_LEFT = Gauge("luma_tracker_budget_left", "Requests that are free just now.", ["upstream"])
-INBOX_LAG = Gauge("luma_tracker_inbox_lag_seconds", "Age of the oldest delivery not yet folded.")
-GIVEN_UP = Gauge("luma_tracker_deliveries_given_up", "Deliveries whose folding failed every time.")
-REFUSALS = Counter("luma_tracker_refusals", "Requests turned away at the door.", ["reason"])
-PRUNED = Counter("luma_tracker_pruned", "Rows removed by retention.", ["table"])
-COMMIT_SECONDS = Histogram("luma_tracker_commit_seconds", "Time of one group commit.")
+BREAKER_OPEN = Gauge(
+    "luma_tracker_breaker_open", "1 while the circuit breaker sends no requests.", ["upstream"]
+)
+BUDGET_LEFT = Gauge(
+    "luma_tracker_budget_left", "Requests that the budget allows now.", ["upstream"]
+)
+INBOX_LAG = Gauge("luma_tracker_inbox_lag_seconds", "Age of the oldest delivery not yet merged.")
+GIVEN_UP = Gauge(
+    "luma_tracker_deliveries_given_up", "Deliveries no longer retried after repeated failures."
+)
+REFUSALS = Counter(
+    "luma_tracker_refusals", "Requests refused before they reached a route, by reason.", ["reason"]
+)
+PRUNED = Counter("luma_tracker_pruned", "Rows deleted by retention, by table.", ["table"])
+COMMIT_SECONDS = Histogram("luma_tracker_commit_seconds", "Duration of one group commit.")
 COMMIT_WRITES = Histogram(
-    "luma_tracker_commit_writes", "Writes that shared a commit.", buckets=[1, 2, 4, 8, 16, 64, 256]
+    "luma_tracker_commit_writes", "Writes in one group commit.", buckets=[1, 2, 4, 8, 16, 64, 256]
 )

@@ -97,6 +97,7 @@ def execute(url: str, statement: str, *values: object) -> Sequence[tuple[Any, ..
         with closing(sqlite3.connect(path, timeout=10)) as file, file:
             return file.execute(statement, values).fetchall()
     with psycopg.connect(url) as connection:
+        connection.execute("SET LOCAL lock_timeout = '30s'")
         numbered = connection.execute(_numbered(statement), values or None)
         return numbered.fetchall() if numbered.description else []
 

@@ -1,4 +1,4 @@
-"""The application as a whole: what is where, and who is let in."""
+"""The application as a whole: its routes and its access control."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ Starter = Callable[..., Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 async def start(settings: Settings) -> AsyncIterator[Starter]:
-    """Starts applications with settings of their own; answers a client of each."""
+    """Starts applications with their own settings; returns a client of each."""
     async with AsyncExitStack() as stack:
 
         async def started(**changed: Any) -> httpx.AsyncClient:

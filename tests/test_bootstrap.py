@@ -1,4 +1,4 @@
-"""Building everything, and taking it down again."""
+"""Building all parts from the settings, and closing them again."""
 
 import json
 import os
@@ -63,7 +63,7 @@ async def test_a_folder_that_cannot_be_made_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     below = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/file/tracker.db"})
-    with pytest.raises(StoreUnavailable, match="file cannot be made") as error:
+    with pytest.raises(StoreUnavailable, match="file cannot be created") as error:
         async with open_tracker(below, clock):
             pass
     assert "TRACKER_DATABASE_URL" in error.value.hint

@@ -1,4 +1,4 @@
-"""Settings: what each is if not set, by which names it is read, and what stops the start."""
+"""Settings: defaults, names, and which values stop the start."""
 
 import multiprocessing
 import os
@@ -15,14 +15,14 @@ from service.errors import SettingsError
 
 
 def plain(value: Any) -> Any:
-    """A setting as it was given."""
+    """The plain value of a setting."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def refusal() -> str:
-    """The one line that stops the start."""
+    """The one-line error of a failed start."""
     with pytest.raises(SettingsError) as error:
         load_settings()
     line = str(error.value)
@@ -250,6 +250,13 @@ def test_a_bad_value_stops_the_start_with_one_line_that_names_it(
     assert len(line) < 200
 
 
+def test_the_line_shows_the_value_unless_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKER_PORT", "abc")
+    assert "'abc'" in refusal()
+    monkeypatch.setenv("TRACKER_PORT", "abc " * 1000)
+    assert len(refusal()) < 200
+
+
 def test_a_secret_is_not_in_the_line_that_complains_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -315,7 +322,7 @@ def test_callback_urls_begin_with_the_public_url_or_else_with_our_own(tmp_path: 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Settings:
-    """Settings whose secret is still to be made."""
+    """Settings whose secret does not exist yet."""
     return Settings(database_url=f"sqlite:///{tmp_path / 'data' / 'tracker.db'}")
 
 
@@ -360,7 +367,7 @@ def test_threads_that_start_together_have_the_same_secret(fresh: Settings) -> No
 
 
 def secret_of(url: str, together: threading.Barrier) -> str:
-    """The secret that a process finds which starts at the same moment as others."""
+    """The secret in a process that starts at the same moment as others."""
     together.wait(30)
     return callback_secrets(Settings(database_url=url))[0]
 

@@ -1,4 +1,4 @@
-"""Logs: one logfmt line an event wherever nobody watches, and what others warn of among them."""
+"""Logs: one logfmt line per event unless stderr is a terminal, other libraries' warnings too."""
 
 import os
 import pty
@@ -12,7 +12,11 @@ _PAIR = re.compile(r'([\w.]+)=("(?:[^"\\]|\\.)*"|[^\s"=]*)(?: |$)')
 
 
 def fields(line: str) -> dict[str, str]:
-    """The pairs of a logfmt line; an AssertionError if it is none."""
+    """The pairs of a logfmt line.
+
+    Raises:
+        AssertionError: the line is not logfmt.
+    """
     pairs, place = dict[str, str](), 0
     while place < len(line):
         pair = _PAIR.match(line, place)
@@ -24,7 +28,7 @@ def fields(line: str) -> dict[str, str]:
 
 
 def _run(program: str) -> list[str]:
-    """The lines that a program of ours logs."""
+    """The lines that a program logs."""
     begin = "import logging\nfrom service.logs import configure, log\n"
     run = subprocess.run(
         [sys.executable, "-c", begin + program], capture_output=True, text=True, timeout=30

@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus can read, and what the admission to an upstream counts."""
+"""Metrics: what Prometheus reads, and what admission control counts."""
 
 import asyncio
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ NAMES = {
 
 
 def _families() -> dict[str, str]:
-    """The names of our metrics in the exposition, and what is said of them."""
+    """The names of our metrics in the exposition, and their documentation."""
     text = generate_latest(REGISTRY).decode()
     return {
         family.name.removeprefix("luma_tracker_"): family.documentation
@@ -51,7 +51,7 @@ def test_each_is_exposed_and_explained(name: str) -> None:
 
 
 def test_labels_are_few_and_bounded() -> None:
-    """None that takes an id, a path or a token: those would grow without end, or tell secrets."""
+    """No label holds an id, a path or a token: those grow without bound, or reveal secrets."""
     counted = {
         metrics.CALLBACKS: ("outcome",),
         metrics.LOOKUPS: ("served",),
@@ -76,7 +76,7 @@ def _gauge(name: str, upstream: str) -> float | None:
 
 @pytest.fixture
 def names() -> Iterator[str]:
-    """An upstream's name that no other test counts under."""
+    """The name of an upstream that no other test uses."""
     yield "of-test-metrics"
     for gauge in (metrics.BREAKER_OPEN, metrics.BUDGET_LEFT):
         gauge.remove("of-test-metrics")
@@ -124,13 +124,13 @@ async def test_a_request_that_was_called_off_is_not_counted_as_answered(names: s
 
 async def test_what_was_not_asked_is_not_counted_and_the_breaker_shows(names: str) -> None:
     admission = AdmissionControl(names, Rate(100, 60))
-    told = UpstreamUnavailable(names, "slow down", retry_after=30, told=True)
+    told = UpstreamUnavailable(names, "slow down", retry_after=30, from_upstream=True)
     assert _gauge("breaker_open", names) == 0
     with pytest.raises(UpstreamUnavailable):
         async with admission.admit(Purpose.READ):
             raise told
     before = _requests(names, "read", "unavailable")
-    with pytest.raises(UpstreamUnavailable, match="left alone"):
+    with pytest.raises(UpstreamUnavailable, match="paused after failures"):
         async with admission.admit(Purpose.READ):
             raise AssertionError("it was let through")
     assert _requests(names, "read", "unavailable") == before

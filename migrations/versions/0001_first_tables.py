@@ -1,4 +1,4 @@
-"""The first tables: generations, deliveries, events."""
+"""Create the tables generations, deliveries and events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,11 +9,13 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts INTEGER keys only
+_SEQ = sa.BigInteger().with_variant(
+    sa.Integer(), "sqlite"
+)  # SQLite autoincrements INTEGER keys only
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "generations",
         sa.Column("id", sa.String(128), primary_key=True),
@@ -73,7 +75,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_table("events")
     op.drop_table("deliveries")
     op.drop_table("generations")

@@ -1,4 +1,4 @@
-"""When each generation is to be asked about."""
+"""Add the time of the next check of each generation, and indexes for checks and retention."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision. Rows that are not final and confirmed are due at once."""
+    """Upgrade to this revision. Rows that are not verified and settled are due now."""
     with op.batch_alter_table("generations") as table:
         table.add_column(sa.Column("next_check_at", sa.DateTime(timezone=True)))
         table.add_column(sa.Column("checks", sa.Integer(), nullable=False, server_default="0"))
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_index("ix_events_at", "events")
     op.drop_index("ix_deliveries_unhandled", "deliveries")
     op.drop_index("ix_deliveries_received", "deliveries")

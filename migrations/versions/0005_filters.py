@@ -1,4 +1,4 @@
-"""An index for every filter of a list, so that no page costs more because the table has grown."""
+"""Add an index for every filter of lists, so that pages cost the same however large the table."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +17,7 @@ _FILTERS = {
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     for name, column in _FILTERS.items():
         op.create_index(name, "generations", [column, "ordered_at", "id"])
     op.drop_index("ix_generations_due", "generations")
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_index("ix_deliveries_by_outcome", "deliveries")
     op.drop_index("ix_generations_due", "generations")
     op.create_index("ix_generations_due", "generations", ["next_check_at"])

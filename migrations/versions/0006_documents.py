@@ -1,4 +1,4 @@
-"""Documents in the words in which they are sent: see `service.storage.rewrites`."""
+"""Store JSON in the form in which it is sent: see `service.storage.rewrites`."""
 
 revision = "0006"
 down_revision = "0005"
@@ -7,8 +7,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision. Nothing has to be done at once: documents in other words are read, too."""
+    """Upgrade to this revision. Nothing to do: readers accept the old form too."""
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""

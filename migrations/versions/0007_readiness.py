@@ -1,4 +1,4 @@
-"""One row that is written to find out whether the database takes writes."""
+"""Create a table of one row that is written to check whether the database accepts writes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "readiness",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
@@ -19,5 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_table("readiness")

@@ -1,4 +1,4 @@
-"""How often folding a delivery has failed, so that it is given up some time."""
+"""Count the failed attempts to fold each delivery, so that their number can be limited."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.add_column(
         "deliveries", sa.Column("tries", sa.Integer(), nullable=False, server_default="0")
     )
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_column("deliveries", "tries")

@@ -1,4 +1,4 @@
-"""How far each rewriting of rows has come; the service does it behind its back, in batches."""
+"""Create a table for the progress of rewrites, which the service runs in the background."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.create_table(
         "rewrites",
         sa.Column("name", sa.String(length=64), primary_key=True),
@@ -21,5 +21,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_table("rewrites")

@@ -1,4 +1,4 @@
-"""Since when an upstream has not known a generation, and how often it refused to speak of it."""
+"""Store since when an upstream has not known a generation, and how often it refused a check."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.add_column("generations", sa.Column("missing_since", sa.DateTime(timezone=True)))
     op.add_column(
         "generations", sa.Column("refusals", sa.Integer(), nullable=False, server_default="0")
@@ -18,6 +18,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_column("generations", "refusals")
     op.drop_column("generations", "missing_since")

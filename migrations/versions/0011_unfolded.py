@@ -1,4 +1,4 @@
-"""Indexes of the deliveries to be folded again: how many others were kept no longer matters."""
+"""Add indexes of unfolded deliveries, so that finding them does not depend on the others."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,13 +16,13 @@ _INDEXES = {
 
 
 def upgrade() -> None:
-    """To this revision."""
-    for name, (column, told) in _INDEXES.items():
-        where = sa.text(told)
+    """Upgrade to this revision."""
+    for name, (column, condition) in _INDEXES.items():
+        where = sa.text(condition)
         op.create_index(name, "deliveries", [column], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     for name in reversed(_INDEXES):
         op.drop_index(name, "deliveries")

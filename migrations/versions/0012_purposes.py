@@ -1,4 +1,4 @@
-"""What each request to Luma was for, so that no purpose takes the share of another."""
+"""Store the purpose of each request to Luma, so that each purpose has a reserved share."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.add_column(
         "requests", sa.Column("purpose", sa.String(), nullable=False, server_default="read")
     )
 
 
 def downgrade() -> None:
-    """Back to the one before."""
+    """Downgrade to the previous revision."""
     op.drop_column("requests", "purpose")

@@ -1,5 +1,5 @@
-"""The command line."""
+"""The command line: `luma-tracker`, also `python -m service`."""
 
-from service.cli.commands import main
+from service.cli.app import main
 
 __all__ = ["main"]

@@ -1,9 +1,9 @@
-"""The main job, shown: a stand-in for Luma, the real service, the real `lumaai` client.
+"""A full run: a simulator of Luma, the real service, and the real `lumaai` client.
 
-lumaai SDK ──create, with our callback URL──► simulator
+lumaai SDK ──create, with a callback URL────► simulator
                                                  │ callbacks, over real sockets
 MCP client ──get_generation──► luma-tracker ◄────┘
-                                    └─ answers from its store: 0 requests upstream
+                                    └─ answers from its database: 0 requests upstream
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from service.cli.output import console
 from service.simulator import Luma, Plan, Simulator
 from service.tracking.callback_tokens import CallbackTokens
 
-_KEY = "demo"  # the stand-in takes any
-_PATIENCE = 60.0  # seconds; far more than the slowest plan
-_LOOK_EVERY = 0.2
+_KEY = "demo"  # the simulator accepts any
+_TIMEOUT = 60.0  # seconds; far longer than the slowest plan
+_POLL_INTERVAL = 0.2  # seconds
 _PLANS = {
     "too violent": Plan(
         queued=0.5, dreaming=1.0, outcome="failed", failure_reason="Frame moderation failed"
@@ -38,23 +38,23 @@ _PLANS = {
 
 
 async def run(*, stay: bool) -> None:
-    """Show it; with `stay` the service stays up until Ctrl-C."""
-    os.environ.update(NO_PROXY="*", no_proxy="*")  # all of it stays on this machine
+    """Run the demo; with `stay` the service runs on until Ctrl-C."""
+    os.environ.update(NO_PROXY="*", no_proxy="*")  # no request leaves this machine
     simulator = Simulator(default_plan=Plan(queued=0.5, dreaming=2.0), plans=_PLANS)
     with tempfile.TemporaryDirectory(prefix="luma-tracker-") as folder:
         async with simulator.serving() as luma, _service(luma, Path(folder)) as (url, callback_url):
-            console.print(f"Luma's stand-in: {luma.dream_machine_url}\nluma-tracker:    {url}\n")
+            console.print(f"Luma (simulator): {luma.dream_machine_url}\nluma-tracker:     {url}\n")
             ids = await _create(luma, callback_url)
             async with Client(f"{url}/mcp") as tracker:
-                await _follow(tracker, ids)
-                await _ask(tracker, luma, ids)
+                await _watch(tracker, ids)
+                await _look_up(tracker, luma, ids)
             if stay:
-                await _linger(url, next(iter(ids)))
+                await _stay(url, next(iter(ids)))
 
 
 @asynccontextmanager
 async def _service(luma: Luma, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """The service as a process of its own; yields its URL and a callback URL."""
+    """Run the service in a separate process; yields its URL and a callback URL."""
     secret = secrets.token_urlsafe(32)
     environment = {
         **{
@@ -73,10 +73,10 @@ async def _service(luma: Luma, folder: Path) -> AsyncIterator[tuple[str, str]]:
         env=environment,
         cwd=folder,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is ours to pass on
+        start_new_session=True,  # Ctrl-C reaches only this process, which then ends that one
     )
     try:
-        url = await asyncio.wait_for(_url_of(process), _PATIENCE)
+        url = await asyncio.wait_for(_url_of(process), _TIMEOUT)
         yield url, f"{url}/callbacks/{CallbackTokens([secret]).reusable()}"
     finally:
         if process.returncode is None:
@@ -85,50 +85,52 @@ async def _service(luma: Luma, folder: Path) -> AsyncIterator[tuple[str, str]]:
 
 
 async def _url_of(process: asyncio.subprocess.Process) -> str:
-    """Where the service listens, by its own first line."""
-    said = b""
-    assert process.stderr is not None  # noqa: S101 - it is a pipe, see above
+    """Read the service's URL from its log."""
+    logged = b""
+    assert process.stderr is not None  # noqa: S101 - stderr is a pipe
     async for line in process.stderr:
-        said += line
+        logged += line
         if found := re.search(rb"listening url=(\S+)", line):
             return found[1].decode()
-    raise RuntimeError(f"The service did not start:\n{said.decode()}")
+    raise RuntimeError(f"The service did not start:\n{logged.decode()}")
 
 
 async def _create(luma: Luma, callback_url: str) -> dict[str, str]:
-    """Five generations, made through Luma's own client; answers what each id is."""
+    """Create five generations with Luma's client; returns a description of each id."""
     async with AsyncLumaAI(base_url=luma.dream_machine_url, auth_token=_KEY, max_retries=0) as sdk:
         make = sdk.generations
-        called: dict[str, Any] = {"callback_url": callback_url}
-        video = await make.create(model="ray-2", prompt="a lake at sunset", **called)
+        callback: dict[str, Any] = {"callback_url": callback_url}
+        video = await make.create(model="ray-2", prompt="a lake at sunset", **callback)
         made = {
             "a video": video,
-            "an image": await make.image.create(model="photon-1", prompt="a teddy bear", **called),
-            "an upscale": await make.upscale(id=str(video.id), resolution="4k", **called),
+            "an image": await make.image.create(
+                model="photon-1", prompt="a teddy bear", **callback
+            ),
+            "an upscale": await make.upscale(id=str(video.id), resolution="4k", **callback),
             "one to fail": await make.create(
-                model="ray-2", prompt="something too violent", **called
+                model="ray-2", prompt="something too violent", **callback
             ),
             "a slow one": await make.create(
-                model="ray-2", prompt="a film that takes patience", **called
+                model="ray-2", prompt="a film that takes patience", **callback
             ),
         }
-    return {str(generation.id): what for what, generation in made.items()}
+    return {str(generation.id): description for description, generation in made.items()}
 
 
-async def _follow(tracker: Client, ids: dict[str, str]) -> None:
-    """Show the states until all are terminal, and confirmed by Luma itself."""
+async def _watch(tracker: Client, ids: dict[str, str]) -> None:
+    """Show the states until all are terminal and verified with Luma."""
     shown: dict[str, str] = {}
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         with Live(console=console, auto_refresh=False, transient=False) as live:
             while True:
                 items = await _listed(tracker)
                 if console.is_terminal:
                     live.update(_table(items, ids), refresh=True)
                 else:
-                    _tell(items, ids, shown)
+                    _print_changes(items, ids, shown)
                 if len(items) == len(ids) and all(i["terminal"] and i["verified"] for i in items):
                     return
-                await asyncio.sleep(_LOOK_EVERY)
+                await asyncio.sleep(_POLL_INTERVAL)
 
 
 async def _listed(tracker: Client) -> list[dict[str, Any]]:
@@ -138,36 +140,36 @@ async def _listed(tracker: Client) -> list[dict[str, Any]]:
 
 
 def _table(items: list[dict[str, Any]], ids: dict[str, str]) -> Table:
-    table = Table("what", "id", "state", "told by", "rev", box=None, header_style="bold")
+    table = Table("description", "id", "state", "source", "rev", box=None, header_style="bold")
     for item in sorted(items, key=lambda item: list(ids).index(item["id"])):
         table.add_row(ids[item["id"]], item["id"], item["state"], item["source"], str(item["rev"]))
     return table
 
 
-def _tell(items: list[dict[str, Any]], ids: dict[str, str], shown: dict[str, str]) -> None:
-    """In a pipe: a line for each change."""
+def _print_changes(items: list[dict[str, Any]], ids: dict[str, str], shown: dict[str, str]) -> None:
+    """Print a line for each change of state; used in a pipe."""
     for item in items:
         if shown.get(item["id"]) != item["state"]:
             shown[item["id"]] = item["state"]
             console.print(f"{ids[item['id']]:<12} {item['id']} {item['state']}")
 
 
-async def _ask(tracker: Client, luma: Luma, ids: dict[str, str]) -> None:
-    """Look every generation up as an agent would, and count what that cost upstream."""
+async def _look_up(tracker: Client, luma: Luma, ids: dict[str, str]) -> None:
+    """Look up every generation as an agent would, and count the requests to Luma."""
     before = luma.count("GET")
-    for generation_id, what in ids.items():
+    for generation_id, description in ids.items():
         result = await tracker.call_tool("get_generation", {"generation_id": generation_id})
-        console.print(f"\n[bold]{what}[/], by the MCP tool get_generation:")
+        console.print(f"\n[bold]{description}[/], from the MCP tool get_generation:")
         for block in result.content:
             console.print(getattr(block, "text", ""), markup=False, soft_wrap=True)
     spent = luma.count("GET") - before
     console.print(f"\n{len(ids)} lookups, {spent} requests to Luma.")
     if spent:
-        raise RuntimeError(f"the lookups should have cost no request, and cost {spent}")
+        raise RuntimeError(f"The lookups sent {spent} requests to Luma, but should send none.")
 
 
-async def _linger(url: str, generation_id: str) -> None:
-    console.print(f"\nThe service stays up until Ctrl-C:\n  {url}/v1/generations/{generation_id}")
+async def _stay(url: str, generation_id: str) -> None:
+    console.print(f"\nThe service runs until Ctrl-C:\n  {url}/v1/generations/{generation_id}")
     console.print(f"  {url}/docs\n  {url}/mcp", highlight=False)
     try:
         await asyncio.Event().wait()

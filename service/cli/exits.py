@@ -1,4 +1,4 @@
-"""Exit codes, and how an error of ours ends a command: one line, and what to do."""
+"""Exit codes, and how an error ends a command: one line on stderr with what to do."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import typer
 from service import errors
 
 FAILED = 1
-GONE = 3  # Luma knows it no longer, as good as not found
+GONE = 3  # Luma no longer has it; the same code as not found
 WAIT_RAN_OUT = 124
 
 _CODES: dict[type[errors.TrackerError], int] = {
@@ -25,14 +25,14 @@ _CODES: dict[type[errors.TrackerError], int] = {
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what we foresaw into a line on stderr and an exit code."""
+def errors_to_exit_codes() -> Iterator[None]:
+    """Turn a `TrackerError` into one line on stderr and an exit code."""
     try:
         yield
     except errors.TrackerError as error:
         typer.echo(f"luma-tracker: {error} {error.hint}".rstrip(), err=True)
         sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))
     except BrokenPipeError:
-        # Whoever read us has gone; Python would complain again when it flushes at exit.
+        # The reader of stdout has closed it. Without this, Python reports it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)

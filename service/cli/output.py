@@ -1,6 +1,7 @@
-"""What commands print: a picture for a terminal, plain lines for a pipe, JSON for programs."""
+"""What commands print: tables on a terminal, plain lines in a pipe, JSON with `--json`."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from service.tracking.observe import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
-    from service.cli.doctor import Finding
+    from service.cli.doctor_checks import Finding
     from service.tracking.inspection import Revisions
 
 _COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
@@ -28,7 +29,7 @@ console = Console(highlight=False)
 
 
 def show_generation(answer: Answer, *, as_json: bool) -> None:
-    """One generation."""
+    """Print one generation."""
     if as_json:
         typer.echo(answer.representation.body)
         return
@@ -36,17 +37,23 @@ def show_generation(answer: Answer, *, as_json: bool) -> None:
     del shown["request"]
     assets = shown.pop("assets")
     rows = {**shown, **{f"{name}_url": url for name, url in assets.items()}}
-    rows["heard"] = f"{max(0, answer.age.total_seconds()):.0f} s ago"
+    rows["received"] = f"{max(0, answer.age.total_seconds()):.0f} s ago"
     for name, value in rows.items():
         if value not in (None, [], ""):
             _line(name, value if isinstance(value, str) else json.dumps(value))
 
 
-def show_page(page: Page, *, as_json: bool) -> None:
-    """A page of generations."""
+def show_page(page: Page, *, as_json: bool, empty_hint: str = "") -> None:
+    """Print a page of generations.
+
+    Args:
+        empty_hint: what to do if the page is empty; printed on a terminal only.
+    """
     generations = [item.generation() for item in page.items]
     if as_json:
         typer.echo(page_body(page))
+    elif not generations:
+        _show_on_terminal(empty_hint)
     elif console.is_terminal:
         console.print(table_of(generations))
     else:
@@ -56,8 +63,14 @@ def show_page(page: Page, *, as_json: bool) -> None:
         typer.echo(f"More: --cursor {page.next_cursor}", err=True)
 
 
+def _show_on_terminal(hint: str) -> None:
+    """Print to stdout if it is a terminal, else to stderr if that is one, else nowhere."""
+    if hint and (sys.stdout.isatty() or sys.stderr.isatty()):
+        typer.echo(hint, err=not sys.stdout.isatty())
+
+
 def table_of(generations: Sequence[GenerationOut]) -> Table:
-    """Generations as a table for a terminal."""
+    """Return generations as a table for a terminal."""
     table = Table(box=None, header_style="bold")
     for column in _COLUMNS:
         table.add_column(column, no_wrap=True, overflow="ignore" if column == "id" else "ellipsis")
@@ -70,23 +83,23 @@ def table_of(generations: Sequence[GenerationOut]) -> Table:
 
 
 def show_replays(receipts: Sequence[Receipt], *, as_json: bool) -> None:
-    """What folding deliveries again did."""
+    """Print the outcome of each replayed delivery."""
     shown = [ReplayOut.of(receipt) for receipt in receipts]
     if as_json:
         typer.echo(json.dumps([replay.model_dump(mode="json") for replay in shown]))
         return
     for replay in shown:
         typer.echo(f"{replay.delivery_id}\t{replay.outcome}\t{replay.error or ''}".rstrip())
-    typer.echo(f"{len(shown)} folded again", err=True)
+    typer.echo(f"{len(shown)} replayed", err=True)
 
 
-def show_fact(name: str, value: str | None, *, as_json: bool) -> None:
-    """One value."""
+def show_value(name: str, value: str | None, *, as_json: bool) -> None:
+    """Print one value."""
     typer.echo(json.dumps({name: value}) if as_json else value or "none")
 
 
 def show_revision(found: "Revisions", *, as_json: bool) -> None:
-    """Where the database is; what is still being rewritten goes to stderr, beside the fact."""
+    """Print the database's revision; unfinished rewrites go to stderr."""
     if as_json:
         rewrites = [
             {"name": each.name, "rows": each.done, "finished": each.finished_at is not None}
@@ -97,11 +110,11 @@ def show_revision(found: "Revisions", *, as_json: bool) -> None:
     typer.echo(found.current or "none")
     for each in found.rewrites:
         if each.finished_at is None:
-            typer.echo(f"rewriting {each.name}: {each.done} rows so far", err=True)
+            typer.echo(f"rewriting {each.name}: {each.done} rows done", err=True)
 
 
 def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
-    """What the doctor found."""
+    """Print the findings of `doctor`."""
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings]))
         return
@@ -116,5 +129,5 @@ def _line(name: str, value: str) -> None:
 
 
 def _cells(generation: GenerationOut) -> list[str]:
-    """One line's worth."""
+    """Return the columns of one line."""
     return [one_line(str(getattr(generation, name) or "-")) for name in _COLUMNS]

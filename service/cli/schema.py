@@ -1,4 +1,4 @@
-"""The database's schema and contents, as `db` and `doctor` look at them."""
+"""What `db` and `doctor` read from the database: its schema's revision and a summary of rows."""
 
 from functools import partial
 
@@ -9,16 +9,16 @@ from service.tracking.inspection import Contents, Revisions
 
 
 async def upgraded(settings: Settings) -> str:
-    """Migrate; answers what was done."""
+    """Migrate the database, and return a line that says what was done."""
     migrated = await migrate(settings)
     return f"database: {migrated.before or 'none'} -> {migrated.after}"
 
 
 async def revisions(settings: Settings) -> Revisions:
-    """Both revisions; makes no database where there is none.
+    """Return the revision of the database and of this version; never creates a database.
 
     Raises:
-        StoreUnavailable: it cannot be opened, or the file is not a database.
+        StoreUnavailable: the database cannot be opened, or the file is not a database.
     """
     if not settings.on_server and not settings.database_path.exists():
         return Revisions.of_no_database()
@@ -26,7 +26,7 @@ async def revisions(settings: Settings) -> Revisions:
 
 
 async def contents(settings: Settings, upstreams: tuple[str, ...]) -> Contents:
-    """What the rows show; nothing where the schema is not up to date.
+    """Return the summary of rows; an empty one if the schema is not up to date.
 
     Raises:
         StoreUnavailable: the database cannot be opened.

@@ -1,4 +1,4 @@
-"""Serving MCP to one client, on stdin and stdout."""
+"""Serves MCP to one client on stdin and stdout."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ else:
 
 
 def serve(settings: Settings) -> None:
-    """Run until the client leaves."""
+    """Run until the client closes stdin."""
     configure()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings))

@@ -1,8 +1,8 @@
-"""Several processes that serve on one socket, so that more than one core answers.
+"""Several processes that serve on one socket, to use more than one core.
 
-Each is a whole service of its own; they share the database, as instances elsewhere would. A worker
-that ends without having been told to is started again; what SIGTERM, SIGINT or SIGHUP tells us is
-passed on to all. One that cannot start is tried again, later and later, while the others serve.
+Each worker is a complete service; they share the database, as instances on several machines do.
+A worker that ends unexpectedly is restarted. SIGTERM, SIGINT and SIGHUP are passed on to all
+workers. A worker that cannot start is retried with growing pauses, while the others serve.
 """
 
 import os
@@ -23,23 +23,23 @@ _STARTING = 60.0  # seconds; a worker that ends with an error sooner could not s
 
 @dataclass(slots=True)
 class Worker:
-    """One of the processes, and those that are started in its place."""
+    """One of the processes, or the process that replaced it."""
 
     pid: int | None = None
     """None between its end and its next start."""
     started_at: float = 0.0
     due_at: float = 0.0
     failures: int = 0
-    """How often in a row it could not start."""
+    """Failed starts in a row."""
 
     def start(self, command: list[str], environment: Mapping[str, str]) -> None:
-        """Start it."""
+        """Start the process."""
         self.pid = os.posix_spawn(sys.executable, command, environment, setsigmask=())
         self.started_at = time.monotonic()
         log.info("worker_started", pid=self.pid)
 
-    def has_ended(self, code: int) -> None:
-        """Take note of its end, and when to start it again."""
+    def record_end(self, code: int) -> None:
+        """Record that the process ended, and schedule its restart."""
         self.pid, now = None, time.monotonic()
         could_not_start = code > 0 and now - self.started_at < _STARTING
         self.failures = self.failures + 1 if could_not_start else 0
@@ -48,18 +48,18 @@ class Worker:
 
     @property
     def cannot_start(self) -> bool:
-        """Whether its last start failed, and no later one has succeeded yet."""
+        """Whether its last start failed and no later one has succeeded yet."""
         up = self.pid is not None and time.monotonic() - self.started_at >= _STARTING
         return self.failures > 0 and not up
 
 
 class Workers:
-    """Starts processes, keeps them running, and ends with them.
+    """Starts the workers, restarts them when they end, and ends with them.
 
     Args:
-        listener: the socket that all of them accept from.
-        count: how many.
-        environment: theirs.
+        listener: the socket on which all of them accept connections.
+        count: number of workers.
+        environment: the environment of each worker.
     """
 
     def __init__(self, listener: socket.socket, count: int, environment: Mapping[str, str]) -> None:
@@ -69,13 +69,13 @@ class Workers:
         self._stopping = False
 
     def run(self) -> bool:
-        """Run until all have ended.
+        """Run until all workers have ended.
 
         Returns:
-            False if we ended because none of them could start.
+            False if it ended because no worker could start.
         """
         for number in (signal.SIGCHLD, signal.SIGALRM):
-            signal.signal(number, lambda *_: None)  # ignored signals cannot be waited for
+            signal.signal(number, lambda *_: None)  # sigwait does not see ignored signals
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         os.set_inheritable(self._fd, True)
         self._start_due()
@@ -84,7 +84,7 @@ class Workers:
         return not all(worker.cannot_start for worker in self._workers)
 
     def _start_due(self) -> None:
-        """Start those whose time has come; an alarm wakes us for the next."""
+        """Start the workers that are due, and set an alarm for the next."""
         command = [sys.executable, "-m", "service", "serve", "--fd", str(self._fd)]
         now = time.monotonic()
         waiting = [worker for worker in self._workers if worker.pid is None]
@@ -95,20 +95,20 @@ class Workers:
 
     def _react(self, received: int) -> None:
         if received == signal.SIGCHLD:
-            self._note_ends()
+            self._record_ends()
         elif received != signal.SIGALRM:
             self._stopping = self._stopping or received in _STOPS
             self._pass_on(signal.SIGTERM if received in _STOPS else received)
         if not self._stopping:
             self._start_due()
 
-    def _note_ends(self) -> None:
-        """Take note of all that have ended; one signal may stand for several."""
-        say = log.info if self._stopping else log.error
+    def _record_ends(self) -> None:
+        """Record all workers that have ended; one SIGCHLD can stand for several."""
+        report = log.info if self._stopping else log.error
         for worker in self._workers:
             if worker.pid and (code := _exit_code(worker.pid)) is not None:
-                say("worker ended", pid=worker.pid, code=code)
-                worker.has_ended(code)
+                report("worker_ended", pid=worker.pid, code=code)
+                worker.record_end(code)
         if not self._stopping and all(worker.cannot_start for worker in self._workers):
             self._stopping = True
             self._pass_on(signal.SIGTERM)
@@ -120,6 +120,6 @@ class Workers:
 
 
 def _exit_code(pid: int) -> int | None:
-    """None while it runs."""
+    """Return its exit code; None while it runs."""
     ended, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None

@@ -1,13 +1,11 @@
-"""Settings, from the environment, `.env` and secret files; nothing else reads the environment."""
+"""Settings, from the environment, `.env` and secret files. No other module reads the environment.
 
-from service.config.settings import (
-    Settings,
-    callback_secrets,
-    environment_for,
-    inherited_socket,
-    load_settings,
-    require_tokens,
-)
+`SettingsError` messages name the setting, the value that is wrong, and what to set.
+"""
+
+from service.config.environment import environment_for, inherited_socket
+from service.config.loading import callback_secrets, load_settings, require_tokens
+from service.config.settings import Settings
 
 __all__ = [
     "Settings",

@@ -1,4 +1,4 @@
-"""Secrets that are in files: those that Docker hands out, and the one that we make and keep."""
+"""Secrets in files: Docker secrets, and the callback secret that the service creates."""
 
 import os
 import secrets
@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from service.errors import SettingsError
 
-_OURS = 0o600
-_BESIDE = ("-wal", "-shm")
+_OWNER_ONLY = 0o600
+_SIDE_FILES = ("-wal", "-shm")
 SECRETS = {
     "LUMAAI_API_KEY": "luma_api_key",
     "LUMA_API_KEY": "luma_api_key",
@@ -26,18 +26,18 @@ SECRETS = {
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Reads `NAME_FILE` for every secret `NAME`, as Docker hands secrets out."""
+    """A settings source: reads the file that `NAME_FILE` names, for each secret `NAME`."""
 
     def __init__(self, settings: type[BaseSettings], environment: dict[str, str | None]) -> None:
         super().__init__(settings)
         self._environment = environment
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Nothing, field by field: a field may have several names, so `__call__` does it."""
+        """Return nothing: a field may have several names, so `__call__` reads all of them."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The secrets that have a file."""
+        """Return the secrets that have a file."""
         return {
             field: _read(f"{name}_FILE", Path(path))
             for name, field in reversed(SECRETS.items())
@@ -46,51 +46,55 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 def stored_secret(name: str, path: Path) -> str:
-    """The secret in the file; made once, where there is none.
+    """Return the secret in the file; creates the file if it does not exist.
 
     Args:
-        name: the setting that complaints speak of.
+        name: the setting that error messages name.
+        path: the file.
 
     Raises:
-        SettingsError: the file cannot be read or made.
+        SettingsError: the file cannot be read or created, or is empty.
     """
     try:
         _create(path)
     except OSError as error:
-        raise SettingsError(f"{name}: {path}: {error.strerror}.") from error
-    kept = _read(name, path)
-    _close_to_others(path)
-    if not kept:
-        raise SettingsError(f"{name}: {path} is empty; delete it, or set it.")
-    return kept
+        raise SettingsError(
+            f"{name}: {path} cannot be created: {error.strerror}.",
+            f"Make the folder writable, or set {name}.",
+        ) from error
+    stored = _read(name, path)
+    _restrict_to_owner(path)
+    if not stored:
+        raise SettingsError(f"{name}: {path} is empty.", f"Delete the file, or set {name}.")
+    return stored
 
 
 def make_private(database: Path) -> None:
-    """Make a database's file if it is not there; nobody else may read it, nor what lies beside it.
+    """Create the database's file if needed; only the owner may read it and its side files.
 
-    It holds prompts and all that Luma says. SQLite gives the files beside it the same mode.
+    The database holds prompts and everything Luma reports. SQLite gives new side files its mode.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
-    os.close(os.open(database, os.O_RDWR | os.O_CREAT, _OURS))
-    for path in (database, *(database.with_name(database.name + end) for end in _BESIDE)):
-        _close_to_others(path)
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT, _OWNER_ONLY))
+    for path in (database, *(database.with_name(database.name + end) for end in _SIDE_FILES)):
+        _restrict_to_owner(path)
 
 
-def _close_to_others(path: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # not there, or somebody else's to say
-        if stat.S_IMODE(path.stat().st_mode) & ~_OURS:
-            path.chmod(_OURS)
+def _restrict_to_owner(path: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # missing, or owned by another user
+        if stat.S_IMODE(path.stat().st_mode) & ~_OWNER_ONLY:
+            path.chmod(_OWNER_ONLY)
 
 
 def _create(path: Path) -> None:
-    """Of several processes that start at once, one makes it; it appears whole or not at all."""
+    """Create the file atomically: of several processes that start together, one succeeds."""
     if path.exists():
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OURS)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
@@ -105,6 +109,6 @@ def _read(name: str, path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
-        raise SettingsError(f"{name}: {path}: {error.strerror}.") from error
+        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{name}: {path} is no text.") from error
+        raise SettingsError(f"{name}: {path} is not a text file.") from error

@@ -1,1 +1,13 @@
-"""domain"""
+"""The domain: the rules for generations, as pure functions and value types.
+
+Modules in this package do no I/O, read no clock, and import only the standard library and one
+another. Callers pass the time and all data in. `schedule` uses random jitter; everything else
+is deterministic.
+
+generation      states, ranks, observations, and the row that is stored for each generation
+merge           folds an observation into a row
+schedule        when to check a generation with its upstream
+request_budget  rate limit, and the share of it that is reserved for each purpose
+redaction       removes callback tokens from text and from bodies
+text            makes untrusted text safe to store and to print
+"""

@@ -1,4 +1,4 @@
-"""What a generation is, what Luma says of one, and how far a state has come."""
+"""Generations, observations of them, and the ranks of their states."""
 
 import re
 from collections.abc import Mapping
@@ -7,17 +7,24 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-UNTOLD = "unknown"
-"""The state of a generation that we heard of without hearing its state."""
+UNKNOWN_STATE = "unknown"
+"""The state of a generation whose state has not been reported yet."""
 
 TERMINAL_STATES = ("completed", "failed")
-_RANKS = {UNTOLD: 0, "queued": 1, "dreaming": 2, "processing": 2, "completed": 3, "failed": 3}
-_SKEW = timedelta(minutes=1)  # by which instances' clocks may differ
+_RANKS = {
+    UNKNOWN_STATE: 0,
+    "queued": 1,
+    "dreaming": 2,
+    "processing": 2,
+    "completed": 3,
+    "failed": 3,
+}
+_MAX_CLOCK_SKEW = timedelta(minutes=1)  # tolerated between the clocks of instances
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Source(StrEnum):
-    """By which way Luma told us."""
+    """How an observation reached us. `SUBMIT` and `BACKFILL` are reserved and not used yet."""
 
     SUBMIT = "submit"
     CALLBACK = "callback"
@@ -27,7 +34,12 @@ class Source(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What an observation did to the row."""
+    """What an observation did to the row.
+
+    APPLIED: it changed the row. UNCHANGED: it agreed with the row. STALE: it lost to the row, for
+    example because the row has a higher state. KEPT: it could not be folded; only the delivery
+    is stored.
+    """
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -36,7 +48,7 @@ class Outcome(StrEnum):
 
 
 class Observation(NamedTuple):
-    """What Luma said about one generation, once. None and empty mean: it did not say."""
+    """One report of one generation by Luma. None or an empty value means: not reported."""
 
     id: str
     upstream: str
@@ -55,18 +67,18 @@ class Observation(NamedTuple):
     request: Mapping[str, Any] | None = None
     gone: bool = False
     asked_at_rev: int | None = None
-    """For an answer to a question of ours: the row's rev when we asked (0: no row)."""
+    """For a fetch: the row's `rev` when the request was sent (0: there was no row)."""
     asked_at_state: str | None = None
-    """For the same: its state then."""
+    """For a fetch: the row's state when the request was sent."""
 
     @property
     def authenticated(self) -> bool:
-        """Whether Luma itself answered us; a callback could come from anyone with the URL."""
+        """Whether this is Luma's answer to a request. Anyone with the URL can send a callback."""
         return self.source is not Source.CALLBACK
 
 
 class Generation(NamedTuple):
-    """All that we know of one generation: the row, and what every surface shows of it."""
+    """One row: everything that is stored about a generation. Every surface shows a part of it."""
 
     id: str
     upstream: str
@@ -88,67 +100,71 @@ class Generation(NamedTuple):
     first_seen_at: datetime
     updated_at: datetime
     heard_at: datetime
-    """When Luma last told us anything of it; moves without a new `rev`."""
+    """When Luma last reported anything about it. Changes without a new `rev`."""
     finished_at: datetime | None
     parent_id: str | None = None
     gone_at: datetime | None = None
     next_check_at: datetime | None = None
-    """When to ask Luma about it unasked; bookkeeping, not shown."""
+    """When the next check with the upstream is due; None: never. Internal, not shown."""
     checks: int = 0
-    """How many answers in a row have brought nothing new; bookkeeping, not shown."""
+    """The number of consecutive checks that brought nothing new. Internal, not shown."""
     missing_since: datetime | None = None
-    """When the upstream last said that it does not know it; bookkeeping, not shown."""
+    """When the upstream first answered that it does not know the generation. If it is gone: when it
+    last answered so. Internal, not shown."""
     refusals: int = 0
-    """How often in a row the upstream refused to speak of it; bookkeeping, not shown."""
+    """The number of consecutive checks that the upstream refused. Internal, not shown."""
 
     @property
     def terminal(self) -> bool:
-        """Whether the state is final."""
+        """Whether the state is terminal."""
         return is_terminal(self.state)
 
     @property
     def has_assets(self) -> bool:
-        """Whether there is any asset URL."""
+        """Whether it has at least one asset URL."""
         return bool(self.assets)
 
     @property
     def is_gone(self) -> bool:
-        """Whether its upstream no longer knows it."""
+        """Whether the upstream no longer knows it."""
         return self.gone_at is not None
 
     @property
     def ordered_at(self) -> datetime:
-        """Its place among others: when it was created, or first seen while Luma has not told."""
+        """The sort key of lists: `created_at`, or `first_seen_at` until that is reported."""
         return self.created_at or self.first_seen_at
 
 
 def is_usable_id(value: object) -> bool:
-    """Whether a value could be the id of a generation: 1-128 of `A-Z a-z 0-9 . _ : -`."""
+    """Whether a value is a valid generation id: 1-128 characters of `A-Z a-z 0-9 . _ : -`."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def rank(state: str) -> int:
-    """How far a state has come, 0 to 3; states that we do not know rank with `dreaming`."""
+    """Return the rank of a state, 0 to 3. An undocumented state has the rank of `dreaming`."""
     return _RANKS.get(state, _RANKS["dreaming"])
 
 
 def is_known(state: str) -> bool:
-    """Whether Luma documents this state."""
+    """Whether the state is `unknown` or one that Luma documents."""
     return state in _RANKS
 
 
 def is_terminal(state: str) -> bool:
-    """Whether a state is final."""
+    """Whether a state is terminal: `completed` or `failed`."""
     return state in TERMINAL_STATES
 
 
 def is_ahead(at: datetime, now: datetime) -> bool:
-    """Whether a time of ours lies in the future: the clock was ahead once, and is right again."""
-    return at - now > _SKEW
+    """Whether a stored time is more than a minute in the future.
+
+    That happens when the clock was ahead when the time was stored, and has been corrected since.
+    """
+    return at - now > _MAX_CLOCK_SKEW
 
 
-class Aging(Protocol):
-    """What is asked of a row that may have to be refreshed."""
+class Refreshable(Protocol):
+    """The fields that decide whether a row must be fetched again."""
 
     @property
     def upstream(self) -> str: ...
@@ -166,30 +182,33 @@ class Aging(Protocol):
     def heard_at(self) -> datetime: ...
 
 
-def is_settled(generation: Aging) -> bool:
-    """Whether nothing more will come: it failed, or it is completed and shows what was made.
+def is_settled(generation: Refreshable) -> bool:
+    """Whether no further change is expected: it failed, or it is completed and has assets.
 
-    Luma may call a generation completed a moment before it has the URL.
+    Luma may report `completed` shortly before the asset URL is available.
     """
     return generation.terminal and (generation.state == "failed" or generation.has_assets)
 
 
-def is_stale(generation: Aging, now: datetime, stale_after: timedelta) -> bool:
-    """Whether a generation that is not settled has been quiet for too long to be believed."""
+def is_stale(generation: Refreshable, now: datetime, stale_after: timedelta) -> bool:
+    """Whether a row is stale: not settled, not gone, and not reported on for `stale_after`."""
     if generation.is_gone:
         return False
     quiet = now - generation.heard_at > stale_after or is_ahead(generation.heard_at, now)
     return quiet and not is_settled(generation)
 
 
-def has_dead_assets(generation: Aging, now: datetime) -> bool:
-    """Whether its presigned URLs have run out, so that only a new fetch gives usable ones."""
+def has_expired_assets(generation: Refreshable, now: datetime) -> bool:
+    """Whether its presigned URLs have expired. Only a fetch returns valid ones."""
     return generation.assets_expire_at is not None and generation.assets_expire_at <= now
 
 
-def good_until(generation: Aging, stale_after: timedelta) -> datetime | None:
-    """Until when it is certainly neither stale nor without its assets; None: for ever."""
-    ends = [generation.assets_expire_at]
+def good_until(generation: Refreshable, stale_after: timedelta) -> datetime | None:
+    """Return the time until which the row can be served without a fetch; None: without limit.
+
+    After it, the row is stale or its presigned URLs have expired.
+    """
+    limits = [generation.assets_expire_at]
     if not generation.is_gone and not is_settled(generation):
-        ends.append(generation.heard_at + stale_after)
-    return min(filter(None, ends), default=None)
+        limits.append(generation.heard_at + stale_after)
+    return min(filter(None, limits), default=None)

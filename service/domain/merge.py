@@ -1,22 +1,25 @@
-"""How what Luma tells us about a generation becomes one row; pure.
+"""Fold observations of a generation into one row. Pure.
 
-Luma's objects carry no version and no time of change, and callbacks repeat and overtake each
-other. So observations are ordered by the rank of their state, never by a clock:
+Luma's objects have no version and no modification time, and callbacks can arrive repeatedly and
+out of order. Observations are therefore ordered by the rank of their state, not by time:
 
     unknown(0) ── queued(1) ── dreaming, processing, anything new(2) ── completed, failed(3)
-                                                                          └ absorbs
+                                                                          └ terminal
 
-A higher rank wins, a lower one can only fill gaps, an equal one fills gaps and brings newer
-assets. One exception: what a callback said is only a claim until an authenticated answer
-confirms it, and such an answer overrules it if it was asked for after the claim had come in; an
-answer of the other upstream, whenever it was asked for, for nobody has two generations of one id.
+A higher rank replaces the row's state. A lower rank only fills missing fields. An equal rank
+fills missing fields and replaces assets with newer ones.
+
+There is one exception. What a callback reports is a claim until an authenticated answer confirms
+it. An authenticated answer overrules a claim if the request was sent after the claim arrived. If
+the answer is from the other upstream, it overrules the claim whenever the request was sent,
+because an id belongs to one generation of one upstream.
 """
 
 from datetime import datetime, timedelta
 from typing import Any
 
 from service.domain.generation import (
-    UNTOLD,
+    UNKNOWN_STATE,
     Generation,
     Observation,
     Outcome,
@@ -27,58 +30,60 @@ from service.domain.generation import (
 )
 
 GONE_AFTER = timedelta(seconds=30)
-"""Between the two answers that a generation is unknown, of which the second is believed."""
+"""The minimum time between two not-found answers after which a generation counts as gone."""
 
-Told = dict[str, Any]
-"""Fields of the row, and what they are to be."""
+Fields = dict[str, Any]
+"""New values for fields of the row, by field name."""
 
 
 def merge(
-    current: Generation | None, seen: Observation, at: datetime
+    current: Generation | None, observation: Observation, at: datetime
 ) -> tuple[Generation, Outcome]:
-    """Fold one observation into what is known; pure.
+    """Fold one observation into a row.
 
     Args:
-        current: the row, or None when the id is new.
-        seen: what Luma said.
-        at: when it reached us.
+        current: the row, or None if the id is new.
+        observation: what Luma reported.
+        at: when it was received.
 
     Returns:
-        The row as it should be, and what the observation did. `rev` has risen by exactly one
-        if anything that users see has really changed, and `heard_at` is `at` in any case.
+        The new row, and what the observation did. `rev` is higher by exactly one if the change is
+        visible to users; new signatures of presigned URLs alone do not count. `heard_at` becomes
+        `at`, unless it is later already; a `heard_at` in the future is reset to `at`. A row of the
+        other upstream that stays as it is keeps its `heard_at`.
     """
     if current is None:
-        return _first(seen, at), Outcome.APPLIED
-    if seen.upstream != current.upstream:
-        return _of_the_other_upstream(current, seen, at)
-    told, up_to_date = _fold(current, seen, at)
+        return _new_row(observation, at), Outcome.APPLIED
+    if observation.upstream != current.upstream:
+        return _merge_other_upstream(current, observation, at)
+    fields, up_to_date = _fold(current, observation, at)
     heard_at = at if is_ahead(current.heard_at, at) else max(at, current.heard_at)
-    if _is_news(current, told):
-        return _changed(current, told, seen, at, heard_at), Outcome.APPLIED
-    after = current._replace(**told, heard_at=heard_at)
+    if _is_change(current, fields):
+        return _with_change(current, fields, observation, at, heard_at), Outcome.APPLIED
+    after = current._replace(**fields, heard_at=heard_at)
     return after, Outcome.UNCHANGED if up_to_date else Outcome.STALE
 
 
-def _first(seen: Observation, at: datetime) -> Generation:
-    state = seen.state or UNTOLD
+def _new_row(observation: Observation, at: datetime) -> Generation:
+    state = observation.state or UNKNOWN_STATE
     return Generation(
-        id=seen.id,
-        upstream=seen.upstream,
+        id=observation.id,
+        upstream=observation.upstream,
         state=state,
-        generation_type=seen.generation_type,
-        operation=seen.operation,
-        model=seen.model,
-        prompt=seen.prompt,
-        created_at=seen.created_at,
-        failure_reason=seen.failure_reason,
-        failure_code=seen.failure_code,
-        assets=dict(seen.assets),
-        outputs=seen.outputs,
-        assets_expire_at=seen.assets_expire_at,
-        request=seen.request,
+        generation_type=observation.generation_type,
+        operation=observation.operation,
+        model=observation.model,
+        prompt=observation.prompt,
+        created_at=observation.created_at,
+        failure_reason=observation.failure_reason,
+        failure_code=observation.failure_code,
+        assets=dict(observation.assets),
+        outputs=observation.outputs,
+        assets_expire_at=observation.assets_expire_at,
+        request=observation.request,
         rev=1,
-        source=seen.source,
-        verified=seen.authenticated,
+        source=observation.source,
+        verified=observation.authenticated,
         first_seen_at=at,
         updated_at=at,
         heard_at=at,
@@ -86,64 +91,68 @@ def _first(seen: Observation, at: datetime) -> Generation:
     )
 
 
-def _of_the_other_upstream(
-    current: Generation, seen: Observation, at: datetime
+def _merge_other_upstream(
+    current: Generation, observation: Observation, at: datetime
 ) -> tuple[Generation, Outcome]:
-    """An authenticated answer takes the place of what was only claimed; nothing else does."""
-    if current.verified or not seen.authenticated or seen.gone:
+    """Let an authenticated answer replace an unverified row of another upstream."""
+    if current.verified or not observation.authenticated or observation.gone:
         return current, Outcome.STALE
     first_seen_at = min(current.first_seen_at, at)
-    after = _first(seen, at)._replace(rev=current.rev + 1, first_seen_at=first_seen_at)
+    after = _new_row(observation, at)._replace(rev=current.rev + 1, first_seen_at=first_seen_at)
     return after, Outcome.APPLIED
 
 
-def _changed(
-    current: Generation, told: Told, seen: Observation, at: datetime, heard_at: datetime
+def _with_change(
+    current: Generation, fields: Fields, observation: Observation, at: datetime, heard_at: datetime
 ) -> Generation:
-    terminal = is_terminal(told.get("state", current.state))
+    terminal = is_terminal(fields.get("state", current.state))
     return current._replace(
-        **told,
+        **fields,
         rev=current.rev + 1,
-        source=seen.source,
+        source=observation.source,
         updated_at=at,
         heard_at=heard_at,
         finished_at=(current.finished_at or at) if terminal else None,
     )
 
 
-def _fold(current: Generation, seen: Observation, at: datetime) -> tuple[Told, bool]:
-    """What `seen` makes of the row, and whether it had come as far as the row."""
-    if seen.gone:
-        return _missing(current, at), True
-    if seen.authenticated:
-        told, up_to_date = _told(current, seen)
-        return {**told, "gone_at": None, "missing_since": None}, up_to_date
-    return _told(current, seen)
+def _fold(current: Generation, observation: Observation, at: datetime) -> tuple[Fields, bool]:
+    """Return the new field values, and whether the observation is up to date with the row."""
+    if observation.gone:
+        return _not_found_fields(current, at), True
+    fields, up_to_date = _reported_fields(current, observation)
+    if observation.authenticated:
+        fields |= {"gone_at": None, "missing_since": None}
+    return fields, up_to_date
 
 
-def _missing(current: Generation, at: datetime) -> Told:
-    """Once may be a mistake, or a delay; gone is what Luma does not know half a minute later."""
+def _not_found_fields(current: Generation, at: datetime) -> Fields:
+    """Mark the row as gone if Luma has not known it for `GONE_AFTER`.
+
+    A single not-found answer may be an error or a delay at Luma.
+    """
     since = current.missing_since
     if current.gone_at or (since and at - since >= GONE_AFTER):
         return {"gone_at": current.gone_at or at, "missing_since": at}
     return {"missing_since": at if since is None or is_ahead(since, at) else since}
 
 
-def _told(current: Generation, seen: Observation) -> tuple[Told, bool]:
-    if current.verified and current.terminal and not seen.authenticated:
-        return {}, seen.state in (None, current.state)
-    if _overrules(current, seen) or _precedence(seen.state) > _precedence(current.state):
-        return _taken_over(current, seen), True
-    if (seen.state or UNTOLD) == current.state:
-        return _filled(current, seen), True
-    return _static_filled(current, seen), seen.state is None
+def _reported_fields(current: Generation, observation: Observation) -> tuple[Fields, bool]:
+    if current.verified and current.terminal and not observation.authenticated:
+        return {}, observation.state in (None, current.state)
+    is_higher = _precedence(observation.state) > _precedence(current.state)
+    if is_higher or _overrules(current, observation):
+        return _replaced_fields(current, observation), True
+    if (observation.state or UNKNOWN_STATE) == current.state:
+        return _filled_fields(current, observation), True
+    return _static_fields(current, observation), observation.state is None
 
 
 def _precedence(state: str | None) -> tuple[int, bool, str]:
-    """Orders states so that equals of rank end alike in whatever order they come.
+    """Return a sort key of states that makes the result independent of the order of arrival.
 
-    A state that we do not know is more special than `dreaming`, so it is shown. The two
-    terminal states are equals: the first stands until Luma itself is asked.
+    Within a rank, an undocumented state is more specific than `dreaming` and therefore wins. The
+    two terminal states are equal: the first to arrive stands until an authenticated answer.
     """
     if state is None:
         return (-1, False, "")
@@ -151,92 +160,101 @@ def _precedence(state: str | None) -> tuple[int, bool, str]:
     return (rank(state), not known, "" if known else state)
 
 
-def _overrules(current: Generation, seen: Observation) -> bool:
-    """Whether an answer to a question of ours corrects what a callback claimed.
+def _overrules(current: Generation, observation: Observation) -> bool:
+    """Whether a fetched answer corrects the state that a callback claimed.
 
-    Only if we asked after the claim: an older answer knows less, not more. A state that was claimed
-    before we asked was claimed before, whatever else callbacks have changed in the row since.
+    It does only if the request was sent after the claim arrived, because an earlier answer is
+    older than the claim. That holds if the row's `rev` was the same when the request was sent, or
+    if its state was: later callbacks may have changed other fields since.
     """
-    asked_after = current.rev == seen.asked_at_rev or current.state == seen.asked_at_state
+    asked_after = (
+        current.rev == observation.asked_at_rev or current.state == observation.asked_at_state
+    )
     return (
-        seen.authenticated
-        and seen.state is not None
+        observation.authenticated
+        and observation.state is not None
         and not current.verified
-        and seen.state != current.state
+        and observation.state != current.state
         and asked_after
     )
 
 
-def _taken_over(current: Generation, seen: Observation) -> Told:
-    """State and all that belongs to it from `seen`; the rest from wherever it is known."""
+def _replaced_fields(current: Generation, observation: Observation) -> Fields:
+    """Take the state and its fields from the observation; merge the static fields."""
     return {
-        **_static_filled(current, seen, seen_first=True),
-        "state": seen.state or current.state,
-        "failure_reason": seen.failure_reason,
-        "failure_code": seen.failure_code,
-        "assets": dict(seen.assets),
-        "outputs": seen.outputs,
-        "assets_expire_at": seen.assets_expire_at,
-        "verified": seen.authenticated,
+        **_static_fields(current, observation, prefer_new=True),
+        "state": observation.state or current.state,
+        "failure_reason": observation.failure_reason,
+        "failure_code": observation.failure_code,
+        "assets": dict(observation.assets),
+        "outputs": observation.outputs,
+        "assets_expire_at": observation.assets_expire_at,
+        "verified": observation.authenticated,
     }
 
 
-def _filled(current: Generation, seen: Observation) -> Told:
-    """The same state told again: gaps filled, newer assets taken, a claim confirmed."""
+def _filled_fields(current: Generation, observation: Observation) -> Fields:
+    """Merge a report of the same state: fill missing fields, take newer assets, confirm a claim."""
     if (
-        seen.authenticated
+        observation.authenticated
         and not current.verified
-        and (current.terminal or seen.asked_at_rev == current.rev)
+        and (current.terminal or observation.asked_at_rev == current.rev)
     ):
-        return _taken_over(current, seen)
-    assets = {**current.assets, **seen.assets}
+        return _replaced_fields(current, observation)
+    assets = {**current.assets, **observation.assets}
     return {
-        **_static_filled(current, seen),
-        "failure_reason": current.failure_reason or seen.failure_reason,
-        "failure_code": current.failure_code or seen.failure_code,
+        **_static_fields(current, observation),
+        "failure_reason": current.failure_reason or observation.failure_reason,
+        "failure_code": current.failure_code or observation.failure_code,
         "assets": assets,
-        "outputs": seen.outputs or current.outputs,
-        "assets_expire_at": seen.assets_expire_at or current.assets_expire_at,
-        "verified": current.verified and (seen.authenticated or assets == current.assets),
+        "outputs": observation.outputs or current.outputs,
+        "assets_expire_at": observation.assets_expire_at or current.assets_expire_at,
+        "verified": current.verified and (observation.authenticated or assets == current.assets),
     }
 
 
-def _static_filled(current: Generation, seen: Observation, *, seen_first: bool = False) -> Told:
-    """What does not change in a generation's life, from the first of the two that knows it."""
-    a, b = (seen, current) if seen_first else (current, seen)
+def _static_fields(
+    current: Generation, observation: Observation, *, prefer_new: bool = False
+) -> Fields:
+    """Merge the fields that never change: take each from the preferred side that has it."""
+    a, b = (observation, current) if prefer_new else (current, observation)
     generation_type, request = a.generation_type or b.generation_type, a.request or b.request
     return {
         "generation_type": generation_type,
-        "operation": _told_best(a.operation, b.operation, generation_type),
-        "model": _told_best(a.model, b.model, (request or {}).get("model")),
+        "operation": _prefer_reported(a.operation, b.operation, generation_type),
+        "model": _prefer_reported(a.model, b.model, (request or {}).get("model")),
         "prompt": a.prompt or b.prompt,
         "created_at": a.created_at or b.created_at,
         "request": request,
     }
 
 
-def _told_best(first: str | None, second: str | None, guess: object) -> str | None:
-    """The first that was told, but what was only guessed from another field gives way."""
-    if first == guess:
+def _prefer_reported(first: str | None, second: str | None, derived: object) -> str | None:
+    """Return the first value that is set, but prefer a reported value to a derived one.
+
+    Args:
+        derived: the value that is derived from another field when Luma does not report this one.
+    """
+    if first == derived:
         return second or first
     return first or second
 
 
-def _is_news(current: Generation, told: Told) -> bool:
-    return _essence(told) != _essence({name: getattr(current, name) for name in told})
+def _is_change(current: Generation, fields: Fields) -> bool:
+    return _comparable(fields) != _comparable({name: getattr(current, name) for name in fields})
 
 
-def _essence(told: Told) -> Told:
-    """Without what may move under the same `rev`.
+def _comparable(fields: Fields) -> Fields:
+    """Leave out what may change without a new `rev`.
 
-    A presigned URL is minted anew at every read; the asset behind it is the same one.
+    Luma signs presigned URLs again at every read, but the asset is the same.
     """
-    told = {name: value for name, value in told.items() if name != "missing_since"}
-    if told.get("assets_expire_at") is None:
-        return told
+    fields = {name: value for name, value in fields.items() if name != "missing_since"}
+    if fields.get("assets_expire_at") is None:
+        return fields
     return {
-        **told,
-        "assets": dict.fromkeys(told["assets"], ""),
-        "outputs": tuple({**output, "url": ""} for output in told["outputs"]),
+        **fields,
+        "assets": dict.fromkeys(fields["assets"], ""),
+        "outputs": tuple({**output, "url": ""} for output in fields["outputs"]),
         "assets_expire_at": None,
     }

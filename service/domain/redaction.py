@@ -1,8 +1,8 @@
-"""Takes callback tokens out of what is shown, logged or kept.
+"""Remove callback tokens from text and bodies before they are shown, logged or stored.
 
 A token is `<key id>.any.<signature>` or `<key id>.one-<nonce>.<signature>`
-(`service/tracking/callback_tokens.py` makes and checks them). Luma echoes callback URLs in its
-bodies, so tokens arrive from outside as well.
+(`service/tracking/callback_tokens.py` creates and checks them). Luma echoes callback URLs in its
+bodies, so received data can contain tokens too.
 """
 
 import json
@@ -11,43 +11,44 @@ from bisect import bisect_right
 from operator import itemgetter
 
 REDACTED = "[redacted]"
-"""What stands in a token's place."""
+"""The replacement for a token."""
 _TOKEN = re.compile(r"[0-9a-f]{8}\.(?:any|one-[\w-]+)\.[\w-]{20,}")
 _TOKEN_BYTES = re.compile(_TOKEN.pattern.encode())
-_ESCAPE = re.compile(rb"(?<!\\)\\++u00([2-7][0-9a-fA-F])")  # however often it was quoted
+_ESCAPE = re.compile(rb"(?<!\\)\\++u00([2-7][0-9a-fA-F])")  # any level of nested escaping
 _MARKS = (".any.", ".one-")
 _MARKS_BYTES = tuple(mark.encode() for mark in _MARKS)
-_AS_JSON_DOES = "surrogatepass"
+_ENCODING_ERRORS = "surrogatepass"  # what `json` uses
 
 
 def without_tokens(text: str) -> str:
-    """A text as it may be shown: Luma, and people in a hurry, repeat callback URLs anywhere."""
+    """Replace the callback tokens in a text; messages of Luma or of users may quote their URLs."""
     if not any(mark in text for mark in _MARKS):
-        return text  # nearly always, and found out in a tenth of the time
+        return text  # the usual case, ten times faster than the pattern
     return _TOKEN.sub(REDACTED, text)
 
 
 def body_without_tokens(body: bytes) -> bytes:
-    """A body as it is kept: byte for byte, but for our tokens, in whatever encoding JSON is read.
+    """Replace the callback tokens in a body; all other bytes stay the same.
 
-    JSON may write any character of a token as an escape. The time that this takes grows with the
-    length of the body and with nothing else: it is spent within a transaction.
+    Tokens are found in every encoding that JSON can be read in, and where JSON escapes write
+    some of their characters. The time is linear in the length of the body, because this runs
+    within a transaction.
     """
     encoding = _encoding(body)
     if encoding.startswith("utf-8"):
         return _redacted(body)
     try:
-        told = body.decode(encoding, _AS_JSON_DOES).encode("utf-8", _AS_JSON_DOES)
+        utf8 = body.decode(encoding, _ENCODING_ERRORS).encode("utf-8", _ENCODING_ERRORS)
     except UnicodeDecodeError:
         return _redacted(body)
-    kept = _redacted(told)
-    if kept == told:
+    redacted = _redacted(utf8)
+    if redacted == utf8:
         return body
-    return kept.decode("utf-8", _AS_JSON_DOES).encode(encoding, _AS_JSON_DOES)
+    return redacted.decode("utf-8", _ENCODING_ERRORS).encode(encoding, _ENCODING_ERRORS)
 
 
 def _encoding(body: bytes) -> str:
-    """As `json` finds it out; a byte order mark is then a character like any other."""
+    """Detect the encoding as `json` does, as one that treats a byte order mark as a character."""
     found = json.detect_encoding(body)
     if found in ("utf-16", "utf-32"):
         return f"{found}-le" if body.startswith(b"\xff") else f"{found}-be"
@@ -56,31 +57,34 @@ def _encoding(body: bytes) -> str:
 
 def _redacted(body: bytes) -> bytes:
     if _ESCAPE.search(body) is None:
-        has_any = any(
-            mark in body for mark in _MARKS_BYTES
-        )  # nearly always not, and found out at once
+        has_any = any(mark in body for mark in _MARKS_BYTES)  # quick; usually there is none
         return _TOKEN_BYTES.sub(REDACTED.encode(), body) if has_any else body
-    plain, stretches = _unescaped(body)
+    plain, sections = _unescaped(body)
     parts, last = list[bytes](), 0
     for found in _TOKEN_BYTES.finditer(plain):
-        parts += body[last : _place(stretches, found.start())], REDACTED.encode()
-        last = _place(stretches, found.end())
+        parts += body[last : _position(sections, found.start())], REDACTED.encode()
+        last = _position(sections, found.end())
     return b"".join([*parts, body[last:]])
 
 
 def _unescaped(body: bytes) -> tuple[bytes, list[tuple[int, int]]]:
-    """The body without escapes, and where each stretch of it begins: in it, and in the body."""
-    pieces, stretches, size, last = list[bytes](), [(0, 0)], 0, 0
+    """Decode the escapes of a body.
+
+    Returns:
+        The decoded body, and the start of each of its sections as a pair of positions: in the
+        decoded body, and in the original one.
+    """
+    pieces, sections, size, last = list[bytes](), [(0, 0)], 0, 0
     for escape in _ESCAPE.finditer(body):
         pieces += body[last : escape.start()], bytes([int(escape[1], 16)])
         size += escape.start() - last + 1
         last = escape.end()
-        stretches += (size - 1, escape.start()), (size, last)
+        sections += (size - 1, escape.start()), (size, last)
     pieces.append(body[last:])
-    return b"".join(pieces), stretches
+    return b"".join(pieces), sections
 
 
-def _place(stretches: list[tuple[int, int]], at: int) -> int:
-    """Where in the body something of the unescaped body is."""
-    begin, there = stretches[bisect_right(stretches, at, key=itemgetter(0)) - 1]
-    return there + at - begin
+def _position(sections: list[tuple[int, int]], at: int) -> int:
+    """Translate a position in the decoded body into one in the original body."""
+    decoded, original = sections[bisect_right(sections, at, key=itemgetter(0)) - 1]
+    return original + at - decoded

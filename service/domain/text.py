@@ -1,10 +1,10 @@
-"""Text that others wrote, made safe to store and to show."""
+"""Make untrusted text safe to store and to print."""
 
 from service.domain.redaction import without_tokens
 
 
 def clean_text(value: str) -> str:
-    """Without our tokens, and without what UTF-8 (lone surrogates) or PostgreSQL (NUL) refuse."""
+    """Redact callback tokens; replace what UTF-8 (lone surrogates) or PostgreSQL (NUL) rejects."""
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode("utf-8")
     if "\0" in value:
@@ -13,8 +13,9 @@ def clean_text(value: str) -> str:
 
 
 def one_line(value: str) -> str:
-    """A text that others wrote, so that it can neither begin a line nor steer a terminal."""
+    """Replace line breaks and control characters with spaces, so that text cannot start a new line
+    or control a terminal."""
     line = " ".join(value.split())
-    if line.isprintable():  # nearly all are, and this is quicker than to look at each character
+    if line.isprintable():  # the usual case, faster than checking each character
         return line
     return "".join(c if c.isprintable() else " " for c in line)

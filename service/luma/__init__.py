@@ -1,10 +1,25 @@
-"""Luma from the outside: its two APIs, how to ask them, and how to read what they say."""
+"""Luma's two APIs, Dream Machine and Agents: requests to them, and parsing of what they return.
+
+All requests to Luma go out through this package; it is the only one that uses httpx besides the
+simulator. It does not use the database.
+
+upstream         one API with its key: fetches a generation, or asks all APIs concurrently
+admission        admission control: rate limit, circuit breaker and request metrics
+rate_limiter     keeps requests within the configured rate, in this process or across processes
+circuit_breaker  pauses an upstream after failures, and probes it with one request
+client           the shared HTTP client, created on first use
+http             the httpx part of the client: HTTP outcomes become the service's errors
+dream_machine    parses a Dream Machine generation into an observation
+agents           parses an Agents API generation into an observation
+reading          parses and sanitizes JSON; the field readers that both parsers use
+setting_names    the names of each upstream's settings, for hints
+"""
 
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
 from service.luma.rate_limiter import RequestLog
-from service.luma.upstream import Upstream, agents_upstream, ask_all, dream_machine_upstream
+from service.luma.upstream import Upstream, agents_upstream, dream_machine_upstream, fetch_from_any
 
 AGENTS, DREAM_MACHINE = agents.NAME, dream_machine.NAME
 
@@ -16,6 +31,6 @@ __all__ = [
     "RequestLog",
     "Upstream",
     "agents_upstream",
-    "ask_all",
     "dream_machine_upstream",
+    "fetch_from_any",
 ]

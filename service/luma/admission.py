@@ -1,4 +1,4 @@
-"""Admission control: a request to an upstream is within its rate, past the breaker, and counted."""
+"""Admission control for requests to an upstream: rate limiter, circuit breaker and metrics."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +10,18 @@ from service.luma.rate_limiter import RateLimiter, RequestLog
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
 
 _TIMEOUTS = {Purpose.READ: 2.0, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.0}
-"""Seconds that a request waits for leave. What is not urgent comes again by itself, so no person
-waits behind it."""
+"""Seconds that a request waits for the rate limiter. Background purposes do not wait: they are
+retried later anyway, and a waiting one would hold up reads of the same generation."""
 
 
 class AdmissionControl:
-    """Admits requests to one upstream, one by one."""
+    """Admits requests to one upstream.
+
+    Args:
+        upstream: the upstream's name, for metrics and error messages.
+        rate: the rate limit.
+        log: where several processes record their requests, if they share the rate.
+    """
 
     def __init__(self, upstream: str, rate: Rate, log: RequestLog | None = None) -> None:
         self._upstream = upstream
@@ -25,58 +31,60 @@ class AdmissionControl:
         BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._limiter.left))
 
     async def refresh(self) -> None:
-        """Look what others have spent of the budget."""
+        """Read how much of the request budget other processes have used."""
         await self._limiter.refresh()
 
     def available(self, purpose: Purpose) -> int:
-        """How many such requests may go just now."""
+        """Return how many requests for this purpose would be admitted now."""
         return 0 if self._breaker.is_open else self._limiter.available(purpose)
 
     @asynccontextmanager
     async def admit(self, purpose: Purpose) -> AsyncIterator[None]:
-        """Make one request inside this context.
+        """Admit one request, which the caller makes inside this context.
 
         Raises:
-            UpstreamUnavailable: it may not go now; nothing was asked.
+            UpstreamUnavailable: the request is not admitted now and must not be made.
         """
-        turn = await self._enter(purpose)
+        epoch = await self._begin(purpose)
         result = "abandoned"
         try:
             yield
             result = "ok"
         except UpstreamUnavailable as error:
             result = "unavailable"
-            self._failed(turn, error)
+            self._record_failure(epoch, error)
             raise
         except (UpstreamError, NotFound) as error:
             result = type(error).__name__.removeprefix("Upstream").lower()
             raise
         finally:
-            self._settle(turn, result)
+            self._record_result(epoch, result)
             REQUESTS.labels(self._upstream, purpose.name.lower(), result).inc()
 
-    async def _enter(self, purpose: Purpose) -> int:
-        """Wait for room; the breaker may open meanwhile."""
-        left_alone = "is left alone after it failed"
-        self._refuse_for(self._breaker.resumes_in(), left_alone)
+    async def _begin(self, purpose: Purpose) -> int:
+        """Pass the rate limiter and the breaker; returns the breaker's epoch."""
+        self._refuse_while_paused()
         delay = await self._limiter.acquire(purpose, _TIMEOUTS[purpose])
-        self._refuse_for(delay, "has had all the requests that it allows")
-        self._refuse_for(self._breaker.resumes_in(), left_alone)
-        return self._breaker.enter()
+        self._refuse_for(delay, "has reached its rate limit")
+        self._refuse_while_paused()  # the breaker may have opened during `acquire`
+        return self._breaker.begin()
 
-    def _refuse_for(self, seconds: float, why: str) -> None:
+    def _refuse_while_paused(self) -> None:
+        self._refuse_for(self._breaker.resumes_in(), "is paused after failures")
+
+    def _refuse_for(self, seconds: float, reason: str) -> None:
         if seconds > 0:
-            message = f"{self._upstream} {why}; it can be asked again in {seconds:.0f} s."
+            message = f"{self._upstream} {reason}; retry in {seconds:.0f} s."
             raise UpstreamUnavailable(self._upstream, message, retry_after=seconds)
 
-    def _failed(self, turn: int, error: UpstreamUnavailable) -> None:
-        if error.told:
+    def _record_failure(self, epoch: int, error: UpstreamUnavailable) -> None:
+        if error.from_upstream:
             self._breaker.pause(error.retry_after)
         else:
-            self._breaker.failed(turn)
+            self._breaker.record_failure(epoch)
 
-    def _settle(self, turn: int, result: str) -> None:
+    def _record_result(self, epoch: int, result: str) -> None:
         if result == "abandoned":
-            self._breaker.abandoned(turn)
+            self._breaker.record_abandoned(epoch)
         elif result != "unavailable":
-            self._breaker.succeeded(turn)  # it is up, whatever it said
+            self._breaker.record_success(epoch)  # an error response also shows that it is up

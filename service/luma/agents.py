@@ -1,7 +1,8 @@
-"""The Agents API: how its generation object is read.
+"""Parses the Agents API's generation object.
 
-It has no callbacks and echoes no request. Its asset URLs are presigned for an hour and minted
-anew at every read, so an observation says until when they can be used.
+This API has no callbacks and does not return the original request. Its asset URLs are presigned
+for one hour and replaced by new ones in every response, so an observation also carries the time
+until which they can be used.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from service.luma.reading import instant, label, prose, usable_id
 NAME = "agents"
 _LIFETIME = timedelta(hours=1)
 _SHORTEST = timedelta(minutes=1)
-_MARGIN = 0.9  # a URL that we hand out should live long enough to be used
+_MARGIN = 0.9  # URLs are replaced early, so that a client still has time to use one
 
 
 def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
-    """What one generation body, received at `at`, says.
+    """Parse one generation body, received at `at`.
 
     Raises:
-        Unreadable: it has no usable id.
+        Unreadable: the body has no usable id.
     """
     outputs = reading.outputs(body.get("output"))
     operation = label(body.get("type"))
@@ -32,7 +33,7 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
         upstream=NAME,
         source=source,
         state=label(body.get("state")),
-        generation_type=_kind(operation),
+        generation_type=_generation_type(operation),
         operation=operation,
         model=label(body.get("model")),
         prompt=prose(body.get("prompt")),
@@ -46,15 +47,15 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
     )
 
 
-def _kind(operation: str | None) -> str | None:
-    """`video_edit` makes a video; all the others but `video…` make images."""
+def _generation_type(operation: str | None) -> str | None:
+    """Return `video` for every operation that begins with "video", and `image` for all others."""
     if operation is None:
         return None
     return "video" if operation.startswith("video") else "image"
 
 
 def _assets(outputs: tuple[Mapping[str, Any], ...]) -> dict[str, str]:
-    """The first output of each type, under the name that Dream Machine gives it."""
+    """Return the first output of each type, under the name that Dream Machine uses for it."""
     assets: dict[str, str] = {}
     for output in outputs:
         assets.setdefault(label(output.get("type")) or "image", output["url"])
@@ -62,12 +63,15 @@ def _assets(outputs: tuple[Mapping[str, Any], ...]) -> dict[str, str]:
 
 
 def _expiry(outputs: tuple[Mapping[str, Any], ...], at: datetime) -> datetime | None:
-    """When the first of the presigned URLs should be replaced; None without any URL."""
+    """Return when the first of the presigned URLs has to be replaced; None without URLs."""
     return min((_url_expiry(output["url"], at) for output in outputs), default=None)
 
 
 def _url_expiry(url: str, at: datetime) -> datetime:
-    """By the URL's own signature; counted from `at` where it has none or our clocks disagree."""
+    """Return when to replace a URL, from its signature.
+
+    Counts from `at` if the URL has no signature, or if Luma's clock and ours disagree.
+    """
     try:
         query = parse_qs(urlsplit(url).query)
         lifetime = timedelta(seconds=float(query["X-Amz-Expires"][0]))
@@ -75,5 +79,5 @@ def _url_expiry(url: str, at: datetime) -> datetime:
         expiry = signed + lifetime * _MARGIN
     except (KeyError, ValueError, OverflowError):
         return at + _LIFETIME * _MARGIN
-    # It was minted for us just now, so it cannot be dead yet.
+    # The URL was created for this response, so it cannot have expired yet.
     return expiry if expiry > at else at + max(lifetime, _SHORTEST) * _MARGIN

@@ -1,7 +1,7 @@
-"""The one HTTP client to Luma: made once, since making one costs more than a request.
+"""The HTTP client for Luma, shared by all upstreams because creating one costs more than a request.
 
-And made when the first request is due: a process that only reads what is stored starts a tenth of
-a second sooner without httpx and the certificates.
+It is created on the first request: importing httpx and loading the certificates takes a tenth of
+a second, which a process that only reads stored rows does not need.
 """
 
 from collections.abc import Mapping
@@ -12,42 +12,43 @@ if TYPE_CHECKING:
 
 
 class LumaClient:
-    """Asks Luma. Use as an async context manager, for the life of the process.
+    """An HTTP client. Use it as an async context manager, for the lifetime of the process.
 
     Args:
-        timeout: seconds that one request may take, all in all.
+        timeout: seconds that one request may take in total.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._made: Http | None = None
+        self._created: Http | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._made:
-            await self._made.aclose()
+        if self._created:
+            await self._created.aclose()
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
-        """The body of a 200 answer.
+        """Send a GET request and return the body of a 200 response.
 
         Raises:
-            NotFound: 404, as Luma says it.
-            UpstreamRefused: any other 4xx but 429.
-            UpstreamNonsense: another 2xx, a redirect, or a 404 that is not Luma's.
-            UpstreamUnavailable: 429, 5xx, no answer in time, no connection.
+            NotFound: 404 in Luma's own error format.
+            UpstreamRefused: any other 4xx except 429.
+            UpstreamNonsense: another 2xx, a redirect, a 404 in another format, or a body that is
+                too large or wrongly encoded.
+            UpstreamUnavailable: 429, 5xx, a timeout, or no connection.
         """
         return await self._http.get(upstream, url, headers)
 
     async def reaches(self, url: str) -> bool:
-        """Whether a plain GET of `url` is answered with 200."""
+        """Return whether a plain GET of `url` is answered with 200."""
         return await self._http.reaches(url)
 
     @property
     def _http(self) -> "Http":
-        if self._made is None:
+        if self._created is None:
             from service.luma.http import Http
 
-            self._made = Http(self._timeout)
-        return self._made
+            self._created = Http(self._timeout)
+        return self._created

@@ -1,8 +1,8 @@
-"""Dream Machine v1: how its generation object is read.
+"""Parses the generation object of Dream Machine v1.
 
-Bodies of several ages are about: older ones say `type` for `generation_type` and `version` for
-`model`, `assets` is null before completion (but may hold a partial render), and `request`
-names the operation, which `generation_type` (only ever video or image) does not.
+Luma still returns bodies in older formats. They have `type` instead of `generation_type`, and
+`version` instead of `model`. Before completion `assets` is null or holds a partial render. The
+operation is only in `request`; `generation_type` is always video or image.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ NAME = "dream_machine"
 
 
 def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:  # noqa: ARG001
-    """What one generation body, received at `at`, says.
+    """Parse one generation body, received at `at`.
 
     Raises:
-        Unreadable: it has no usable id.
+        Unreadable: the body has no usable id.
     """
     request = mapping(body.get("request"))
     generation_type = label(body.get("generation_type")) or label(body.get("type"))

@@ -1,4 +1,4 @@
-"""HTTP to Luma, as httpx speaks it: whatever can happen on the way becomes an error of ours."""
+"""HTTP requests to Luma with httpx; every HTTP outcome becomes a body or one of our errors."""
 
 import asyncio
 import json
@@ -13,21 +13,24 @@ import httpx
 from service.domain.redaction import REDACTED
 from service.domain.text import clean_text
 from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.luma import setting_names
 
-_OF_THIS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
-_RETRY_AFTER = 5.0  # seconds, where Luma does not say
-_LARGEST = 4_194_304  # bytes of an answer, unpacked
-_GZIP = 16 + zlib.MAX_WBITS
-_ASKED_FOR = {"Accept-Encoding": "gzip"}  # once packed: what is packed twice may be a thousandth
-_OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")  # not of what came of it
+_ABOUT_GENERATION = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
+"""Refusals of one generation rather than of our key."""
+_DEFAULT_RETRY_AFTER = 5.0  # seconds, if Luma sends no usable Retry-After
 _LONGEST_RETRY_AFTER = 3600.0
+_LARGEST = 4_194_304  # bytes of a decompressed response body
+_GZIP = 16 + zlib.MAX_WBITS
+_ACCEPT_ENCODING = {"Accept-Encoding": "gzip"}  # one coding: nested ones defeat the size limit
+_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that no longer apply to the decoded body."""
 
 
 class Http:
-    """Asks, and can be closed.
+    """An HTTP client that turns failures into the service's errors.
 
     Args:
-        timeout: seconds that one request may take, all in all.
+        timeout: seconds that one request may take in total.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -35,11 +38,11 @@ class Http:
         self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
 
     async def aclose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
-        """What `LumaClient.get` promises."""
+        """Send a GET request; see `LumaClient.get`."""
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._read(upstream, url, headers)
@@ -49,30 +52,37 @@ class Http:
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UpstreamUnavailable(
-                upstream, f"{upstream} could not be reached: {type(error).__name__}."
+                upstream,
+                f"{upstream} could not be reached: {type(error).__name__}.",
+                f"Check {setting_names.URL[upstream]} and the network, then retry; "
+                "stored generations are still served.",
             ) from error
         return _body(upstream, response)
 
     async def _read(self, upstream: str, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        """The answer, of which no more than the largest of Luma's is ever in memory."""
-        asking = self._http.stream("GET", url, headers={**_ASKED_FOR, **headers})
-        async with asking as response:
-            packed = bytearray()
-            async for some in response.aiter_raw():
-                packed += some
-                if len(packed) > _LARGEST:
+        """Read a response, keeping no more than `_LARGEST` bytes of its body in memory."""
+        request = self._http.stream("GET", url, headers={**_ACCEPT_ENCODING, **headers})
+        async with request as response:
+            raw = bytearray()
+            async for chunk in response.aiter_raw():
+                raw += chunk
+                if len(raw) > _LARGEST:
                     break
         code, body = response.status_code, b""
         try:
-            body = _unpacked(bytes(packed), response.headers.get("content-encoding", ""))
+            body = _decoded(bytes(raw), response.headers.get("content-encoding", ""))
         except ValueError as error:
-            if code == httpx.codes.OK:  # of any other the code says enough
+            if code == httpx.codes.OK:  # for any other code the code itself is the error
                 raise UpstreamNonsense(upstream, f"{upstream} answered {error}.") from error
-        told = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in _OF_THE_WAY]
-        return httpx.Response(code, headers=told, content=body, request=response.request)
+        kept = [
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name.lower() not in _TRANSFER_HEADERS
+        ]
+        return httpx.Response(code, headers=kept, content=body, request=response.request)
 
     async def reaches(self, url: str) -> bool:
-        """Whether a plain GET of `url` is answered with 200."""
+        """Return whether a plain GET of `url` is answered with 200."""
         try:
             async with asyncio.timeout(self._timeout):
                 async with self._http.stream("GET", url) as response:
@@ -81,56 +91,78 @@ class Http:
             return False
 
 
-def _unpacked(packed: bytes, encoding: str) -> bytes:
-    """The body, which may be a thousand times as large as what came.
+def _decoded(raw: bytes, encoding: str) -> bytes:
+    """Decode a body, which may be a thousand times as large as its compressed form.
 
     Raises:
-        ValueError: it is too large, or packed in another way than we asked for.
+        ValueError: the body is too large, or has an encoding that was not requested.
     """
     if encoding in ("", "identity"):
-        body = packed
+        body = raw
     elif encoding in ("gzip", "x-gzip"):
-        body = _unzipped(packed)
+        body = _decompressed(raw)
     else:
-        raise ValueError("in an encoding that it was not asked for")
+        raise ValueError("with a content encoding that was not requested")
     if len(body) > _LARGEST:
-        raise ValueError(f"more than {_LARGEST} bytes")
+        raise ValueError(f"with more than {_LARGEST} bytes")
     return body
 
 
-def _unzipped(packed: bytes) -> bytes:
-    """As much of it as shows that it is too large."""
-    unzipping = zlib.decompressobj(_GZIP)
+def _decompressed(raw: bytes) -> bytes:
+    """Decompress up to one byte more than allowed, which shows that the body is too large."""
+    decompressor = zlib.decompressobj(_GZIP)
     try:
-        body = unzipping.decompress(packed, _LARGEST + 1)
+        body = decompressor.decompress(raw, _LARGEST + 1)
     except zlib.error as error:
-        raise ValueError("in a broken encoding") from error
-    if not unzipping.eof and len(body) <= _LARGEST:
-        raise ValueError("in a broken encoding")
+        raise ValueError("with a body that is not valid in its content encoding") from error
+    if not decompressor.eof and len(body) <= _LARGEST:
+        raise ValueError("with a body that is not valid in its content encoding")
     return body
 
 
 def _body(upstream: str, response: httpx.Response) -> bytes:
+    """Return the body of a 200 response, or raise the error for any other."""
     code = response.status_code
     if code == httpx.codes.OK:
         return response.content
-    said = f"{upstream} answered {code}{_detail(response)}"
+    message = f"{upstream} answered {code}{_detail(response)}"
     if code == httpx.codes.NOT_FOUND:
-        if not _is_lumas(response):
-            raise UpstreamNonsense(
-                upstream, f"{upstream} answered 404, but not as Luma does: its URL may be wrong."
-            )
-        raise NotFound(said)
+        raise _not_found(upstream, message, response)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        told = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
-        raise UpstreamUnavailable(upstream, said, retry_after=_retry_after(response), told=told)
+        seconds = _retry_after(response)
+        given = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
+        raise UpstreamUnavailable(upstream, message, retry_after=seconds, from_upstream=given)
     if response.is_client_error:
-        raise UpstreamRefused(upstream, said, of_this=code in _OF_THIS)
-    raise UpstreamNonsense(upstream, said)
+        raise _refused(upstream, message, code)
+    raise UpstreamNonsense(upstream, message, _url_hint(upstream))
 
 
-def _is_lumas(response: httpx.Response) -> bool:
-    """Whether an error is in Luma's own form; anybody's server answers 404."""
+def _not_found(upstream: str, message: str, response: httpx.Response) -> Exception:
+    """Return NotFound only for Luma's own 404; a proxy or a wrong URL also answers 404."""
+    if _has_luma_detail(response):
+        return NotFound(message)
+    return UpstreamNonsense(
+        upstream,
+        f"{upstream} answered 404, but not in Luma's error format.",
+        _url_hint(upstream),
+    )
+
+
+def _refused(upstream: str, message: str, code: int) -> UpstreamRefused:
+    error = UpstreamRefused(upstream, message, about_generation=code in _ABOUT_GENERATION)
+    error.hint = (
+        f"Check {setting_names.API_KEY[upstream]}, and the plan and credits of its account; "
+        "run `luma-tracker doctor` to find the cause."
+    )
+    return error
+
+
+def _url_hint(upstream: str) -> str:
+    return f"Check {setting_names.URL[upstream]}, and that no proxy answers in Luma's place."
+
+
+def _has_luma_detail(response: httpx.Response) -> bool:
+    """Return whether an error response is in Luma's own format."""
     try:
         body = response.json()
     except (ValueError, RecursionError):
@@ -139,26 +171,26 @@ def _is_lumas(response: httpx.Response) -> bool:
 
 
 def _detail(response: httpx.Response) -> str:
-    """What Luma says of an error: `detail`, a string or FastAPI's list; never a whole page."""
+    """Return Luma's `detail` of an error, a string or FastAPI's list; never an HTML page."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "."
-    told = clean_text(detail if isinstance(detail, str) else json.dumps(detail))
+    shown = clean_text(detail if isinstance(detail, str) else json.dumps(detail))
     key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
-    told = told.replace(key, REDACTED) if key else told
-    return f": {told[:300].rstrip('.')}."
+    shown = shown.replace(key, REDACTED) if key else shown
+    return f": {shown[:300].rstrip('.')}."
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds to wait, from either form of `Retry-After`."""
+    """Return the seconds to wait, from either form of `Retry-After`."""
     value = response.headers.get("retry-after", "")
     try:
         seconds = float(value)
     except ValueError:
         seconds = _seconds_until(value)
     if math.isnan(seconds):
-        seconds = _RETRY_AFTER
+        seconds = _DEFAULT_RETRY_AFTER
     return min(max(seconds, 1.0), _LONGEST_RETRY_AFTER)
 
 
@@ -166,4 +198,4 @@ def _seconds_until(http_date: str) -> float:
     try:
         return (parsedate_to_datetime(http_date) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError):
-        return _RETRY_AFTER
+        return _DEFAULT_RETRY_AFTER

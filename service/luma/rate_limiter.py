@@ -1,4 +1,4 @@
-"""Keeps the requests to one upstream within its rate, alone or together with other processes."""
+"""Keeps the requests to one upstream within its rate, in this process or across processes."""
 
 import asyncio
 import time
@@ -7,28 +7,33 @@ from typing import Protocol
 
 from service.domain.request_budget import Purpose, Rate, Request
 
-_A_MOMENT = 0.01  # seconds; another process was faster
+_RETRY_DELAY = 0.01  # seconds; used when another process took the last request of the budget
 
 
 class RequestLog(Protocol):
-    """Where several processes record their requests, to keep one rate together."""
+    """Where several processes record their requests, so that they share one rate."""
 
     async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, Sequence[Request]]:
-        """Record a request if the rate allows it; whether it did, and all of the last window."""
+        """Record a request if the rate allows it.
+
+        Returns:
+            Whether it was recorded, and all requests of the last window.
+        """
         ...
 
     async def recent(self, rate: Rate) -> Sequence[Request]:
-        """The requests of the last window, oldest first."""
+        """Return the requests of the last window, oldest first."""
         ...
 
 
 class RateLimiter:
-    """The requests of one upstream.
+    """The rate limiter of one upstream.
 
     Args:
-        rate: how many there may be.
-        clock: seconds, from any beginning.
-        log: of all processes that share the rate; without one it is ours alone.
+        rate: the highest rate allowed.
+        clock: a monotonic clock, in seconds.
+        log: the requests of all processes that share the rate; without it, the rate applies to
+            this process only.
     """
 
     def __init__(
@@ -40,54 +45,57 @@ class RateLimiter:
         self._rate = rate
         self._clock = clock
         self._log = log
-        self._made: list[tuple[float, Purpose]] = []
+        self._requests: list[tuple[float, Purpose]] = []
 
     async def refresh(self) -> None:
-        """Read what other processes have requested."""
+        """Read which requests other processes have made."""
         if self._log:
-            self._set(await self._log.recent(self._rate))
+            self._replace(await self._log.recent(self._rate))
 
     @property
     def left(self) -> int:
-        """How many requests may go now, whatever they are for."""
+        """How many requests may be made now, for any purpose."""
         return self._rate.left(self._recent())
 
     def available(self, purpose: Purpose) -> int:
-        """How many such requests may go now, as far as we know of other processes."""
+        """Return how many requests for this purpose may be made now.
+
+        Requests that other processes made since the last `refresh` or `acquire` are not counted.
+        """
         return self._rate.available(purpose, self._recent())
 
     def seconds_until_available(self, purpose: Purpose) -> float:
-        """Seconds until such a request may go; 0: now."""
+        """Return the seconds until a request for this purpose may be made; 0 means now."""
         return self._rate.seconds_until_available(purpose, self._recent())
 
     async def acquire(self, purpose: Purpose, timeout: float) -> float:
-        """Wait at most `timeout` seconds for leave to make one request.
+        """Wait up to `timeout` seconds for permission to make one request.
 
         Returns:
-            0 if it may be made, else the seconds after which another try makes sense.
+            0 if the request may be made, else the seconds after which to try again.
         """
         deadline = self._clock() + timeout
-        while self.seconds_until_available(purpose) > 0 or not await self._take(purpose):
-            delay = self.seconds_until_available(purpose) or _A_MOMENT
+        while self.seconds_until_available(purpose) > 0 or not await self._record(purpose):
+            delay = self.seconds_until_available(purpose) or _RETRY_DELAY
             if self._clock() + delay > deadline:
                 return delay
             await asyncio.sleep(delay)
         return 0.0
 
-    async def _take(self, purpose: Purpose) -> bool:
-        """Record a request, unless other processes were faster."""
+    async def _record(self, purpose: Purpose) -> bool:
+        """Record a request; returns False if other processes have used up the budget."""
         if self._log is None:
-            self._made.append((self._clock(), purpose))
+            self._requests.append((self._clock(), purpose))
             return True
-        taken, recent = await self._log.add(purpose, self._rate)
-        self._set(recent)
-        return taken
+        recorded, recent = await self._log.add(purpose, self._rate)
+        self._replace(recent)
+        return recorded
 
-    def _set(self, recent: Sequence[Request]) -> None:
+    def _replace(self, recent: Sequence[Request]) -> None:
         now = self._clock()
-        self._made = [(now - request.age, request.purpose) for request in recent]
+        self._requests = [(now - request.age, request.purpose) for request in recent]
 
     def _recent(self) -> list[Request]:
         now = self._clock()
-        self._made = [made for made in self._made if now - made[0] < self._rate.window]
-        return [Request(now - at, purpose) for at, purpose in self._made]
+        self._requests = [each for each in self._requests if now - each[0] < self._rate.window]
+        return [Request(now - at, purpose) for at, purpose in self._requests]

@@ -1,7 +1,7 @@
-"""Bytes from Luma, or from anyone who claims to be Luma, as clean values.
+"""Parses untrusted JSON from Luma, or from a sender who claims to be Luma, into clean values.
 
-Both APIs' readers stand on these: what is malformed becomes None or is left out, and what
-could hurt further in (NUL, lone surrogates, NaN, our own callback URL) is taken out here.
+The parsers of both APIs use these functions. Malformed values become None or are left out.
+Values that would cause harm later (NUL, lone surrogates, NaN, our own callback URL) are removed.
 """
 
 import json
@@ -22,105 +22,108 @@ from service.errors import Unreadable
 T = TypeVar("T")
 
 _CALLBACK_URL = re.compile(r"""(callback_url\\?["']?\s*[:=]\s*\\?["']?)[^"'\s&]+""")
-_DEEPEST = 128  # what we take in, every surface must be able to write out
-_MOST_VALUES = 50_000  # in one body: of a megabyte of brackets Python makes half a gigabyte
-_LONGEST_LABEL = 256  # characters: indexed, and PostgreSQL's indexes take 2,704 bytes for a row
+_DEEPEST = 128  # nesting; every surface must be able to serialize what is accepted here
+_MOST_VALUES = 50_000  # in one body: a megabyte of brackets would take half a gigabyte in Python
+_LONGEST_LABEL = 256  # characters; labels are indexed, PostgreSQL limits an entry to 2,704 bytes
 _LONGEST_TEXT = 10_000  # characters of a prompt or a reason; Luma allows 6,000
 _LONGEST_URL = 8_192
 _MOST_URLS = 100
 _LARGEST_REQUEST = 65_536  # bytes, as JSON
-_LARGEST_ASSETS = 65_536  # a page shows 200 rows
+_LARGEST_ASSETS = 65_536  # bytes, as JSON; a page has up to 200 rows
 _LARGEST_OUTPUTS = 262_144
-_GUESSED_FROM = ("model", "generation_type", "type")  # so `merge` must know what was guessed
+_GUESSED_FROM = ("model", "generation_type", "type")
+"""Request fields from which other fields are guessed. They are kept even if the rest of a large
+request is dropped, because `merge` must be able to tell which values were guessed."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`.
+    """Parse a JSON object.
 
     Raises:
-        Unreadable: it is not JSON, too deep or too much to be a generation, or not an object.
+        Unreadable: the body is not valid JSON, is nested too deeply, has too many values, or is
+            not an object.
     """
     try:
-        parsed = _parsed(body)
+        parsed = _parse(body)
     except (ValueError, RecursionError) as error:
-        why = _brief(error)  # a JSON error itself keeps the whole body in memory
+        reason = _brief(error)  # no `raise … from`: a JSON error references the whole body
     else:
-        return _object(parsed)
-    raise Unreadable(f"The body is not JSON that we can read: {why}")
+        return _require_object(parsed)
+    raise Unreadable(f"The body is not acceptable JSON: {reason}")
 
 
-def _object(parsed: Any) -> dict[str, Any]:
+def _require_object(parsed: Any) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Unreadable(f"The body is a JSON {type(parsed).__name__}, not an object.")
     return parsed
 
 
 def shown(body: bytes) -> Any:
-    """A callback's body as people may see it: without callback URLs, parsed if it can be."""
+    """Return a callback's body for display: without callback URLs, parsed if it is JSON."""
     try:
-        return _parsed(body)
+        return _parse(body)
     except (ValueError, RecursionError):
         text = clean_text(body.decode("utf-8", "replace"))
         return _CALLBACK_URL.sub(rf"\1{REDACTED}", text)
 
 
-def _parsed(body: bytes) -> Any:
-    """Clean values; counted before any is made."""
+def _parse(body: bytes) -> Any:
+    """Parse into clean values; the values are counted before any is created."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
         raise ValueError(f"it has more than {_MOST_VALUES} values")
     return _clean(json.loads(body), _DEEPEST)
 
 
 def usable_id(body: Mapping[str, Any]) -> str:
-    """The id in a generation's body.
+    """Return the id in a generation's body.
 
     Raises:
-        Unreadable: there is none, or Luma would never give one like it.
+        Unreadable: the id is missing, or is not in the format of Luma's ids.
     """
     value = body.get("id")
     if not is_usable_id(value):
-        raise Unreadable("The body has no usable `id`: 1-128 characters of A-Z a-z 0-9 . _ : -")
+        raise Unreadable("The body needs an `id` of 1-128 characters of A-Z a-z 0-9 . _ : -")
     return str(value)
 
 
 def text(value: object) -> str | None:
-    """A string that says something, else None."""
+    """Return a non-empty string, else None."""
     return value if isinstance(value, str) and value else None
 
 
 def label(value: object) -> str | None:
-    """A short text that lists are filtered by, cut where it is too long for an index."""
-    return _cut(text(value), _LONGEST_LABEL)
+    """Return a short text that lists can be filtered by, truncated to fit into an index."""
+    return _truncated(text(value), _LONGEST_LABEL)
 
 
 def prose(value: object) -> str | None:
-    """A text that people read, cut where it is longer than Luma's own bounds."""
-    return _cut(text(value), _LONGEST_TEXT)
+    """Return a text for people to read, truncated well above Luma's own limit."""
+    return _truncated(text(value), _LONGEST_TEXT)
 
 
 def url(value: object) -> str | None:
-    """A URL, unless it is longer than any is: a part of one would be of no use."""
+    """Return a URL, or None if it is too long: a truncated URL would not work."""
     found = text(value)
     return found if found and len(found) <= _LONGEST_URL else None
 
 
 def guess(value: object) -> str | None:
-    """The same label, to be taken for another's; none where it would have to be cut."""
-    told = label(value)
-    return told if told == value else None
+    """Return a label to use for another, missing field; None if it would have to be truncated."""
+    found = label(value)
+    return found if found == value else None
 
 
 def urls(value: object) -> dict[str, str]:
-    """The URLs of an object by their names, as many as there may be."""
-    named = ((name[:_LONGEST_LABEL], url(told)) for name, told in mapping(value).items())
-    return dict(_fitting(((name, told) for name, told in named if told), _LARGEST_ASSETS))
+    """Return the URLs of an object by name, up to the limits on number and size."""
+    named = ((name[:_LONGEST_LABEL], url(member)) for name, member in mapping(value).items())
+    return dict(_fitting(((name, found) for name, found in named if found), _LARGEST_ASSETS))
 
 
 def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
-    """The outputs of a list that have a URL, as many as there may be."""
+    """Return the outputs of a list that have a URL, up to the limits on number and size."""
     items = value if isinstance(value, list) else []
     found = (
-        {name: told for name, told in item.items() if told is not None}
+        {name: member for name, member in item.items() if member is not None}
         for item in items
         if isinstance(item, dict) and url(item.get("url"))
     )
@@ -128,38 +131,45 @@ def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
 
 
 def request(value: object) -> Mapping[str, Any] | None:
-    """What was asked for, unless it is so large that only what tells the operation is kept."""
-    told = mapping(value)
-    if not told or _size(told) <= _LARGEST_REQUEST:
-        return told or None
-    guessed_from = {name: told[name] for name in _GUESSED_FROM if guess(told.get(name))}
+    """Return the original request.
+
+    If it is too large, only the fields from which others are guessed are kept.
+    """
+    found = mapping(value)
+    if not found or _size(found) <= _LARGEST_REQUEST:
+        return found or None
+    guessed_from = {name: found[name] for name in _GUESSED_FROM if guess(found.get(name))}
     return {"omitted": f"larger than {_LARGEST_REQUEST} bytes", **guessed_from}
 
 
-def _fitting(items: Iterable[T], most: int) -> Iterator[T]:
-    """Those for which there is room, and not too many."""
+def _fitting(items: Iterable[T], room: int) -> Iterator[T]:
+    """Yield at most 100 items, leaving out those for which no room is left.
+
+    Args:
+        room: bytes for all items together, as JSON.
+    """
     for item in islice(items, _MOST_URLS):
-        if (size := _size(item)) <= most:
-            most -= size
+        if (size := _size(item)) <= room:
+            room -= size
             yield item
 
 
-def _size(told: object) -> int:
-    """Bytes, as JSON."""
-    return len(to_json(told, inf_nan_mode="null")) + 1
+def _size(value: object) -> int:
+    """Return the size as JSON, in bytes."""
+    return len(to_json(value, inf_nan_mode="null")) + 1
 
 
-def _cut(told: str | None, longest: int) -> str | None:
-    return told if told is None or len(told) <= longest else f"{told[: longest - 1]}…"
+def _truncated(value: str | None, longest: int) -> str | None:
+    return value if value is None or len(value) <= longest else f"{value[: longest - 1]}…"
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """An object, else an empty one."""
+    """Return a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def instant(value: object) -> datetime | None:
-    """An ISO 8601 time (UTC when it names no zone) or seconds since 1970, else None."""
+    """Parse an ISO 8601 time (UTC if it has no zone) or seconds since 1970; None if invalid."""
     try:
         if isinstance(value, str):
             parsed = datetime.fromisoformat(value)
@@ -186,7 +196,7 @@ def _clean(value: Any, depth: int) -> Any:
 
 
 def _clean_member(key: str, value: Any, depth: int) -> Any:
-    """Luma echoes the callback URL, and with it our token: it must not get past this line."""
+    """Redact the callback URL, which Luma echoes with our token in it; clean anything else."""
     return REDACTED if key == "callback_url" and value else _clean(value, depth)
 
 

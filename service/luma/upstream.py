@@ -1,4 +1,4 @@
-"""One upstream as the tracker sees it: a name, and a way to ask for a generation."""
+"""An upstream as the rest of the service uses it: a name, and a way to fetch a generation."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One of Luma's APIs, with our key to it."""
+    """One of Luma's APIs, with our key for it."""
 
     name: str
     base_url: str
@@ -36,13 +36,13 @@ class Upstream:
     clock: Callable[[], datetime]
 
     async def fetch(self, generation_id: str, purpose: Purpose = Purpose.READ) -> Observation:
-        """Ask for one generation; one request, inside the budget.
+        """Fetch one generation, with one request within the request budget.
 
         Raises:
-            NotFound: the upstream does not know it.
-            UpstreamError: it could not tell us.
+            NotFound: the upstream does not know the generation.
+            UpstreamError: the request was not admitted, or failed.
         """
-        if generation_id in (".", ".."):  # a path that ends so is another one
+        if generation_id in (".", ".."):  # in a path these would address another resource
             raise NotFound(f"{generation_id} is unknown to {self.name}.")
         url = f"{self.base_url.rstrip('/')}/generations/{generation_id}"
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
@@ -51,14 +51,16 @@ class Upstream:
 
     def _read(self, body: bytes, generation_id: str) -> Observation:
         try:
-            seen = self.read(parse_object(body), Source.FETCH, self.clock())
+            observation = self.read(parse_object(body), Source.FETCH, self.clock())
         except Unreadable as error:
-            raise UpstreamNonsense(self.name, f"{self.name} answered 200, but: {error}") from error
-        if seen.id != generation_id:
-            raise UpstreamNonsense(
-                self.name, f"{self.name} was asked for {generation_id} and answered {seen.id}."
+            message = f"{self.name} answered 200 with an unusable body. {error}"
+            raise UpstreamNonsense(self.name, message) from error
+        if observation.id != generation_id:
+            message = (
+                f"{self.name} returned generation {observation.id} instead of {generation_id}."
             )
-        return seen
+            raise UpstreamNonsense(self.name, message)
+        return observation
 
 
 def dream_machine_upstream(
@@ -68,7 +70,7 @@ def dream_machine_upstream(
     admission: AdmissionControl,
     clock: Callable[[], datetime],
 ) -> Upstream:
-    """Dream Machine v1."""
+    """Return the upstream for Dream Machine v1."""
     return Upstream(
         dream_machine.NAME, base_url, api_key, dream_machine.read, client, admission, clock
     )
@@ -81,43 +83,45 @@ def agents_upstream(
     admission: AdmissionControl,
     clock: Callable[[], datetime],
 ) -> Upstream:
-    """The Agents API."""
+    """Return the upstream for the Agents API."""
     return Upstream(agents.NAME, base_url, api_key, agents.read, client, admission, clock)
 
 
-async def ask_all(
+async def fetch_from_any(
     upstreams: Sequence[Upstream], generation_id: str, purpose: Purpose = Purpose.READ
 ) -> Observation:
-    """Ask every upstream at once; the first that knows the generation wins.
+    """Fetch from all upstreams concurrently; the first that knows the generation wins.
 
     Raises:
-        NotFound: none knows it.
-        UpstreamError: none knows it for certain, since one or more could not tell.
+        NotFound: no upstream knows the generation.
+        UpstreamError: no upstream returned it, and at least one request failed.
     """
-    asked = [asyncio.create_task(upstream.fetch(generation_id, purpose)) for upstream in upstreams]
+    fetches = [
+        asyncio.create_task(upstream.fetch(generation_id, purpose)) for upstream in upstreams
+    ]
     failures: list[UpstreamError] = []
     try:
-        for answer in asyncio.as_completed(asked):
+        for fetch in asyncio.as_completed(fetches):
             try:
-                return await answer
+                return await fetch
             except NotFound:
                 continue
             except UpstreamError as error:
                 failures.append(error)
     finally:
-        for task in asked:
+        for task in fetches:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-    raise _verdict(generation_id, [u.name for u in upstreams], failures)
+        await asyncio.gather(*fetches, return_exceptions=True)
+    raise _no_result(generation_id, [u.name for u in upstreams], failures)
 
 
-def _verdict(generation_id: str, names: list[str], failures: list[UpstreamError]) -> Exception:
-    """What to say when nobody knew it: a failure that may pass goes before one that will not."""
+def _no_result(generation_id: str, names: list[str], failures: list[UpstreamError]) -> Exception:
+    """Choose the error to raise; a temporary failure takes precedence over a permanent one."""
     if failures:
         return min(failures, key=lambda error: not isinstance(error, UpstreamUnavailable))
     if not names:
         return NotFound(
-            f"{generation_id} is not stored, and there is no API key to ask Luma with.",
+            f"{generation_id} is not stored, and no API key is set to fetch it from Luma.",
             "Set LUMAAI_API_KEY (Dream Machine) or LUMA_AGENTS_API_KEY (Agents API).",
         )
     return NotFound(f"{generation_id} is unknown to {' and '.join(names)}.")

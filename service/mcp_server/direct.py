@@ -1,7 +1,8 @@
-"""Ordinary requests over HTTP: told from the others, handed to the SDK's kernel, answered.
+"""Answers plain MCP requests over HTTP without the SDK's transport.
 
-What the two eras share is here, what they differ in is in `Era` and its two kinds. Each does
-what the SDK's transport of that era does with such a request, and nothing else.
+A plain request is a single JSON-RPC request for a known method, with usual headers. What differs
+between the protocol versions is in `ProtocolVersion` and its two implementations. Each does exactly
+what the SDK's transport of that version does with such a request.
 """
 
 import json
@@ -42,67 +43,67 @@ _logger = logging.getLogger(__name__)
 _METHODS = ["initialize", "ping", "server/discover", "tools/call", "tools/list"]
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
 _JSON = "application/json"
-_DECLARED = "mcp-param-"  # headers that repeat arguments: none of our tools wants any
+_PARAMETER_HEADER = "mcp-param-"  # repeats an argument; none of our tools requires one
 
 Headers = Mapping[str, str]
 Reply = JSONRPCResponse | JSONRPCError
 
 
-class Era(Protocol):
-    """What differs between the ways of 2025 and 2026."""
+class ProtocolVersion(Protocol):
+    """What differs between the protocol versions of 2025 and 2026."""
 
     def parse(self, body: bytes) -> Any:
-        """The body's JSON.
+        """Parse the body as JSON.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is no valid JSON.
         """
 
-    def connection(self, asked: dict[str, Any], headers: Headers) -> Connection | None:
-        """What the kernel is to know of the caller; None if there is anything to refuse."""
+    def connection(self, request: dict[str, Any], headers: Headers) -> Connection | None:
+        """Return what `serve_one` needs to know of the client; None if the SDK must answer."""
 
     def error(self, error: Exception) -> ErrorData:
-        """How what a tool raised is told."""
+        """Describe an exception that a tool raised."""
 
     def response(self, reply: Reply) -> Response:
-        """The HTTP response."""
+        """Build the HTTP response."""
 
 
-class Handshake:
-    """The versions up to 2025-11-25, whose `initialize` a stateless server need not remember."""
+class Version2025:
+    """Versions up to 2025-11-25; a stateless server need not remember their `initialize`."""
 
     def parse(self, body: bytes) -> Any:
-        """The body's JSON."""
+        """Parse the body as JSON."""
         return pydantic_core.from_json(body)
 
-    def connection(self, asked: dict[str, Any], headers: Headers) -> Connection | None:
-        """Whoever it is: one that has shaken hands."""
+    def connection(self, request: dict[str, Any], headers: Headers) -> Connection | None:
+        """Take the client for initialized, whoever it is."""
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER, DEFAULT_NEGOTIATED_VERSION)
         return Connection.from_envelope(version, None, None)
 
     def error(self, error: Exception) -> ErrorData:
-        """The SDK's pinned answer, 0, where it is none of the protocol's own errors."""
+        """Use code 0, as the SDK does, for any exception that is no error of the protocol."""
         if (known := handler_exception_to_error_data(error)) is not None:
             return known
-        _logger.error("a request to MCP failed", exc_info=error)
+        _logger.error("an MCP request failed", exc_info=error)
         return ErrorData(code=0, message=str(error))
 
     def response(self, reply: Reply) -> Response:
-        """Always 200."""
+        """Build the response, always with status 200."""
         content = reply.model_dump_json(by_alias=True, exclude_unset=True)
         return Response(content, headers={"Content-Type": _JSON})
 
 
-class Modern:
-    """2026-07-28: every request says for itself who asks, in which version, and for what."""
+class Version2026:
+    """Version 2026-07-28: every request carries client, version and capabilities itself."""
 
     def parse(self, body: bytes) -> Any:
-        """The body's JSON."""
+        """Parse the body as JSON."""
         return json.loads(body)
 
-    def connection(self, asked: dict[str, Any], headers: Headers) -> Connection | None:
-        """As the request's envelope has it, if that agrees with the headers."""
-        route = classify_inbound_request(asked, headers=headers)
+    def connection(self, request: dict[str, Any], headers: Headers) -> Connection | None:
+        """Take the client from the request, if that agrees with the headers."""
+        route = classify_inbound_request(request, headers=headers)
         if not isinstance(route, InboundModernRoute):
             return None
         return Connection.from_envelope(
@@ -110,11 +111,11 @@ class Modern:
         )
 
     def error(self, error: Exception) -> ErrorData:
-        """The SDK's, which logs what is none of the protocol's own errors."""
+        """Use the SDK's description, which logs any exception that is no error of the protocol."""
         return modern_error_data(error)
 
     def response(self, reply: Reply) -> Response:
-        """With the HTTP status that belongs to an error's code."""
+        """Build the response, with the HTTP status of the error code."""
         status = 200
         if isinstance(reply, JSONRPCError):
             status = ERROR_CODE_HTTP_STATUS.get(reply.error.code, status)
@@ -122,12 +123,12 @@ class Modern:
         return Response(json.dumps(content, separators=(",", ":")), status, media_type=_JSON)
 
 
-_HANDSHAKE, _MODERN = Handshake(), Modern()
+_VERSION_2025, _VERSION_2026 = Version2025(), Version2026()
 
 
 @dataclass(slots=True)
-class OneAnswer:
-    """What the kernel is told of the way back: it is one JSON body, and nothing before it."""
+class SingleResponse:
+    """The channel back to the client, for `serve_one`: one JSON body, and nothing before it."""
 
     transport: TransportContext
     request_id: RequestId
@@ -136,90 +137,100 @@ class OneAnswer:
 
     @property
     def cancel_requested(self) -> anyio.Event:
-        """Nobody can ask for that."""
+        """Return an event that is never set: a client cannot cancel a request."""
         return anyio.Event()
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: object = None
     ) -> dict[str, Any]:
-        """Ask the client something: it could not answer."""
+        """Refuse: a client cannot answer requests of the server."""
         raise NoBackChannelError(method)
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: object = None
     ) -> None:
-        """Tell the client something: there is no room for it."""
+        """Drop a notification: the response has no room for it."""
 
     async def progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
-        """Tell it how far we are: the same."""
+        """Drop a progress notification."""
 
 
 class DirectRequests:
-    """Answers ordinary requests, and only those."""
+    """Answers plain requests, and no others."""
 
     def __init__(self, server: Server[dict[str, Any]]) -> None:
         self._server = server
 
     async def answer(self, scope: Scope, body: bytes) -> Response | None:
-        """The response; None if the request is the SDK's business."""
-        headers = _plain(scope)
+        """Return the response; None if the SDK must answer."""
+        headers = _plain_headers(scope)
         if headers is None:
             return None
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER, DEFAULT_NEGOTIATED_VERSION)
-        era: Era = _HANDSHAKE if version in HANDSHAKE_PROTOCOL_VERSIONS else _MODERN
+        protocol: ProtocolVersion = (
+            _VERSION_2025 if version in HANDSHAKE_PROTOCOL_VERSIONS else _VERSION_2026
+        )
         try:
-            asked = era.parse(body)
+            request = protocol.parse(body)
         except (ValueError, RecursionError):
             return None
-        if not _is_ordinary(asked) or (connection := era.connection(asked, headers)) is None:
+        if not _is_plain(request):
             return None
-        return era.response(await self._reply(era, asked, connection, Request(scope)))
+        connection = protocol.connection(request, headers)
+        if connection is None:
+            return None
+        reply = await self._reply(protocol, request, connection, Request(scope))
+        return protocol.response(reply)
 
     async def _reply(
-        self, era: Era, asked: dict[str, Any], connection: Connection, request: Request
+        self,
+        protocol: ProtocolVersion,
+        request: dict[str, Any],
+        connection: Connection,
+        http_request: Request,
     ) -> Reply:
-        way_back = OneAnswer(
+        channel = SingleResponse(
             TransportContext(kind="streamable-http", can_send_request=False),
-            asked["id"],
-            ServerMessageMetadata(request_context=request, can_send_request=False),
+            request["id"],
+            ServerMessageMetadata(request_context=http_request, can_send_request=False),
         )
         try:
             result = await serve_one(
                 self._server,
-                way_back,
-                asked["method"],
-                asked.get("params"),
+                channel,
+                request["method"],
+                request.get("params"),
                 connection=connection,
                 lifespan_state={},
             )
-        except Exception as error:  # noqa: BLE001 - the SDK tells the caller of every one, too
-            return JSONRPCError(jsonrpc="2.0", id=asked["id"], error=era.error(error))
-        return JSONRPCResponse(jsonrpc="2.0", id=asked["id"], result=result)
+        except Exception as error:  # noqa: BLE001 - the SDK reports every one to the client, too
+            return JSONRPCError(jsonrpc="2.0", id=request["id"], error=protocol.error(error))
+        return JSONRPCResponse(jsonrpc="2.0", id=request["id"], result=result)
 
 
-def _plain(scope: Scope) -> Headers | None:
-    """The headers by name, if there is nothing in them that the SDK might refuse or look into."""
+def _plain_headers(scope: Scope) -> Headers | None:
+    """Return the headers by name; None if the SDK might refuse or interpret one of them."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     accepted = headers.get("accept", "").split(",")
     if (
         len(headers) == len(scope["headers"])
         and headers.get("content-type", "").partition(";")[0] == _JSON
         and any(kind.strip() in (_JSON, "*/*") for kind in accepted)
-        and not any(name.startswith(_DECLARED) for name in headers)
+        and not any(name.startswith(_PARAMETER_HEADER) for name in headers)
     ):
         return headers
     return None
 
 
-def _is_ordinary(asked: Any) -> bool:
-    """Whether it is one request as the protocol describes it, for something we have."""
+def _is_plain(request: Any) -> bool:
+    """Return whether a JSON value is one well-formed request for a known method."""
     return (
-        isinstance(asked, dict)
-        and asked.keys() <= _MEMBERS
-        and asked.get("jsonrpc") == "2.0"
-        and type(asked.get("id")) in (int, str)
-        and asked.get("method") in _METHODS
-        and isinstance(asked.get("params", {}), dict)
+        isinstance(request, dict)
+        and request.keys() <= _MEMBERS
+        and request.get("jsonrpc") == "2.0"
+        and type(request.get("id")) in (int, str)
+        and request.get("method") in _METHODS
+        and isinstance(request.get("params", {}), dict)
     )

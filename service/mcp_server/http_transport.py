@@ -1,10 +1,10 @@
-"""MCP over HTTP: stateless, so that any worker can answer any call.
+"""MCP over HTTP: stateless, so that any worker can answer any request.
 
-The SDK builds streams, tasks and a session for every request that is spoken in the way of 2025,
-and reads the tools' schemas for every one in that of 2026. An ordinary request needs none of that:
-it goes straight to `serve_one`, the function at which both of the SDK's ways end. What is at all
-unusual, and whatever is wrong, is left to the SDK, so nothing here refuses anything. Tests send
-the same to both and demand the same bytes.
+The SDK builds streams, tasks and a session for every request of the protocol of 2025, and reads the
+tools' schemas for every request of that of 2026. A plain request needs none of this: it is passed
+directly to `serve_one`, the function in which both of the SDK's transports end. Unusual and wrong
+requests are left to the SDK, so nothing is refused here. Tests send the same requests to both and
+require the same bytes.
 """
 
 from collections.abc import AsyncIterator
@@ -20,34 +20,35 @@ from service.tracking.tracker import Tracker
 
 
 class HttpTransport:
-    """Answers the requests that come to `/mcp`.
+    """Answers the requests to `/mcp`.
 
-    Host, Origin and tokens are checked in front of it, see `service.web.guards.access`.
+    Host, Origin and token are checked before, in `service.web.guards.access`.
 
     Args:
-        fast: send ordinary requests past what they don't need.
+        tracker: answers the tools.
+        fast: answer plain requests without the SDK's transport.
     """
 
     def __init__(self, tracker: Tracker, *, fast: bool) -> None:
         server = make_server(tracker)
-        self._ordinary = DirectRequests(server) if fast else None
+        self._direct = DirectRequests(server) if fast else None
         self._sdk = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Be able to answer."""
+        """Run the SDK's transport while the context is open."""
         async with self._sdk.run():
             yield
 
     async def answer(self, scope: Scope, body: bytes) -> Response | None:
-        """The response to a POST that has come whole, if it is an ordinary one."""
-        return await self._ordinary.answer(scope, body) if self._ordinary else None
+        """Return the response to a complete POST if it is a plain request, else None."""
+        return await self._direct.answer(scope, body) if self._direct else None
 
     async def pass_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Have the SDK answer it."""
-        whole = iter([{"type": "http.request", "body": body, "more_body": False}])
+        """Answer a request by the SDK's transport."""
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-        async def again() -> Message:
-            return next(whole, None) or await receive()
+        async def receive_again() -> Message:
+            return next(messages, None) or await receive()
 
-        await self._sdk.handle_request(scope, again, send)
+        await self._sdk.handle_request(scope, receive_again, send)

@@ -1,4 +1,4 @@
-"""The server that the SDK's kernel runs, whatever the transport."""
+"""The MCP server, the same for every transport: lists and calls the tools."""
 
 from typing import Any
 
@@ -18,30 +18,31 @@ from service.mcp_server.tools import TOOLS, failure
 from service.tracking.tracker import Tracker
 
 INSTRUCTIONS = (
-    "Looks up Luma generations (videos and images that take seconds to minutes). Lookups are "
-    "answered from a local store and cost nothing, so ask as often as you like; a few seconds "
-    "between two questions about the same generation are enough."
+    "Looks up Luma generations: videos and images, which take seconds to minutes. Calls are "
+    "answered from a local store and cost no credits. To wait for a generation, call "
+    "get_generation again every few seconds until `terminal` is true. To find an id, call "
+    "list_generations."
 )
 
 
 def make_server(tracker: Tracker) -> Server[dict[str, Any]]:
-    """The MCP server of one tracker."""
+    """Build the MCP server of a tracker."""
     listed = ListToolsResult(tools=[tool.definition for tool in TOOLS.values()])
-    catalogue = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
+    tools = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     async def list_tools(_context: object, _page: PaginatedRequestParams | None) -> dict[str, Any]:
-        return catalogue
+        return tools
 
-    async def call_tool(_context: object, asked: CallToolRequestParams) -> dict[str, Any]:
-        tool = TOOLS.get(asked.name)
+    async def call_tool(_context: object, params: CallToolRequestParams) -> dict[str, Any]:
+        tool = TOOLS.get(params.name)
         if tool is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown tool: {asked.name}")
-        arguments = asked.arguments or {}
+            raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name}")
+        arguments = params.arguments or {}
         try:
             return await tool.call(tracker, arguments)
         except (TrackerError, ValidationError) as error:
-            named = str(arguments.get("generation_id", "without an id"))[:128]
-            return failure(tool.doing.format(generation_id=named), error)
+            generation_id = str(arguments.get("generation_id", "without an id"))[:128]
+            return failure(tool.action.format(generation_id=generation_id), error)
 
     server: Server[dict[str, Any]] = Server(
         "luma-tracker",
@@ -52,7 +53,7 @@ def make_server(tracker: Tracker) -> Server[dict[str, Any]]:
             TOOLS[name].definition.input_schema if name in TOOLS else None
         ),
     )
-    server.middleware.clear()  # OpenTelemetry's, which nobody reads; it costs as much as a lookup
+    server.middleware.clear()  # OpenTelemetry: unused, and as expensive as a lookup
     server.add_request_handler("tools/list", PaginatedRequestParams, list_tools)
     server.add_request_handler("tools/call", CallToolRequestParams, call_tool)
     return server

@@ -1,8 +1,7 @@
 """MCP over stdin and stdout, for one client.
 
-The SDK's own transport hands every line to a thread and back, which takes longer than the answer.
-Here the event loop waits for the two descriptors itself. What the lines mean, and all else that the
-protocol wants, stays the SDK's business.
+The SDK's own transport passes every line to a thread and back, which takes longer than the answer.
+Here the event loop waits for the two file descriptors. The protocol itself is left to the SDK.
 """
 
 import asyncio
@@ -28,49 +27,49 @@ Item = SessionMessage | Exception
 
 
 async def serve_stdio(tracker: Tracker) -> None:
-    """Serve one client on stdin and stdout, until it leaves."""
+    """Serve one client on stdin and stdout, until it disconnects."""
     server = make_server(tracker)
-    # Windows cannot wait for a pipe but in a thread.
-    wire = stdio_server if sys.platform == "win32" else _wire
-    async with wire() as (incoming, outgoing):
+    # On Windows, only a thread can wait for a pipe.
+    streams = stdio_server if sys.platform == "win32" else _streams
+    async with streams() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 @asynccontextmanager
-async def _wire() -> AsyncIterator[tuple["Incoming", "Outgoing"]]:
-    with _taken(0, os.open(os.devnull, os.O_RDONLY)) as stdin, _taken(1, os.dup(2)) as stdout:
+async def _streams() -> AsyncIterator[tuple["Incoming", "Outgoing"]]:
+    with _private(0, os.open(os.devnull, os.O_RDONLY)) as stdin, _private(1, os.dup(2)) as stdout:
         yield Incoming(stdin), Outgoing(stdout)
 
 
 @contextmanager
-def _taken(fd: int, instead: int) -> Iterator[int]:
-    """A standard descriptor for us alone; whoever else uses it meanwhile gets `instead`."""
-    ours = os.dup(fd)
+def _private(fd: int, instead: int) -> Iterator[int]:
+    """Make a standard descriptor private; all other code uses `instead` meanwhile."""
+    private = os.dup(fd)
     os.dup2(instead, fd)
     os.close(instead)
-    os.set_blocking(ours, False)
+    os.set_blocking(private, False)
     try:
-        yield ours
+        yield private
     finally:
-        os.set_blocking(ours, True)  # it may be a terminal, which outlives us
-        os.dup2(ours, fd)
-        os.close(ours)
+        os.set_blocking(private, True)  # it may be a terminal, which outlives us
+        os.dup2(private, fd)
+        os.close(private)
 
 
 class Incoming(ObjectReceiveStream[Item]):
-    """Messages, a line each; a line that is none comes as the exception that it is."""
+    """Received messages, one per line; for a line that is no message, its exception."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lines: deque[bytes] = deque()
-        self._begun = bytearray()  # a line whose end has not come
+        self._partial = bytearray()  # a line whose end is not received yet
         self._ended = False
 
     async def receive(self) -> Item:
-        """The next.
+        """Return the next message.
 
         Raises:
-            anyio.EndOfStream: the client has left.
+            anyio.EndOfStream: the client has disconnected.
         """
         while not self._lines:
             if self._ended:
@@ -89,32 +88,32 @@ class Incoming(ObjectReceiveStream[Item]):
             loop = asyncio.get_running_loop()
             await _ready(self._fd, loop.add_reader, loop.remove_reader)
             return
-        self._begun += chunk or b"\n"
+        self._partial += chunk or b"\n"
         self._ended = not chunk
         if b"\n" in chunk or self._ended:
-            *whole, rest = bytes(self._begun).split(b"\n")
-            self._lines.extend(line for line in whole if line.strip())
-            self._begun = bytearray(rest)
+            *lines, rest = bytes(self._partial).split(b"\n")
+            self._lines.extend(line for line in lines if line.strip())
+            self._partial = bytearray(rest)
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 class Outgoing(ObjectSendStream[SessionMessage]):
-    """Takes messages, and writes a line for each."""
+    """Sends messages, one per line."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._turn = asyncio.Lock()  # no line gets into another
+        self._lock = asyncio.Lock()  # keeps lines apart
 
     async def send(self, item: SessionMessage) -> None:
-        """Write one; when this returns, the client can read it.
+        """Write a message; when this returns, the client can read it.
 
         Raises:
-            anyio.BrokenResourceError: the client has gone.
+            anyio.BrokenResourceError: the client has disconnected.
         """
         line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-        async with self._turn:
+        async with self._lock:
             try:
                 await self._write(memoryview(line))
             except OSError as error:
@@ -126,17 +125,23 @@ class Outgoing(ObjectSendStream[SessionMessage]):
                 line = line[os.write(self._fd, line) :]
             except BlockingIOError:
                 loop = asyncio.get_running_loop()
-                with anyio.CancelScope(shield=True):  # half a line would spoil the next
+                with anyio.CancelScope(shield=True):  # a partial line would corrupt the next
                     await _ready(self._fd, loop.add_writer, loop.remove_writer)
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 async def _ready(
     fd: int, add: Callable[[int, Callable[[], None]], Any], remove: Callable[[int], Any]
 ) -> None:
-    """Wait until a descriptor can be read, or written."""
+    """Wait until a file descriptor is readable, or writable.
+
+    Args:
+        fd: the file descriptor.
+        add: `add_reader` or `add_writer` of the event loop.
+        remove: `remove_reader` or `remove_writer` of the event loop.
+    """
     event = asyncio.Event()
     add(fd, event.set)
     try:

@@ -1,14 +1,14 @@
-"""A faithful stand-in for Luma's two APIs, over real sockets and without a key or a network.
+"""A simulator of Luma's two APIs, over real sockets, without a key and without a network.
 
     with Simulator(clock=ManualClock()).running() as luma:
         id = luma.create(callback_url="http://127.0.0.1:8000/callbacks/…")
-        luma.advance(0.5)  # it is dreaming, and the callback has been delivered
+        luma.advance(0.5)  # the state is now dreaming, and the callback has been delivered
         luma.fault(Fault(status=503, times=2, path="/generations/"))
         …
         assert luma.count("GET", "/generations/") == 3
 
-Read `world.py` for what generations do, `sender.py` for Luma's callback rule, `creates.py` and
-`answers.py` for its bodies; `engine.py` ties them together and `luma.py` is the remote control.
+`world.py` has the life of a generation, `sender.py` Luma's callback rule, `creates.py` and
+`answers.py` its bodies. `engine.py` connects them, and `luma.py` controls a running simulator.
 """
 
 from service.simulator.clock import Clock, ManualClock, RealClock

@@ -18,7 +18,7 @@ API_VERSION = "2026-04-01"
 
 
 class Agents:
-    """What the routes do."""
+    """The routes' functions."""
 
     def __init__(self, engine: Engine, *, accept_any_id: bool) -> None:
         self._engine = engine
@@ -45,7 +45,7 @@ class Agents:
 
 
 class Stamp:
-    """Puts `X-Request-Id` (the caller's, when there is one) and the version on every answer."""
+    """Middleware: adds `X-Request-Id` (the caller's, if sent) and the API version to answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,18 +53,18 @@ class Stamp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = Headers(scope=scope).get("x-request-id") or str(uuid4())
 
-        async def stamping(message: Message) -> None:
+        async def send_stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-API-Version"] = API_VERSION
             await send(message)
 
-        await self._app(scope, receive, stamping)
+        await self._app(scope, receive, send_stamped)
 
 
 def agents_app(engine: Engine, *, api_keys: Collection[str] | None, accept_any_id: bool) -> FastAPI:
-    """The API as an application of its own, to be mounted at `/agents/v1`."""
+    """Return the API as an application to mount at `/agents/v1`."""
     guard = bearer_guard(api_keys, "Invalid API key")
     app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)
     app.add_middleware(Stamp)
@@ -76,8 +76,8 @@ def agents_app(engine: Engine, *, api_keys: Collection[str] | None, accept_any_i
 
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
-    """422 with one string: unlike Dream Machine this API never answers FastAPI's list."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    """Answer 422 with one string: unlike Dream Machine, this API does not send FastAPI's list."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     first = error.errors()[0]
     detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)

@@ -1,4 +1,4 @@
-"""A generation as each API shows it: the keys, their order and their nulls are Luma's."""
+"""Generations as each API represents them, with Luma's keys, key order and nulls."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,18 +7,18 @@ from service.simulator import assets
 from service.simulator.world import Generation
 
 IMAGE_OPERATIONS = frozenset({"image", "reframe_image", "image_edit", "layering"})
-"""The operations of either API that make pictures; all others make videos."""
+"""The operations of either API that produce images; all others produce videos."""
 
 
 def answer(generation: Generation, now: datetime) -> dict[str, Any]:
-    """What `GET /generations/{id}` of its upstream says at `now`."""
+    """Return what `GET /generations/{id}` of its upstream answers at `now`."""
     if generation.upstream == "agents":
         return agents_answer(generation, now)
     return dream_machine_answer(generation)
 
 
 def dream_machine_answer(generation: Generation) -> dict[str, Any]:
-    """The Generation object of Dream Machine v1, also the body of a callback."""
+    """Return the Generation object of Dream Machine v1, which is also the body of a callback."""
     return {
         "id": generation.id,
         "generation_type": _medium(generation),
@@ -32,7 +32,7 @@ def dream_machine_answer(generation: Generation) -> dict[str, Any]:
 
 
 def agents_answer(generation: Generation, now: datetime) -> dict[str, Any]:
-    """The Generation object of the Agents API; its URLs are minted anew at every call."""
+    """Return the Generation object of the Agents API; every call signs its URLs again."""
     failed = generation.state == "failed"
     return {
         "id": generation.id,

@@ -1,4 +1,4 @@
-"""URLs that look like Luma's. Nothing answers there, and nothing here asks."""
+"""Asset URLs in Luma's form. The simulator does not serve them."""
 
 import hashlib
 import secrets
@@ -10,32 +10,32 @@ from service.simulator.world import Generation
 
 HOST = "https://storage.cdn-luma.com"
 EXPIRES = 3600
-"""Seconds for which an Agents URL can be read."""
+"""Seconds until an Agents URL expires."""
 
 
 def video_url(generation: Generation) -> str:
-    """The finished video of a Dream Machine generation; unsigned, as all of v1's are."""
+    """Return the URL of a Dream Machine video; unsigned, like all URLs of v1."""
     return _file(generation, f"result{_digest(generation, 16)}.mp4")
 
 
 def thumbnail_url(generation: Generation) -> str:
-    """The still picture that comes with every finished video."""
+    """Return the URL of the still image that comes with every completed video."""
     return _file(generation, "video_0_thumb.jpg")
 
 
 def image_url(generation: Generation) -> str:
-    """The finished image of a Dream Machine generation, in the format that was asked for."""
+    """Return the URL of a Dream Machine image, in the requested format."""
     extension = generation.request.get("format") or "jpg"
     return _file(generation, f"image{_digest(generation, 33)}.{extension}")
 
 
 def progress_url(generation: Generation) -> str:
-    """The partial video that is rewritten while it is dreaming."""
+    """Return the URL of the partial video that Luma updates while the state is `dreaming`."""
     return f"{_folder(generation)}/progress.mp4"
 
 
 def presigned_url(generation: Generation, name: str, now: datetime) -> str:
-    """An Agents URL, readable for an hour from `now`; never the same twice."""
+    """Return an Agents URL that expires an hour after `now`; different at every call."""
     signature = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
         "X-Amz-Credential": f"SIMULATOR/{now:%Y%m%d}/us-east-1/s3/aws4_request",

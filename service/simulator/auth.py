@@ -1,4 +1,4 @@
-"""The bearer key that both APIs want."""
+"""The bearer key that both APIs require."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated
@@ -7,9 +7,11 @@ from fastapi import Header, HTTPException, status
 
 
 def bearer_guard(api_keys: Collection[str] | None, refusal: str) -> Callable[..., Awaitable[None]]:
-    """A dependency that answers 401 `refusal` without a key, or with none of `api_keys`.
+    """Return a dependency that answers 401 with `refusal` if the key is missing or unknown.
 
-    None: any key will do.
+    Args:
+        api_keys: the accepted keys; None accepts any key.
+        refusal: the detail of the answer.
     """
 
     async def guard(authorization: Annotated[str | None, Header()] = None) -> None:

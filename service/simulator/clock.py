@@ -1,26 +1,26 @@
-"""Two clocks: the real one, and one that stands still until somebody moves it."""
+"""Two clocks: the system's, and one that moves only when it is told to."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 START = datetime(2026, 5, 30, 12, 34, 56, 236000, tzinfo=UTC)
-"""Where a manual clock begins when it is not told; fixed, so that bodies can be compared."""
+"""Default start of a manual clock; fixed, so that bodies can be compared."""
 
 
 class Clock(Protocol):
-    """What the simulator asks of a clock."""
+    """The interface of a clock."""
 
     def now(self) -> datetime:
-        """The present moment, in UTC."""
+        """Return the current time in UTC."""
         ...
 
     def seconds_until(self, moment: datetime, /) -> float | None:
-        """Real seconds until `moment`; None when it does not come by waiting."""
+        """Return real seconds until `moment`; None if waiting does not bring it about."""
         ...
 
 
 class RealClock:
-    """The time of this machine."""
+    """The system clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -30,7 +30,7 @@ class RealClock:
 
 
 class ManualClock:
-    """Stands still; a test moves it and so decides what happens when."""
+    """A clock that only `advance` moves."""
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start
@@ -42,7 +42,11 @@ class ManualClock:
         return None
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds`; ValueError when that would be backwards."""
+        """Advance by `seconds`.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
         if seconds < 0:
-            raise ValueError(f"a clock does not run backwards: {seconds} s")
+            raise ValueError(f"cannot move backwards: {seconds} s")
         self._now += timedelta(seconds=seconds)

@@ -12,4 +12,4 @@ CAMERA_MOTIONS = (
     "camera orbit left", "camera orbit right", "camera pan left", "camera pan right",
     "camera push in", "camera pull out", "camera zoom in", "camera zoom out",
 )  # fmt: skip
-"""Concepts took their place in 2025; Luma's whole list is not known, only how its entries look."""
+"""Concepts replaced them in 2025. Luma's complete list is not known; these have its form."""

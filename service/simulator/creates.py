@@ -1,7 +1,7 @@
-"""What a create may carry, operation by operation.
+"""The request bodies that create generations, one model per operation.
 
-The models refuse as FastAPI does, and what they dump is Luma's echo: the same keys in the same
-order, defaults filled in, everything that was not given as null.
+Invalid bodies are refused as FastAPI refuses them. Dumping a model gives Luma's echo: the same keys
+in the same order, with defaults filled in, and null for every field that was not given.
 """
 
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ ModifyMode = Literal[
 
 
 class Media(BaseModel):
-    """A file of the caller's that Luma fetches."""
+    """A file of the caller, which Luma downloads."""
 
     url: str
 
 
 class Concept(BaseModel):
-    """A camera concept by its key."""
+    """A camera concept."""
 
     key: str
 
 
 class Create(BaseModel):
-    """What all creates have in common."""
+    """The base of all create bodies."""
 
     usual: ClassVar[Mapping[str, Any]] = {}
-    """Fields for a generation that nobody asked for: what is required, and a fitting prompt."""
+    """Fields for a generation that is made without a request: required fields and a prompt."""
 
     def echo(self) -> dict[str, Any]:
-        """The `request` of the generation."""
+        """Return the `request` of the generation."""
         return self.model_dump(mode="json")
 
 
@@ -77,7 +77,7 @@ class ImageCreate(Create):
     modify_image_ref: dict[str, Any] | None = None
     sync: bool = False
     sync_timeout: float = 60
-    """Seconds that a synchronous create waits for its image."""
+    """Seconds that a synchronous create waits for the image."""
 
 
 class UpscaleCreate(Create):
@@ -98,7 +98,7 @@ class AudioCreate(Create):
 
 
 class Frame(BaseModel):
-    """Where the source lies in a reframed picture, in pixels."""
+    """Position of the source in a reframed image, in pixels."""
 
     grid_position_x: int | None = None
     grid_position_y: int | None = None
@@ -111,7 +111,7 @@ class Frame(BaseModel):
 
 
 class ReframeCreate(Create, Frame):
-    """What the two reframes have in common: the frame is echoed only as far as it was given."""
+    """The base of both reframes; the echo contains only the frame fields that were given."""
 
     def echo(self) -> dict[str, Any]:
         echo = super().echo()
@@ -174,7 +174,7 @@ class ModifyVideoCreate(Create):
 
 
 class AgentsCreate(Create):
-    """POST /generations of the Agents API, which has one route for everything and no callback."""
+    """POST /generations of the Agents API: one route for all operations, and no callback."""
 
     usual = {"prompt": "a serene lake at sunset"}
     prompt: str = Field(min_length=1, max_length=6000)
@@ -193,7 +193,7 @@ class AgentsCreate(Create):
     video: dict[str, Any] | None = None
 
     def chosen_model(self) -> str:
-        """The model asked for, else the only one that can do it."""
+        """Return the requested model, else the one that supports the operation."""
         return self.model or ("ray-3.2" if self.type.startswith("video") else "uni-1")
 
 
@@ -206,18 +206,21 @@ DREAM_MACHINE_CREATES: Mapping[str, type[Create]] = {
     "reframe_video": ReframeVideoCreate,
     "modify_video": ModifyVideoCreate,
 }
-"""Operation -> what asks for it."""
+"""Operation -> its request body."""
 
 PARENT_MODEL = "ray-2"
-"""Upscale and audio take over the model of the video they are asked for; this when none is."""
+"""The model of an upscale or audio without a parent; otherwise it is the parent's model."""
 
 
-def unasked(
+def without_request(
     upstream: Upstream, operation: str, given: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """The model and the request of a generation that is made without one.
+    """Return the model and the `request` of a generation that no client asked for.
 
-    What is not `given` is filled in. ValueError when the operation or a field is unknown.
+    Fields that are not `given` are filled in.
+
+    Raises:
+        ValueError: the operation or a field is unknown.
     """
     create = AgentsCreate if upstream == "agents" else DREAM_MACHINE_CREATES.get(operation)
     if create is None:
@@ -225,7 +228,7 @@ def unasked(
     fields = {"type": operation, **given} if upstream == "agents" else given
     unknown = fields.keys() - create.model_fields.keys() - {"model"}
     if unknown:
-        raise ValueError(f"{operation} has no {', '.join(sorted(unknown))}")
+        raise ValueError(f"{operation} has no field {', '.join(sorted(unknown))}")
     body = create.model_validate({**create.usual, **fields})
     model = body.chosen_model() if isinstance(body, AgentsCreate) else getattr(body, "model", None)
     return model or given.get("model", PARENT_MODEL), body.echo()

@@ -1,4 +1,4 @@
-"""Dream Machine v1: every route of Luma's own specification, and the two old ones in use."""
+"""Dream Machine v1: every route of Luma's specification, and two older ones still in use."""
 
 from collections.abc import Collection
 from typing import Annotated
@@ -23,13 +23,13 @@ from service.simulator.engine import Engine
 from service.simulator.world import Generation
 
 CREDIT_BALANCE = 250_000.0
-"""What the account holds, in US cents; nothing is ever charged."""
+"""Credits of the account, in US cents; generations cost nothing."""
 PROMPT_MIN, PROMPT_MAX = 3, 5000
 """Characters."""
 
 
 class DreamMachine:
-    """What the routes do."""
+    """The routes' functions."""
 
     def __init__(self, engine: Engine, *, accept_any_id: bool) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class DreamMachine:
         _check_prompt(body.prompt)
         generation = self._create(body, body.generation_type, body.model)
         if body.sync:
-            self._engine.hurry(generation, body.sync_timeout)
+            self._engine.fast_forward(generation, body.sync_timeout)
         return self._answer_created(generation)
 
     async def reframe_image(self, body: ReframeImageCreate) -> JSONResponse:
@@ -122,7 +122,7 @@ class DreamMachine:
 def dream_machine_app(
     engine: Engine, *, api_keys: Collection[str] | None, accept_any_id: bool
 ) -> FastAPI:
-    """The API as an application of its own, to be mounted at `/dream-machine/v1`."""
+    """Return the API as an application to mount at `/dream-machine/v1`."""
     guard = bearer_guard(api_keys, "Invalid API key is provided")
     app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)
     routes = DreamMachine(engine, accept_any_id=accept_any_id)
@@ -133,7 +133,7 @@ def dream_machine_app(
     app.get("/generations/camera_motion/list")(routes.camera_motions)
     app.get("/generations/{generation_id}")(routes.get)
     app.delete("/generations/{generation_id}")(routes.delete)
-    app.post("/generations")(routes.create_video)  # the documentation still shows this one
+    app.post("/generations")(routes.create_video)  # Luma's documentation still shows this route
     app.post("/generations/video")(routes.create_video)
     app.post("/generations/video/reframe")(routes.reframe_video)
     app.post("/generations/video/modify")(routes.modify_video)
@@ -145,7 +145,7 @@ def dream_machine_app(
 
 
 def _check_prompt(prompt: str | None) -> None:
-    """Luma's own words, which come as 400 and not as FastAPI's 422."""
+    """Check the length; Luma answers 400 with these words, not FastAPI's 422."""
     if prompt is None:
         return
     if len(prompt) < PROMPT_MIN:

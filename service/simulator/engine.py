@@ -1,4 +1,4 @@
-"""Moves the world along the clock, on one event loop, and sends the callbacks that follow."""
+"""Runs the world by the clock, on one event loop, and sends the callbacks that result."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +15,7 @@ from service.simulator.world import Generation, Plan, Upstream, World
 
 
 class Engine:
-    """Everything that happens by itself. All methods belong to the loop it was made on."""
+    """Makes transitions when they are due. Call its methods on the loop that created it."""
 
     def __init__(self, world: World, clock: Clock, sender: Sender) -> None:
         self.world = world
@@ -37,7 +37,7 @@ class Engine:
         generation_id: str | None = None,
         plan: Plan | None = None,
     ) -> Generation:
-        """A new generation, moved as far as it goes without waiting."""
+        """Create a generation, and make the transitions that are due immediately."""
         generation = self.world.create(
             upstream,
             operation,
@@ -47,38 +47,39 @@ class Engine:
             generation_id=generation_id,
             plan=plan,
         )
-        self.move()
+        self.make_transitions()
         return generation
 
-    def hurry(self, generation: Generation, seconds: float) -> None:
-        """Let `seconds` pass at once for this generation alone."""
-        self.world.hurry(generation, seconds)
-        self.move()
+    def fast_forward(self, generation: Generation, seconds: float) -> None:
+        """Let `seconds` pass for this generation only."""
+        self.world.fast_forward(generation, seconds)
+        self.make_transitions()
 
     def answer(self, generation: Generation) -> JSONResponse:
-        """What GET answers now, as bytes: a callback and an answer never differ."""
+        """Return what GET answers now; callbacks send the same bytes."""
         return JSONResponse(answer(generation, self.clock.now()))
 
-    def move(self) -> None:
-        """Make every transition that is due, and wake up again for the next."""
-        for generation in self.world.move(self.clock.now()):
-            self._tell(generation)
+    def make_transitions(self) -> None:
+        """Make every transition that is due, and set a timer for the next."""
+        for generation in self.world.make_transitions(self.clock.now()):
+            self._send_callback(generation)
         self._set_timer(self.world.next_due())
 
     async def advance(self, seconds: float, within: float) -> None:
-        """Move a manual clock; returns when every callback is delivered or given up.
+        """Advance a manual clock; returns when every callback is delivered or has failed.
 
-        TypeError when the clock is not a manual one, TimeoutError when callbacks are still
-        under way after `within` real seconds.
+        Raises:
+            TypeError: the clock is not a manual one.
+            TimeoutError: callbacks are still in progress after `within` real seconds.
         """
         if not isinstance(self.clock, ManualClock):
-            raise TypeError("only a ManualClock can be advanced; the real one moves by itself")
+            raise TypeError("only a ManualClock can be advanced")
         self.clock.advance(seconds)
-        self.move()
+        self.make_transitions()
         await self.sender.settle(within)
 
     async def close(self) -> None:
-        """Stop moving, drop the callbacks under way."""
+        """Stop, and cancel the callbacks in progress."""
         self._set_timer(None)
         await self.sender.close()
 
@@ -87,10 +88,10 @@ class Engine:
             self._timer.cancel()
         seconds = None if due is None else self.clock.seconds_until(due)
         loop = asyncio.get_running_loop()
-        self._timer = None if seconds is None else loop.call_later(seconds, self.move)
+        self._timer = None if seconds is None else loop.call_later(seconds, self.make_transitions)
 
-    def _tell(self, generation: Generation) -> None:
-        """Send the state it is in; `queued` is never told, and Agents generations have no URL."""
+    def _send_callback(self, generation: Generation) -> None:
+        """Send the state. `queued` is never sent; Agents generations have no callback URL."""
         url = generation.request.get("callback_url")
         if url is None or not self.deliver_callbacks or generation.state == "queued":
             return

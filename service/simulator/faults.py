@@ -1,4 +1,4 @@
-"""Faults on request: what goes wrong, with which requests, and how often."""
+"""Faults that a test requests: what fails, for which requests, and how often."""
 
 import json
 from collections.abc import Mapping
@@ -8,39 +8,39 @@ from http import HTTPStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong with the next `times` requests that match.
+    """A fault for the next `times` requests that match.
 
-    A `delay` alone makes a good answer late; `drop` closes the connection without an answer;
-    `status` or `body` takes the answer's place, and the request then changes nothing.
+    A `delay` alone delays the regular answer. `drop` closes the connection without an answer.
+    `status` or `body` replaces the answer, and the request then changes nothing.
     """
 
     status: int | None = None
-    """HTTP status; None with a `body`: 200."""
+    """HTTP status; None with a `body` means 200."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """None: Luma's error shape, `{"detail": …}`."""
+    """None: Luma's error object, `{"detail": …}`."""
     content_type: str = "application/json"
     delay: float | None = None
-    """Real seconds before anything is answered, whatever the clock."""
+    """Real seconds before the answer, whichever clock is used."""
     drop: bool = False
     times: int | None = 1
-    """How many requests; None: all of them, until the faults are cleared."""
+    """Number of requests; None: all, until the faults are cleared."""
     path: str = ""
-    """Substring of the path; empty: any."""
+    """Substring of the path; empty: any path."""
     method: str | None = None
-    """None: any."""
+    """None: any method."""
 
     @property
     def answers(self) -> bool:
-        """Whether it takes the place of the real answer."""
+        """Whether it replaces the regular answer."""
         return self.status is not None or self.body is not None
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether it is meant for this request."""
+        """Whether it applies to this request."""
         return self.method in (None, method) and self.path in path
 
     def answer(self) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Status, headers and body that are sent in place of the real ones."""
+        """Return the status, headers and body that replace the regular ones."""
         status = self.status or HTTPStatus.OK
         body = json.dumps({"detail": _phrase(status)}).encode() if self.body is None else self.body
         headers = {
@@ -52,21 +52,21 @@ class Fault:
 
 
 class Faults:
-    """The faults still to come; of several that match, the one asked for first goes first."""
+    """The pending faults; if several match, the one added first applies."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Fault, int | None]] = []
 
     def add(self, fault: Fault) -> None:
-        """Ask for a fault."""
+        """Add a fault."""
         self._waiting.append((fault, fault.times))
 
     def clear(self) -> None:
-        """From now on all goes well."""
+        """Remove all faults."""
         self._waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault for this request, if any; it is one fewer afterwards."""
+        """Return the fault for this request, if any, and count it."""
         for index, (fault, left) in enumerate(self._waiting):
             if fault.matches(method, path):
                 self._use(index, fault, left)

@@ -1,4 +1,4 @@
-"""The running simulator, as the outside sees it: URLs, controls and a record of what happened."""
+"""A running simulator: its URLs, its controls and a record of requests and callbacks."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from service.simulator.answers import answer
-from service.simulator.creates import unasked
+from service.simulator.creates import without_request
 from service.simulator.engine import Engine
 from service.simulator.faults import Fault, Faults
 from service.simulator.sender import CallbackAttempt
@@ -16,15 +16,16 @@ from service.simulator.world import Plan, Upstream
 T = TypeVar("T")
 
 SETTLE = 30.0
-"""Real seconds that callbacks may take after the clock was moved."""
-_HOP = 10.0
-"""Real seconds for a call to reach the simulator's loop; more means that it hangs."""
+"""Real seconds that callbacks may take after the clock is advanced."""
+_CALL_TIMEOUT = 10.0
+"""Real seconds for a call on the simulator's loop; longer means that the loop is blocked."""
 
 
 class Luma:
-    """Made by `Simulator.running()` and `.serving()`; every method may be called from any thread.
+    """Controls a simulator; created by `Simulator.running()` and `.serving()`.
 
-    What changes something is carried out on the simulator's own loop, so nothing needs a lock.
+    Every method is safe to call from any thread: changes run on the simulator's own loop, so no
+    lock is needed.
     """
 
     def __init__(self, engine: Engine, traffic: Traffic, faults: Faults, origin: str) -> None:
@@ -46,15 +47,27 @@ class Luma:
         model: str | None = None,
         **fields: Any,
     ) -> str:
-        """Make a generation without a request; returns its id.
+        """Create a generation without a request.
 
-        `fields` are further fields of the operation's create, as Luma names them. Without a
-        `plan` the simulator's own choice by prompt holds. ValueError when the id is taken or the
-        operation or a field is unknown to the upstream.
+        Args:
+            operation: as Luma names it.
+            id: its id; None: a random one.
+            plan: its plan; None: the simulator chooses by prompt.
+            callback_url: the URL that callbacks are sent to; None: none are sent.
+            upstream: the API that has it.
+            prompt: its prompt; None: a usual one.
+            model: its model; None: a usual one.
+            fields: further fields of the operation's request body.
+
+        Returns:
+            The generation's id.
+
+        Raises:
+            ValueError: the id is taken, or the upstream does not know the operation or a field.
         """
         given = {"prompt": prompt, "model": model, "callback_url": callback_url, **fields}
         given = {name: value for name, value in given.items() if value is not None}
-        chosen, request = unasked(upstream, operation, given)
+        chosen, request = without_request(upstream, operation, given)
         return self._on_loop(
             lambda: (
                 self._engine.create(
@@ -64,35 +77,38 @@ class Luma:
         )
 
     def advance(self, seconds: float, within: float = SETTLE) -> None:
-        """Move the manual clock and make what is due; returns when all callbacks are through.
+        """Advance the manual clock, and make the transitions that are due.
 
-        Through means delivered or given up. TypeError with the real clock, TimeoutError when
-        callbacks are still under way after `within` real seconds, RuntimeError on the simulator's
-        own loop, which cannot wait for itself: `await advance_async()` there.
+        Returns when every callback is delivered or has failed.
+
+        Raises:
+            TypeError: the simulator uses the real clock.
+            TimeoutError: callbacks are still in progress after `within` real seconds.
+            RuntimeError: called on the simulator's own loop; await `advance_async()` there.
         """
         if self._on_own_loop():
-            raise RuntimeError("on the simulator's own loop: await advance_async() instead")
+            raise RuntimeError("called on the simulator's own loop: await advance_async() instead")
         self._submit(seconds, within).result()
 
     async def advance_async(self, seconds: float, within: float = SETTLE) -> None:
-        """The same for coroutines, on whatever loop they run."""
+        """Do the same from a coroutine, on any loop."""
         await asyncio.wrap_future(self._submit(seconds, within))
 
     def fault(self, fault: Fault) -> None:
-        """Let something go wrong with the next requests that match."""
+        """Add a fault for the next requests that match."""
         self._on_loop(lambda: self._faults.add(fault))
 
     def clear_faults(self) -> None:
-        """Let everything go well again."""
+        """Remove all faults."""
         self._on_loop(self._faults.clear)
 
     @property
     def requests(self) -> list[RequestSeen]:
-        """The requests that came in so far, in order of arrival; callbacks are not among them."""
+        """The requests received so far, in order of arrival; without callbacks."""
         return list(self._traffic.requests)
 
     def count(self, method: str | None = None, path: str = "") -> int:
-        """How many requests came in by `method` (None: any) with `path` in their path."""
+        """Count the requests with `method` (None: any) whose path contains `path`."""
         return sum(
             method in (None, seen.method) and path in seen.path for seen in self._traffic.requests
         )
@@ -103,7 +119,11 @@ class Luma:
         return list(self._engine.sender.attempts)
 
     def body(self, id: str) -> dict[str, Any]:  # noqa: A002 - Luma's word
-        """What GET would answer now; KeyError when there is no such generation."""
+        """Return what GET would answer now.
+
+        Raises:
+            KeyError: there is no such generation.
+        """
         generation = self._engine.world.find(id)
         if generation is None:
             raise KeyError(id)
@@ -111,7 +131,7 @@ class Luma:
 
     @property
     def repeat_callbacks(self) -> int:
-        """How often each callback is sent, also when it is accepted; settable, from 1."""
+        """How often each callback is sent, even if it is accepted; at least 1, settable."""
         return self._engine.repeat_callbacks
 
     @repeat_callbacks.setter
@@ -120,7 +140,7 @@ class Luma:
 
     @property
     def reorder_callbacks(self) -> bool:
-        """Whether the outcome is told first and the states before it after it; settable."""
+        """Whether the terminal state is sent first, the states before it afterwards; settable."""
         return self._engine.reorder_callbacks
 
     @reorder_callbacks.setter
@@ -142,7 +162,7 @@ class Luma:
         return asyncio.run_coroutine_threadsafe(self._engine.advance(seconds, within), self._loop)
 
     def _on_loop(self, act: Callable[[], T]) -> T:
-        """Carry out `act` on the simulator's loop; what it raises is raised here."""
+        """Run `act` on the simulator's loop; its exception is raised here."""
         if self._on_own_loop():
             return act()
         done: Future[T] = Future()
@@ -150,11 +170,11 @@ class Luma:
         def run() -> None:
             try:
                 done.set_result(act())
-            except Exception as error:  # noqa: BLE001 - it belongs to the thread that asked
+            except Exception as error:  # noqa: BLE001 - raised in the calling thread
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
-        return done.result(_HOP)
+        return done.result(_CALL_TIMEOUT)
 
     def _on_own_loop(self) -> bool:
         try:

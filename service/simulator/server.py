@@ -1,8 +1,7 @@
-"""A listening socket on loopback that opens and closes at once.
+"""A server on loopback that starts and stops without delay.
 
-uvicorn's protocol speaks HTTP here, but its `Server` does not run it: that one polls, takes the
-process's signals and logs as the service's own server does. Of what uvicorn logs only errors of
-the simulator itself are let through.
+It uses uvicorn's HTTP protocol, but not its `Server`, which polls, handles signals and
+logs like the service's own server. Of uvicorn's log, only errors of the simulator are kept.
 """
 
 import asyncio
@@ -16,18 +15,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 
-def _is_error_of_ours(record: logging.LogRecord) -> bool:
-    """Requests are cancelled when the simulator stops, and that is in order."""
+def _is_simulator_error(record: logging.LogRecord) -> bool:
+    """Ignore cancellations: requests are cancelled when the simulator stops."""
     return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 
 
 _logger = logging.getLogger("service.simulator.http")
 _logger.setLevel(logging.ERROR)
-_logger.addFilter(_is_error_of_ours)
+_logger.addFilter(_is_simulator_error)
 
 
 class Connection(H11Protocol):
-    """One client's connection, which the application can drop by `scope["state"]["drop"]`."""
+    """One client's connection, which the application can abort with `scope["state"]["drop"]`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -37,7 +36,7 @@ class Connection(H11Protocol):
 
 @asynccontextmanager
 async def listening(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve `app` on a free port of 127.0.0.1, which is yielded, for as long as it is entered."""
+    """Serve `app` on a free port of 127.0.0.1 inside the context; yields the port."""
     config = uvicorn.Config(
         app, interface="asgi3", lifespan="off", ws="none", proxy_headers=False, log_config=None
     )
@@ -53,17 +52,17 @@ async def listening(app: ASGIApp) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        await _hang_up(state)
+        await _abort_connections(state)
         await server.wait_closed()
 
 
-async def _hang_up(state: ServerState) -> None:
-    """End every connection, also those that wait for a delayed answer."""
+async def _abort_connections(state: ServerState) -> None:
+    """Close every connection, including those that wait for a delayed answer."""
     tasks = list(state.tasks)
     for connection in list(state.connections):
-        assert isinstance(connection, Connection)  # noqa: S101 - we make no others
+        assert isinstance(connection, Connection)  # noqa: S101 - `connect` creates no others
         connection.transport.abort()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)  # asyncio tells the protocols in its next round
+    await asyncio.sleep(0)  # asyncio notifies the protocols in its next iteration

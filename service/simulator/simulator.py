@@ -1,4 +1,4 @@
-"""The simulator's settings, and how to run it."""
+"""The simulator's configuration, and functions to run it."""
 
 import asyncio
 import threading
@@ -22,32 +22,32 @@ from service.simulator.traffic import Traffic
 from service.simulator.world import Plan, World
 
 _START = 10.0
-"""Real seconds in which the thread listens; more means that it cannot, and has said why."""
+"""Real seconds until the thread listens; longer means that it failed and printed an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulator:
-    """A stand-in for Luma's two APIs. Each run begins with an empty world."""
+    """A simulator of Luma's two APIs. Each run starts without generations."""
 
     clock: Clock = field(default_factory=RealClock)
     default_plan: Plan = field(default_factory=Plan)
     plans: Mapping[str, Plan] = field(default_factory=dict)
-    """Substring of a prompt -> the plan of generations that are asked for with it."""
+    """Substring of a prompt -> the plan of generations with such a prompt."""
     api_keys: Collection[str] | None = None
-    """The bearer keys that are let in; None: any."""
+    """The accepted bearer keys; None: any."""
     accept_any_id: bool = False
-    """Whether an unknown id is made on the spot instead of 404: Luma's own SDK tests need it."""
+    """Whether GET of an unknown id creates it; if not, 404. Luma's own SDK tests need it."""
     repeat_callbacks: int = 1
-    """How often each callback is sent, also when it is accepted."""
+    """How often each callback is sent, even if it is accepted."""
     reorder_callbacks: bool = False
-    """Whether the outcome is told first and the states before it after it."""
+    """Whether the terminal state is sent first, and the states before it afterwards."""
     deliver_callbacks: bool = True
     callback_timeout: float = TIMEOUT
     """Real seconds for one callback attempt."""
 
     @contextmanager
     def running(self) -> Iterator[Luma]:
-        """Run it in a thread of its own, for as long as it is entered."""
+        """Run it in a separate thread inside the context."""
         started: Future[tuple[Luma, Callable[[], None]]] = Future()
         thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(started)), name="luma-simulator", daemon=True
@@ -62,7 +62,7 @@ class Simulator:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Luma]:
-        """Run it on the present event loop, for as long as it is entered."""
+        """Run it on the current event loop inside the context."""
         engine = self._engine()
         faults = Faults()
         traffic = Traffic(self._app(engine), faults)
@@ -73,7 +73,7 @@ class Simulator:
             await engine.close()
 
     async def _serve(self, started: Future[tuple[Luma, Callable[[], None]]]) -> None:
-        """Serve until the `stop` that is handed out is called, from whatever thread."""
+        """Serve until the returned `stop` is called, from any thread."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
         def stop() -> None:

@@ -1,4 +1,4 @@
-"""In front of both APIs: notes every request and plays the faults that were asked for."""
+"""Middleware before both APIs: records every request, and applies faults."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ class RequestSeen:
 
     method: str
     path: str
-    """The whole path, prefix included, without the query."""
+    """The complete path with its prefix, without the query."""
     status: int | None = None
-    """What it was answered; None: not yet, or the connection was dropped."""
+    """Status of the answer; None: not answered yet, or the connection was dropped."""
     query: str = ""
 
 
 class Traffic:
-    """Pure ASGI; `requests` is in order of arrival."""
+    """ASGI middleware; `requests` is in order of arrival."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self.requests: list[RequestSeen] = []
@@ -30,31 +30,31 @@ class Traffic:
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        noting = self._note(scope, send)
+        recording = self._record(scope, send)
         fault = self._faults.take(scope["method"], scope["path"])
         if fault is not None and fault.delay is not None:
             await asyncio.sleep(fault.delay)
         if fault is not None and fault.drop:
             await _drop(scope, receive)
         elif fault is not None and fault.answers:
-            await _answer(fault, noting)
+            await _answer(fault, recording)
         else:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, recording)
 
-    def _note(self, scope: Scope, send: Send) -> Send:
-        """Keep the request; the `send` that comes back adds its status before it leaves."""
+    def _record(self, scope: Scope, send: Send) -> Send:
+        """Record the request, and return a `send` that adds the status of the answer."""
         seen = RequestSeen(scope["method"], scope["path"], query=scope["query_string"].decode())
         index = len(self.requests)
         self.requests.append(seen)
 
-        async def noting(message: Message) -> None:
+        async def recording(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.requests[index] = replace(seen, status=message["status"])
                 date = (b"date", formatdate(usegmt=True).encode())
                 message = {**message, "headers": [*message["headers"], date]}
             await send(message)
 
-        return noting
+        return recording
 
 
 async def _answer(fault: Fault, send: Send) -> None:
@@ -64,7 +64,7 @@ async def _answer(fault: Fault, send: Send) -> None:
 
 
 async def _drop(scope: Scope, receive: Receive) -> None:
-    """Close the connection and stay until the server has noticed, else it would answer 500."""
+    """Close the connection, and wait until the server notices; otherwise it would answer 500."""
     scope["state"]["drop"]()
     message = await receive()
     while message["type"] != "http.disconnect":

@@ -1,6 +1,7 @@
-"""The inbox in SQL: every authenticated callback, and what became of it.
+"""The inbox in SQL: every authenticated callback, and the outcome of folding it.
 
-A body is kept byte for byte but for our tokens, which Luma echoes; its digest is of what came.
+A body is stored byte for byte, except that the callback tokens in it are redacted, because Luma
+echoes them. The digest is that of the received bytes.
 """
 
 import hashlib
@@ -34,15 +35,15 @@ DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 BINDINGS: Table = BindingRow.__table__  # type: ignore[attr-defined]
 
 _SETTLE = update(DELIVERIES).where(
-    DELIVERIES.c.id == bindparam("kept_id"), DELIVERIES.c.handled_at.is_(None)
+    DELIVERIES.c.id == bindparam("delivery_id"), DELIVERIES.c.handled_at.is_(None)
 )
-_SHOWN = [c for c in DELIVERIES.c if c.name not in ("body", "digest", "tries")]
-_VERDICT = ("generation_id", "outcome", "error", "handled_at")
+_COLUMNS = [c for c in DELIVERIES.c if c.name not in ("body", "digest", "tries")]
+_RESULT = ("generation_id", "outcome", "error", "handled_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One callback, without its body."""
+    """One delivery, without its body."""
 
     id: str
     received_at: datetime
@@ -55,7 +56,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Arrival:
-    """A callback that has just come, and what became of it."""
+    """A callback that has just been received, and its outcome."""
 
     digest: str
     body: bytes
@@ -66,7 +67,7 @@ class Arrival:
     error: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """For the table."""
+        """Return the values for the table."""
         return {
             "id": self.id,
             "digest": self.digest,
@@ -81,9 +82,14 @@ class Arrival:
         }
 
 
-def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
-    """Callbacks as they come in; the same bytes have the same id, also those that came before."""
-    digests = [hashlib.sha256(body).hexdigest() for body, _ in came]
+def prepare(connection: Connection, callbacks: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
+    """Give each callback an id. Identical bodies share one id, including bodies in the inbox.
+
+    Args:
+        connection: of the current transaction.
+        callbacks: the body of each, and when it was received.
+    """
+    digests = [hashlib.sha256(body).hexdigest() for body, _ in callbacks]
     known = batches.find(connection, DELIVERIES.c.digest, {*digests}, ("digest", "id"))
     ids = {row["digest"]: row["id"] for row in known}
     for digest in digests:
@@ -91,55 +97,61 @@ def arrivals(connection: Connection, came: Sequence[tuple[bytes, datetime]]) -> 
             ids[digest] = str(uuid7())
     return [
         Arrival(digest, body_without_tokens(body), at, ids[digest])
-        for digest, (body, at) in zip(digests, came, strict=True)
+        for digest, (body, at) in zip(digests, callbacks, strict=True)
     ]
 
 
-def keep(connection: Connection, came: Sequence[Arrival]) -> None:
-    """Put callbacks into the inbox, each body once however often it comes.
+def add(connection: Connection, arrivals: Sequence[Arrival]) -> None:
+    """Add callbacks to the inbox. A body is stored once; each repetition counts as a duplicate.
 
-    What the first folding of a body did stands; until it is folded, the last error does.
+    The outcome of the first successful folding of a body is final. Until then, the latest error
+    is stored.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for arrival in sorted(came, key=lambda a: a.digest):  # instances must not deadlock
+    for arrival in sorted(arrivals, key=lambda a: a.digest):  # one lock order: no deadlock
         if known := rows.get(arrival.digest):
             known["duplicates"] += 1
         else:
             rows[arrival.digest] = arrival.row()
-    batches.insert(connection, DELIVERIES, list(rows.values()), _count_again)
+    batches.insert(connection, DELIVERIES, list(rows.values()), _count_duplicates)
 
 
-def _count_again(statement: Any) -> Any:
+def _count_duplicates(statement: Any) -> Any:
     new, unhandled = statement.excluded, DELIVERIES.c.handled_at.is_(None)
-    verdict = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _VERDICT}
+    result = {n: case((unhandled, new[n]), else_=DELIVERIES.c[n]) for n in _RESULT}
     duplicates = DELIVERIES.c.duplicates + new.duplicates + literal_column("1")
     tries = case((unhandled, DELIVERIES.c.tries + new.tries), else_=DELIVERIES.c.tries)
     return statement.on_conflict_do_update(
-        index_elements=["digest"], set_={"duplicates": duplicates, "tries": tries, **verdict}
+        index_elements=["digest"], set_={"duplicates": duplicates, "tries": tries, **result}
     )
 
 
 def settle_delivery(
     connection: Connection, delivery_id: str, generation_id: str, outcome: Outcome, at: datetime
 ) -> None:
-    """Note what folding a delivery did; what the first folding did stands."""
+    """Record the outcome of folding a delivery. The first recorded outcome is final."""
     settled = {"generation_id": generation_id, "outcome": outcome, "error": None, "handled_at": at}
-    connection.execute(_SETTLE, settled | {"kept_id": delivery_id})
+    connection.execute(_SETTLE, settled | {"delivery_id": delivery_id})
 
 
 def fail_delivery(
     connection: Connection, delivery_id: str, generation_id: str | None, error: str
 ) -> None:
-    """Note why a delivery could not be folded; it stays to be folded later."""
+    """Record why a delivery could not be folded. It stays unfolded, to be retried."""
     failed = {"generation_id": generation_id, "error": error, "tries": DELIVERIES.c.tries + 1}
-    connection.execute(_SETTLE.values(failed), {"kept_id": delivery_id})
+    connection.execute(_SETTLE.values(failed), {"delivery_id": delivery_id})
 
 
 def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime) -> dict[str, str]:
-    """Whose each single token is: of the first generation that it speaks of.
+    """Bind each single-use token to the first generation that is reported with it.
 
     Args:
-        wanted: tokens' nonces, and the generations that they speak of.
+        connection: of the current transaction.
+        wanted: pairs of a token's nonce and the generation reported with it.
+        at: the current time.
+
+    Returns:
+        The generation that each nonce is bound to.
     """
     if not wanted:
         return {}
@@ -151,14 +163,14 @@ def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime
 
 
 def body_of(connection: Connection, delivery_id: str) -> bytes | None:
-    """A delivery's bytes, as they came."""
+    """Return the stored body of a delivery; None if there is no such delivery."""
     found = connection.execute(select(DELIVERIES.c.body).where(DELIVERIES.c.id == delivery_id))
     return found.scalar()
 
 
 def find_delivery(connection: Connection, delivery_id: str) -> Delivery | None:
-    """What is known of a delivery."""
-    row = connection.execute(select(*_SHOWN).where(DELIVERIES.c.id == delivery_id)).mappings()
+    """Return a delivery; None if there is no such delivery."""
+    row = connection.execute(select(*_COLUMNS).where(DELIVERIES.c.id == delivery_id)).mappings()
     found = row.first()
     return Delivery(**found) if found else None
 
@@ -171,7 +183,10 @@ def deliveries(
     before: str | None,
     limit: int,
 ) -> list[Delivery]:
-    """Deliveries, newest first, older than the delivery `before`; ids are ordered by time."""
+    """List deliveries that are older than the delivery `before`, newest first.
+
+    Ids are ordered by time.
+    """
     conditions: list[ColumnElement[bool]] = []
     if outcomes:
         conditions.append(DELIVERIES.c.outcome.in_(outcomes))
@@ -180,25 +195,30 @@ def deliveries(
     if before:
         conditions.append(DELIVERIES.c.id < before)
     rows = connection.execute(
-        select(*_SHOWN).where(*conditions).order_by(DELIVERIES.c.id.desc()).limit(limit)
+        select(*_COLUMNS).where(*conditions).order_by(DELIVERIES.c.id.desc()).limit(limit)
     )
     return [Delivery(**row) for row in rows.mappings()]
 
 
 def unfolded(connection: Connection, after: str, limit: int) -> list[tuple[str, str]]:
-    """Deliveries that are to be folded again, oldest first, behind `after`.
+    """List deliveries that are to be folded again, oldest first.
+
+    Args:
+        connection: of the current transaction.
+        after: the id after which to start.
+        limit: the maximum number of deliveries.
 
     Returns:
-        The id of each, and the generation that it names.
+        The id of each delivery and the generation that it names.
     """
     columns = DELIVERIES.c.id, DELIVERIES.c.generation_id
-    behind = _UNFOLDED, DELIVERIES.c.id > after
-    found = select(*columns).where(*behind).order_by(DELIVERIES.c.id).limit(limit)
+    matches = _UNFOLDED, DELIVERIES.c.id > after
+    found = select(*columns).where(*matches).order_by(DELIVERIES.c.id).limit(limit)
     return [(row.id, row.generation_id) for row in connection.execute(found)]
 
 
 def kept(connection: Connection, limit: int) -> list[str]:
-    """Deliveries that are not folded, for whatever reason, oldest first."""
+    """List the ids of all deliveries that are not folded, for whatever reason, oldest first."""
     unhandled = DELIVERIES.c.handled_at.is_(None)
     rows = connection.execute(
         select(DELIVERIES.c.id).where(unhandled).order_by(DELIVERIES.c.id).limit(limit)
@@ -207,29 +227,29 @@ def kept(connection: Connection, limit: int) -> list[str]:
 
 
 def oldest_unfolded(connection: Connection) -> datetime | None:
-    """When the oldest of them came."""
+    """Return when the oldest delivery that is to be folded again was received."""
     return _oldest(connection, _UNFOLDED)
 
 
 def oldest_untried(connection: Connection) -> datetime | None:
-    """When the oldest came that was not even tried again."""
+    """Return when the oldest delivery that has not been retried yet was received."""
     return _oldest(connection, _UNFOLDED, DELIVERIES.c.tries <= literal_column("1"))
 
 
 def _oldest(connection: Connection, *which: ColumnElement[bool] | TextClause) -> datetime | None:
-    # By id, as the index of the unfolded has them: by time, all handled ones would be read.
+    # Order by id, as the partial index does. Order by time would read all handled deliveries.
     oldest = select(DELIVERIES.c.received_at).where(*which).order_by(DELIVERIES.c.id).limit(1)
     return connection.execute(oldest).scalar()
 
 
 def given_up(connection: Connection) -> int:
-    """How many deliveries name a generation and are folded again only by people."""
+    """Count the deliveries that name a generation and are no longer retried automatically."""
     found = select(func.count()).select_from(DELIVERIES).where(_GIVEN_UP)
     return connection.execute(found).scalar_one()
 
 
 def prune_deliveries(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` deliveries older than that; how many were."""
+    """Delete up to `limit` deliveries received before `before`, and return their number."""
     old = select(DELIVERIES.c.id).where(DELIVERIES.c.received_at < before).limit(limit)
     old = old.with_for_update(skip_locked=True)
     return connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old))).rowcount

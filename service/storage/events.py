@@ -1,6 +1,6 @@
 """Events in SQL: every recorded change of every generation, in one order.
 
-Functions of a connection, run by `service.storage.engine` in its transactions.
+The functions take a connection. `service.storage.engine` runs them in its transactions.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from service.storage.tables import EventRow
 
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
 
-_CHANGES = (
+_CHANGES_AFTER = (
     select(EVENTS.c.seq, EVENTS.c.generation_id)
     .where(EVENTS.c.seq > bindparam("after"))
     .order_by(EVENTS.c.seq)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
 )
-_NUMBERS_LOCK = 0x65766E74
-_NUMBERING = text(f"SELECT pg_advisory_xact_lock({_NUMBERS_LOCK})")
+_SEQ_LOCK_ID = 0x65766E74
+_LOCK_SEQ = text(f"SELECT pg_advisory_xact_lock({_SEQ_LOCK_ID})")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of one generation, as history shows it."""
+    """One recorded change of a generation."""
 
     seq: int
     generation_id: str
@@ -41,13 +41,13 @@ class Event:
 
 
 def add(connection: Connection, changes: Sequence[Change]) -> None:
-    """Note changes in the history.
+    """Record changes as events.
 
-    Instances number their events one after another, so that numbers become visible in order:
-    whoever has seen an event will never see one with a smaller number appear.
+    On PostgreSQL, only one transaction at a time may add events, so that they become visible in
+    the order of `seq`: once a reader has seen an event, no event with a lower `seq` appears.
     """
     if changes and batches.is_postgres(connection):
-        connection.execute(_NUMBERING)
+        connection.execute(_LOCK_SEQ)
     batches.insert(connection, EVENTS, [_row(change) for change in changes])
 
 
@@ -64,17 +64,17 @@ def _row(change: Change) -> dict[str, Any]:
 
 
 def newest_seq(connection: Connection) -> int:
-    """The number of the newest event; 0 if there is none."""
+    """Return the `seq` of the newest event; 0 if there is none."""
     return connection.execute(select(func.max(EVENTS.c.seq))).scalar() or 0
 
 
 def oldest_seq(connection: Connection) -> int:
-    """The number of the oldest event that is kept; 0 if there is none."""
+    """Return the `seq` of the oldest event that is still stored; 0 if there is none."""
     return connection.execute(select(func.min(EVENTS.c.seq))).scalar() or 0
 
 
 def after(connection: Connection, after: int, limit: int) -> list[Event]:
-    """Events of all generations, in their order, from behind `after`."""
+    """Return events of all generations with a `seq` above `after`, in order."""
     rows = connection.execute(
         select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
     )
@@ -82,15 +82,15 @@ def after(connection: Connection, after: int, limit: int) -> list[Event]:
 
 
 def changes_after(connection: Connection, after: int, limit: int) -> list[tuple[int, str]]:
-    """The same, but only their numbers and which generations changed."""
-    rows = connection.execute(_CHANGES, {"after": after, "most": limit})
+    """Return `seq` and generation id of events with a `seq` above `after`, in order."""
+    rows = connection.execute(_CHANGES_AFTER, {"after": after, "limit": limit})
     return [(row.seq, row.generation_id) for row in rows]
 
 
 def of_generation(
     connection: Connection, generation_id: str, *, after: int, limit: int
 ) -> list[Event]:
-    """The history of one generation, oldest first, from behind `after`."""
+    """Return events of one generation with a `seq` above `after`, oldest first."""
     rows = connection.execute(
         select(EVENTS)
         .where(EVENTS.c.generation_id == generation_id, EVENTS.c.seq > after)
@@ -101,7 +101,7 @@ def of_generation(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` events older than that; how many were."""
+    """Delete up to `limit` events from before `before`, and return their number."""
     old = select(EVENTS.c.seq).where(EVENTS.c.at < before).limit(limit)
     old = old.with_for_update(skip_locked=True)
     return connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(old))).rowcount

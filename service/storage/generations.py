@@ -1,6 +1,6 @@
 """Generations in SQL: the rows that observations are merged into.
 
-Functions of a connection, run by `service.storage.engine` in its transactions.
+The functions take a connection. `service.storage.engine` runs them in its transactions.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,18 +27,18 @@ GENERATIONS: Table = GenerationRow.__table__  # type: ignore[attr-defined]
 
 _FIELDS = Generation._fields
 
-# What stays for a generation's life once it is known, and is in most of the indexes: they are
-# left alone while only the rest moves.
-_FIXED = (
+# Fields that never change once they are known. Most indexes contain them, so an update of the other
+# fields alone does not touch those indexes.
+_FIXED_FIELDS = (
     *("id", "upstream", "generation_type", "operation", "model", "prompt", "created_at"),
     *("request", "parent_id", "first_seen_at"),
 )
-_FIXED_OF = attrgetter(*_FIXED)
-_MOVING = tuple(name for name in _FIELDS if name not in _FIXED)
+_fixed_fields = attrgetter(*_FIXED_FIELDS)
+_CHANGING_FIELDS = tuple(name for name in _FIELDS if name not in _FIXED_FIELDS)
 
-# What every callback or lookup runs is built once: building costs more than running.
+# Statements that every callback or lookup runs are built once: building costs more than running.
 COLUMNS = [GENERATIONS.c[name] for name in _FIELDS]
-"""All but what only lists are sorted by."""
+"""The columns of `Generation`; all except `ordered_at`, which is only a sort key."""
 
 _FIND = select(*COLUMNS).where(GENERATIONS.c.id == bindparam("wanted"))
 _ANY_DUE = select(
@@ -47,13 +47,13 @@ _ANY_DUE = select(
         GENERATIONS.c.upstream.in_(bindparam("upstreams", expanding=True)),
     )
 )
-_PUT_OFF = update(GENERATIONS).where(
-    GENERATIONS.c.id == bindparam("before_id"), GENERATIONS.c.next_check_at == bindparam("seen_at")
+_CLAIM = update(GENERATIONS).where(
+    GENERATIONS.c.id == bindparam("row_id"), GENERATIONS.c.next_check_at == bindparam("was_due_at")
 )
 
 
 class Change(NamedTuple):
-    """A row, what it is to become, and the delivery that told it, if one did."""
+    """A row, its new version, and the delivery that caused the change, if one did."""
 
     before: Generation | None
     after: Generation
@@ -61,13 +61,13 @@ class Change(NamedTuple):
 
 
 def find(connection: Connection, generation_id: str) -> Generation | None:
-    """The row of that id."""
+    """Return the row with that id; None if there is none."""
     row = connection.execute(_FIND, {"wanted": generation_id}).mappings().first()
     return as_generation(row) if row else None
 
 
 def newest_confirmed(connection: Connection, upstream: str) -> str | None:
-    """The newest generation that this upstream confirmed, and did not give up."""
+    """Return the id of the newest verified generation of an upstream that is not gone."""
     confirmed = (
         GENERATIONS.c.upstream == upstream,
         GENERATIONS.c.verified,
@@ -79,25 +79,27 @@ def newest_confirmed(connection: Connection, upstream: str) -> str | None:
 
 
 def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
-    """The rows of those ids that there are, kept from other writers until we commit."""
+    """Return the existing rows with those ids, by id, locked until the transaction commits."""
     rows = batches.find(connection, GENERATIONS.c.id, ids, _FIELDS, lock=True)
     return {row["id"]: as_generation(row) for row in rows}
 
 
 def save(connection: Connection, changes: Sequence[Change]) -> None:
-    """Put each `after` in the place of its `before`.
+    """Replace each `before` with its `after`, as compare-and-set on `rev`.
 
     Raises:
-        Conflict: somebody else has written one of them since; begin again.
+        Conflict: another writer has changed one of the rows since; retry the transaction.
     """
     new = [_columns(c.after) for c in changes if c.before is None]
-    new.sort(key=lambda row: row["id"])  # instances that add the same rows must not deadlock
-    told = [c for c in changes if c.before is not None]
-    moved = [c for c in told if _FIXED_OF(c.before) == _FIXED_OF(c.after)]
-    filled = [c for c in told if _FIXED_OF(c.before) != _FIXED_OF(c.after)]
+    new.sort(key=lambda row: row["id"])  # one lock order for all instances: no deadlock
+    existing = [c for c in changes if c.before is not None]
+    updated = [c for c in existing if _fixed_fields(c.before) == _fixed_fields(c.after)]
+    filled = [c for c in existing if _fixed_fields(c.before) != _fixed_fields(c.after)]
     written = batches.insert(connection, GENERATIONS, new, batches.skip)
-    written += batches.replace(connection, GENERATIONS, _replaced(moved, _MOVING), "rev")
-    written += batches.replace(connection, GENERATIONS, _replaced(filled, _FIELDS), "rev")
+    written += batches.replace(
+        connection, GENERATIONS, _replacements(updated, _CHANGING_FIELDS), "rev"
+    )
+    written += batches.replace(connection, GENERATIONS, _replacements(filled, _FIELDS), "rev")
     if written < len(changes):
         raise Conflict
 
@@ -111,53 +113,66 @@ def claim_due(
     limit: int,
     until: datetime,
 ) -> list[Generation]:
-    """Rows to ask an upstream about, the longest due first: claims of a final state, or the open.
+    """Return rows that are due for a check, the longest due first, and claim them.
 
-    Each is put off `until` then in the same step, so that nobody else asks about it too.
+    Claiming moves the due time to `until` in the same transaction, so that no other instance
+    checks the same row.
+
+    Args:
+        connection: of the current transaction.
+        upstream: whose rows.
+        claims: True for terminal rows, whose claims are to be verified; False for open rows.
+        now: the current time.
+        limit: the maximum number of rows.
+        until: the new due time.
     """
-    final = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)  # read by due time alone
+    # An expression, so that the planner reads the rows by due time and not by state.
+    terminal = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)
     rows = connection.execute(
         select(*COLUMNS)
         .where(
             GENERATIONS.c.next_check_at <= now,
             GENERATIONS.c.upstream == upstream,
-            final == int(claims),
+            terminal == int(claims),
         )
         .order_by(GENERATIONS.c.next_check_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)  # another instance claims those
+        .with_for_update(skip_locked=True)  # another instance is claiming those
     ).mappings()
     found = [as_generation(row) for row in rows.all()]
-    return [row for row in found if _put_off(connection, row, until)]
+    return [row for row in found if _claim(connection, row, until)]
 
 
 def any_due(connection: Connection, upstreams: Sequence[str], now: datetime) -> bool:
-    """Whether there is anything to ask these upstreams about."""
+    """Whether any row of these upstreams is due for a check."""
     return connection.execute(_ANY_DUE, {"now": now, "upstreams": upstreams}).scalar_one()
 
 
-def _put_off(connection: Connection, row: Generation, until: datetime) -> bool:
-    place = {"before_id": row.id, "seen_at": row.next_check_at}
-    return connection.execute(_PUT_OFF, place | {"next_check_at": until}).rowcount == 1
+def _claim(connection: Connection, row: Generation, until: datetime) -> bool:
+    due = {"row_id": row.id, "was_due_at": row.next_check_at}
+    return connection.execute(_CLAIM, due | {"next_check_at": until}).rowcount == 1
 
 
 def reschedule(
     connection: Connection, row: Generation, due: datetime | None, refusals: int
 ) -> None:
-    """Say when to ask about a row, unless there was news of it meanwhile."""
+    """Set the due time of a row, unless the row has changed since it was read."""
     unchanged = GENERATIONS.c.id == row.id, GENERATIONS.c.rev == row.rev
     values = {"next_check_at": due, "refusals": refusals}
     connection.execute(update(GENERATIONS).where(*unchanged).values(values))
 
 
-def recall(connection: Connection, now: datetime, latest: datetime) -> int:
-    """Make due what is to be asked about later than ever: a clock was ahead. How many it was."""
+def reset_future_checks(connection: Connection, now: datetime, latest: datetime) -> int:
+    """Make rows due now whose check is later than `latest`, and return their number.
+
+    No check is scheduled that far ahead unless the clock was ahead.
+    """
     ahead = GENERATIONS.c.next_check_at > latest
     return connection.execute(update(GENERATIONS).where(ahead).values(next_check_at=now)).rowcount
 
 
 def as_generation(row: Mapping[Any, Any]) -> Generation:
-    """What `COLUMNS` of the table say, as the domain knows it."""
+    """Convert a row with `COLUMNS` to a `Generation`."""
     source, outputs = Source(row["source"]), tuple(row["outputs"])
     return Generation(**{**row, "source": source, "outputs": outputs})
 
@@ -172,7 +187,7 @@ def _columns(generation: Generation, names: tuple[str, ...] = _FIELDS) -> dict[s
 _getter = cache(lambda names: attrgetter(*names))
 
 
-def _replaced(changes: Sequence[Change], names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _replacements(changes: Sequence[Change], names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
         {"id": c.after.id, **_columns(c.after, names), "before_rev": c.before.rev}
         for c in changes

@@ -1,7 +1,7 @@
-"""Pages of generations: which, in what order, and where the next page begins.
+"""Pages of generations: filters, sort orders and cursors.
 
-The cursor names the last row of a page by its place in the order (keyset), so pages neither
-skip nor repeat rows while new ones come in, and the hundredth page costs what the first did.
+Pagination is by keyset: the cursor contains the sort key of the last row of a page. Pages
+therefore neither skip nor repeat rows while rows are added, and every page costs the same.
 """
 
 import base64
@@ -20,14 +20,14 @@ from service.storage.representation import body_sql, instant
 from service.storage.shape import GenerationOut
 
 _ESCAPE = "!"
-_QUOTED = f"'{_ESCAPE}'"
-_ESCAPED = re.compile(r"[!%_]")
+_ESCAPE_LITERAL = f"'{_ESCAPE}'"
+_WILDCARDS = re.compile(r"[!%_]")
 MAX_LIMIT = 200
-MOST_VALUES = 200  # of one filter
+MAX_VALUES = 200  # in one filter
 
 
 class Sort(StrEnum):
-    """The orders that a list can have; `-` is newest first."""
+    """The sort orders of a list; `-` means newest first."""
 
     CREATED_DOWN = "-created_at"
     CREATED_UP = "created_at"
@@ -37,7 +37,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to list. Within one filter any value will do; all filters must hold."""
+    """What to list. A row must match one value of each filter that is set."""
 
     id: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
@@ -56,33 +56,33 @@ class Query:
 
 
 class Listed(NamedTuple):
-    """One generation of a page: its body as it is sent, and what a memory of it is held against."""
+    """One generation of a page: its response body, and the `rev` for comparing it with a cache."""
 
     id: str
     rev: int
     body: bytes
 
     def generation(self) -> GenerationOut:
-        """The body as an object with fields."""
+        """Parse the body."""
         return GenerationOut.model_validate_json(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page; `next_cursor` is None on the last."""
+    """One page; `next_cursor` is None on the last page."""
 
     items: list[Listed]
     next_cursor: str | None
 
 
 async def page(database: Database, query: Query) -> Page:
-    """The generations that `query` asks for.
+    """Return one page of generations.
 
     Raises:
-        InvalidInput: the cursor is not one of ours, or of another order.
+        InvalidInput: the cursor is malformed, or is of another sort order.
         StoreUnavailable: the database did not answer in time.
     """
-    sql, values = question(query, database.dialect)
+    sql, values = page_sql(query, database.dialect)
     rows = await database.search(sql, *values)
     items = [Listed(*row[:3]) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
@@ -91,9 +91,9 @@ async def page(database: Database, query: Query) -> Page:
     return Page(items, _encode(query.sort, at, items[-1].id))
 
 
-@lru_cache(256)  # dashboards ask the same again and again
-def question(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
-    """The SQL of a page and one row more, and its values."""
+@lru_cache(256)  # dashboards repeat the same queries
+def page_sql(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
+    """Return the SQL for a page plus one row, and its values."""
     order = "updated_at" if "updated" in query.sort else "ordered_at"
     down = query.sort.startswith("-")
     where = Conditions(dialect)
@@ -103,19 +103,19 @@ def question(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
         comparison = "<" if down else ">"
         where.add(f"({order}, id) {comparison} ({where.value(at)}, {where.value(generation_id)})")
     direction = "DESC" if down else "ASC"
-    # Bodies are written of the rows of the page only, whatever had to be sorted to find them.
+    # The subquery limits the rows first, so that bodies are built for the rows of the page only.
     sql = f"""
         SELECT id, rev, {body_sql(dialect)}, {order} FROM (
             SELECT * FROM generations WHERE {where}
             ORDER BY {order} {direction}, id {direction}
             LIMIT {where.value(query.limit + 1)} OFFSET {where.value(query.offset)}
         ) AS page
-    """  # noqa: S608 - names are ours, and values are sent beside it
+    """  # noqa: S608 - names are constants, and values are parameters
     return sql, tuple(where.values)
 
 
 class Conditions:
-    """Conditions that all have to hold, and their values, numbered as either database wants it."""
+    """A conjunction of SQL conditions, and its parameters in the style of the dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -127,29 +127,32 @@ class Conditions:
         return " AND ".join(self._conditions)
 
     def value(self, value: object) -> str:
-        """The place of a value that is sent beside the SQL."""
+        """Add a parameter, and return its placeholder."""
         self.values.append(value)
         return f"{self._mark}{len(self.values)}"
 
     def add(self, condition: str) -> None:
-        """One more that has to hold."""
+        """Add a condition."""
         self._conditions.append(condition)
 
     def any_of(self, expression: str, values: Sequence[str]) -> None:
-        """It has to have one of these values."""
+        """Add the condition that the expression equals one of the values."""
         places = [self.value(value) for value in values]
-        several = len(places) > 1  # of one the index gives the rows in their order
-        self.add(
-            f"{expression} IN ({', '.join(places)})" if several else f"{expression} = {places[0]}"
-        )
+        if len(places) == 1:  # with `=`, the index returns the rows in the order of the list
+            self.add(f"{expression} = {places[0]}")
+        else:
+            self.add(f"{expression} IN ({', '.join(places)})")
 
 
 def _filter(where: Conditions, query: Query, order: str) -> None:
     for name in ("id", "state", "upstream", "generation_type", "operation", "model"):
         if values := getattr(query, name):
-            where.any_of(_filtered(name, order, where.dialect), [clean_text(v) for v in values])
+            where.any_of(
+                _filter_expression(name, order, where.dialect), [clean_text(v) for v in values]
+            )
     if not query.gone:
-        # Without statistics PostgreSQL takes `gone_at IS NULL` for rare, and would sort the table.
+        # A plain `gone_at IS NULL` makes PostgreSQL, without statistics, expect few rows and sort
+        # the table.
         where.add("CASE WHEN gone_at IS NULL THEN TRUE ELSE FALSE END")
     if query.created_after:
         where.add(f"ordered_at > {where.value(query.created_after)}")
@@ -159,23 +162,27 @@ def _filter(where: Conditions, query: Query, order: str) -> None:
         where.add(_has_word(word, where))
 
 
-def _filtered(name: str, order: str, dialect: Dialect) -> str:
-    """A column to filter by. Where an index has it, it has the time of creation after it.
+def _filter_expression(name: str, order: str, dialect: Dialect) -> str:
+    """Return the expression for a filter column.
 
-    By another order SQLite, which does not count, would take that index all the same and sort
-    what may be most of the table; an expression keeps it to the index of the order.
+    The index of a filter column continues with the time of creation. For another sort order,
+    SQLite, which has no statistics here, would still use that index and then sort what may be most
+    of the table. An expression makes it use the index of the sort order instead.
     """
     indexed = order == "ordered_at" or name == "id"
     return name if indexed or dialect is Dialect.POSTGRES else f"coalesce({name}, NULL)"
 
 
 def _has_word(word: str, where: Conditions) -> str:
-    """That some text has it. SQLite itself folds the case of ASCII alone, which is much quicker."""
-    escaped = _ESCAPED.sub(lambda found: _ESCAPE + found[0], word.lower())
+    """Return the condition that one of the text columns contains the word, ignoring case.
+
+    LIKE of SQLite ignores the case of ASCII letters without `lower`, which is much faster.
+    """
+    escaped = _WILDCARDS.sub(lambda found: _ESCAPE + found[0], word.lower())
     pattern = where.value(f"%{escaped}%")
     folded = "{}" if where.dialect is Dialect.SQLITE and word.isascii() else "lower({})"
     texts = [folded.format(name) for name in ("prompt", "id", "failure_reason", "failure_code")]
-    return f"({' OR '.join(f'{text} LIKE {pattern} ESCAPE {_QUOTED}' for text in texts)})"
+    return f"({' OR '.join(f'{text} LIKE {pattern} ESCAPE {_ESCAPE_LITERAL}' for text in texts)})"
 
 
 def _encode(sort: Sort, at: object, generation_id: str) -> str:
@@ -189,10 +196,10 @@ def _decode(cursor: str, sort: Sort) -> tuple[datetime, str]:
         order, at, generation_id = clean_text(place.decode()).split("|", 2)
         if Sort(order) is sort:
             return datetime.fromisoformat(at).astimezone(UTC), generation_id
-    except (ValueError, OverflowError):  # binascii's and Unicode's errors among them
+    except (ValueError, OverflowError):  # includes the errors of binascii and of Unicode decoding
         pass
     raise InvalidInput(
         "cursor",
-        "The cursor is not one that this list gave.",
-        "Pass `next_cursor` as it came, with the same `sort`; or begin without a cursor.",
+        "The cursor is invalid, or belongs to another `sort`.",
+        "Pass `next_cursor` unchanged with the same `sort`, or start without a cursor.",
     )

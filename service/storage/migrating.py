@@ -1,7 +1,7 @@
-"""Brings a database to the schema that this version of the code expects.
+"""Migrates a database to the schema that this version of the code expects.
 
-Alembic is imported only where there is something to do: it takes long, and nearly every start
-finds the database as it should be.
+Alembic is imported only if there is something to migrate, because the import is slow and nearly
+every start finds the database up to date.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from sqlalchemy import Connection, text
 from service.errors import StoreUnavailable
 
 _PACKAGE = Path(__file__).parents[1]
-_INSTALLED = _PACKAGE / "migrations"  # where the wheel puts them
+_INSTALLED = _PACKAGE / "migrations"  # the location in the wheel
 _LOCATION = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 _REVISION = text("SELECT version_num FROM alembic_version")
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """From which revision to which; None stands for an empty database."""
+    """The revisions before and after; None means an empty database."""
 
     before: str | None
     after: str | None
 
 
 def upgrade(connection: Connection) -> Migrated:
-    """Bring the database to the newest revision. Nobody else must do so meanwhile.
+    """Migrate the database to the newest revision. Only one process may do so at a time.
 
     Raises:
-        StoreUnavailable: it was made by a newer version of the code.
+        StoreUnavailable: the database was created by a newer version of the code.
     """
     before = revision(connection)
     if before == head():
@@ -40,7 +40,7 @@ def upgrade(connection: Connection) -> Migrated:
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision that a database is at; None before the first."""
+    """Return the revision of a database; None if it has none."""
     if not connection.dialect.has_table(connection, "alembic_version"):
         return None
     found: str | None = connection.execute(_REVISION).scalar()
@@ -49,7 +49,7 @@ def revision(connection: Connection) -> str | None:
 
 @cache
 def head() -> str:
-    """The revision that this code expects: the last, and files begin with their revision."""
+    """Return the revision that this code expects: the highest prefix of the migration files."""
     return max(path.stem.partition("_")[0] for path in (_LOCATION / "versions").glob("[0-9]*.py"))
 
 
@@ -66,5 +66,5 @@ def _migrate(connection: Connection) -> None:
     except CommandError as error:
         raise StoreUnavailable(
             f"The database cannot be migrated: {error}.",
-            "It was probably made by a newer luma-tracker; update this one.",
+            "A newer version of luma-tracker probably created it. Update this installation.",
         ) from error

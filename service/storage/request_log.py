@@ -1,6 +1,6 @@
-"""The requests to Luma of all processes on one database, so that together they keep one rate.
+"""The requests to Luma of all processes that share a database, so that they share one budget.
 
-Times are the database's own, in seconds since 1970: instances' clocks may differ.
+Times are those of the database, in seconds since 1970, because the clocks of instances may differ.
 """
 
 from sqlalchemy import Connection, Table, delete, insert, or_, select, text
@@ -11,14 +11,14 @@ from service.storage.tables import RequestRow
 
 REQUESTS: Table = RequestRow.__table__  # type: ignore[attr-defined]
 
-_BUDGET_LOCK = 0x62756467
-_ONE_BY_ONE = text(f"SELECT pg_advisory_xact_lock({_BUDGET_LOCK}, hashtext(:upstream))")
+_BUDGET_LOCK_ID = 0x62756467
+_LOCK_BUDGET = text(f"SELECT pg_advisory_xact_lock({_BUDGET_LOCK_ID}, hashtext(:upstream))")
 _POSTGRES_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _SQLITE_NOW = text("SELECT (julianday('now') - 2440587.5) * 86400.0")
 
 
 class RequestLog:
-    """What one upstream has been asked."""
+    """The recent requests to one upstream."""
 
     def __init__(self, database: Database, upstream: str) -> None:
         self._database = database
@@ -28,27 +28,29 @@ class RequestLog:
         """Record a request, if the rate allows it.
 
         Returns:
-            Whether it was recorded, and the requests of the last window, oldest first.
+            Whether it was recorded, and all requests of the last window, oldest first.
 
         Raises:
-            StoreUnavailable: nothing was recorded.
+            StoreUnavailable: the database did not answer; nothing was recorded.
         """
         return await self._database.write(add, self._upstream, purpose, rate)
 
     async def recent(self, rate: Rate) -> list[Request]:
-        """The requests of the last window, oldest first."""
+        """Return the requests of the last window, oldest first."""
         return await self._database.read(recent, self._upstream, rate.window)
 
 
 def add(
     connection: Connection, upstream: str, purpose: Purpose, rate: Rate
 ) -> tuple[bool, list[Request]]:
-    """As `RequestLog.add`, in a transaction; others wait for it to end."""
+    """Implement `RequestLog.add`. Other calls for the upstream wait until the transaction ends."""
     if batches.is_postgres(connection):
-        connection.execute(_ONE_BY_ONE, {"upstream": upstream})
+        connection.execute(_LOCK_BUDGET, {"upstream": upstream})
     now = _now(connection)
-    over = or_(REQUESTS.c.at <= now - rate.window, REQUESTS.c.at > now)  # or the clock went back
-    connection.execute(delete(REQUESTS).where(REQUESTS.c.upstream == upstream, over))
+    outside = or_(
+        REQUESTS.c.at <= now - rate.window, REQUESTS.c.at > now
+    )  # later than now: the clock was set back
+    connection.execute(delete(REQUESTS).where(REQUESTS.c.upstream == upstream, outside))
     made = recent(connection, upstream, rate.window)
     if not rate.available(purpose, made):
         return False, made
@@ -57,11 +59,11 @@ def add(
 
 
 def recent(connection: Connection, upstream: str, window: float) -> list[Request]:
-    """As `RequestLog.recent`, of the last `window` seconds."""
+    """Implement `RequestLog.recent`, for the last `window` seconds."""
     now = _now(connection)
-    of_window = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - window
+    in_window = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - window
     columns = REQUESTS.c.at, REQUESTS.c.purpose
-    made = connection.execute(select(*columns).where(*of_window).order_by(REQUESTS.c.at))
+    made = connection.execute(select(*columns).where(*in_window).order_by(REQUESTS.c.at))
     return [Request(now - at, Purpose(purpose)) for at, purpose in made]
 
 

@@ -1,7 +1,7 @@
-"""Rewriting of rows that an older version wrote: in batches, beside the service, and resumable.
+"""Rewrites rows that an older version wrote: in batches, while the service runs, resumably.
 
-A revision of the schema never touches rows, since nobody is answered until it ends. What it would
-have rewritten is a step here, and readers take both forms until all rows are gone through.
+Migrations do not rewrite rows, because the service does not answer until they end. Such changes
+are rewrites here instead, and readers accept both forms until a rewrite has finished.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,25 +19,27 @@ from service.storage.tables import RewriteRow
 REWRITES: Table = RewriteRow.__table__  # type: ignore[attr-defined]
 
 Step = Callable[[Connection, str | None, int], tuple[str | None, int]]
-"""Rewrites the rows after a position, some at most, and may find them rewritten already.
+"""Rewrites rows after a position, up to a limit. Must accept rows that are rewritten already.
 
-Answers the position of the last, None if there are no more, and how many were gone through.
+Returns the position of the last row (None if there are no more), and the number of rows
+processed.
 """
 
-_FIND = text(
-    "SELECT id, assets, outputs, request FROM generations WHERE id > :after ORDER BY id LIMIT :most"
+_FIND_DOCUMENTS = text(
+    "SELECT id, assets, outputs, request FROM generations"
+    " WHERE id > :after ORDER BY id LIMIT :limit"
 )
-_SET = text(
+_SET_DOCUMENTS = text(
     "UPDATE generations SET assets = :assets, outputs = :outputs, request = :request WHERE id = :id"
 )
-_BODIES = text("SELECT id, body FROM deliveries WHERE id > :after ORDER BY id LIMIT :most")
+_FIND_BODIES = text("SELECT id, body FROM deliveries WHERE id > :after ORDER BY id LIMIT :limit")
 _SET_BODY = text("UPDATE deliveries SET body = :body WHERE id = :id")
-_BODIES_AT_ONCE = 20  # a body may have a megabyte
+_BODIES_PER_BATCH = 20  # a body can be a megabyte long
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """How far one has come."""
+    """The progress of one rewrite; `done` is the number of rows processed."""
 
     name: str
     done: int
@@ -45,33 +47,33 @@ class Rewrite:
 
 
 def documents(connection: Connection, after: str | None, limit: int) -> tuple[str | None, int]:
-    """Documents in the words in which they are sent; PostgreSQL keeps them in words of its own."""
+    """Rewrite JSON columns to the form in which they are sent. PostgreSQL does not need this."""
     if batches.is_postgres(connection):
         return None, 0
-    found = connection.execute(_FIND, {"after": after or "", "most": limit}).mappings()
+    found = connection.execute(_FIND_DOCUMENTS, {"after": after or "", "limit": limit}).mappings()
     rows = [dict(row) for row in found]
-    reworded = [{name: _reworded(name, row[name]) for name in row} for row in rows]
-    if changed := [now for row, now in zip(rows, reworded, strict=True) if now != row]:
-        connection.execute(_SET, changed)
+    rewritten = [{name: _normalized(name, row[name]) for name in row} for row in rows]
+    if changed := [new for row, new in zip(rows, rewritten, strict=True) if new != row]:
+        connection.execute(_SET_DOCUMENTS, changed)
     return (rows[-1]["id"] if len(rows) == limit else None), len(rows)
 
 
 def bodies(connection: Connection, after: str | None, limit: int) -> tuple[str | None, int]:
-    """Bodies of callbacks without our tokens, as they are kept now; digests stay of what came."""
-    most = min(limit, _BODIES_AT_ONCE)
-    rows = connection.execute(_BODIES, {"after": after or "", "most": most}).all()
-    kept = [(row.id, bytes(row.body), body_without_tokens(bytes(row.body))) for row in rows]
-    if changed := [{"id": id_, "body": now} for id_, then, now in kept if now != then]:
+    """Redact callback tokens in stored bodies. Digests stay those of the received bytes."""
+    batch = min(limit, _BODIES_PER_BATCH)
+    rows = connection.execute(_FIND_BODIES, {"after": after or "", "limit": batch}).all()
+    redacted = [(row.id, bytes(row.body), body_without_tokens(bytes(row.body))) for row in rows]
+    if changed := [{"id": id_, "body": new} for id_, old, new in redacted if new != old]:
         connection.execute(_SET_BODY, changed)
-    return (rows[-1].id if len(rows) == most else None), len(rows)
+    return (rows[-1].id if len(rows) == batch else None), len(rows)
 
 
 STEPS: Mapping[str, Step] = {"documents": documents, "bodies": bodies}
-"""All that there are. A name is never used again: a database knows it as finished."""
+"""All rewrites, in order. Never reuse a name: databases store it as finished."""
 
 
 def unfinished(connection: Connection, steps: Mapping[str, Step]) -> list[str]:
-    """The names of those that are not finished, in their order."""
+    """Return the names of the rewrites that are not finished, in order."""
     finished = select(REWRITES.c.name).where(REWRITES.c.finished_at.is_not(None))
     names = set(connection.execute(finished).scalars())
     return [name for name in steps if name not in names]
@@ -80,23 +82,23 @@ def unfinished(connection: Connection, steps: Mapping[str, Step]) -> list[str]:
 def advance(
     connection: Connection, name: str, step: Step, limit: int, now: datetime
 ) -> Rewrite | None:
-    """Rewrite one batch; None if it is finished, or another instance is at it."""
-    begun = {"name": name, "position": None, "done": 0, "finished_at": None}
-    batches.insert(connection, REWRITES, [begun], batches.skip)
-    open_ = REWRITES.c.name == name, REWRITES.c.finished_at.is_(None)
-    claim = select(REWRITES).where(*open_).with_for_update(skip_locked=True)
+    """Rewrite one batch; None if the rewrite has finished or another instance is running it."""
+    initial = {"name": name, "position": None, "done": 0, "finished_at": None}
+    batches.insert(connection, REWRITES, [initial], batches.skip)
+    unfinished_ = REWRITES.c.name == name, REWRITES.c.finished_at.is_(None)
+    claim = select(REWRITES).where(*unfinished_).with_for_update(skip_locked=True)
     row = connection.execute(claim).mappings().one_or_none()
     if row is None:
         return None
     position, count = step(connection, row["position"], limit)
     rewrite = Rewrite(name, row["done"] + count, None if position else now)
-    moved = {"position": position, "done": rewrite.done, "finished_at": rewrite.finished_at}
-    connection.execute(update(REWRITES).where(REWRITES.c.name == name).values(moved))
+    values = {"position": position, "done": rewrite.done, "finished_at": rewrite.finished_at}
+    connection.execute(update(REWRITES).where(REWRITES.c.name == name).values(values))
     return rewrite
 
 
 def progress(connection: Connection) -> list[Rewrite]:
-    """How far each has come; of a database that is older than all of this, nothing."""
+    """Return the progress of each rewrite; nothing if the database has no table of rewrites yet."""
     if not connection.dialect.has_table(connection, REWRITES.name):
         return []
     columns = REWRITES.c.name, REWRITES.c.done, REWRITES.c.finished_at
@@ -104,11 +106,11 @@ def progress(connection: Connection) -> list[Rewrite]:
     return [known.get(name, Rewrite(name, 0, None)) for name in {**STEPS, **known}]
 
 
-def _reworded(name: str, told: Any) -> Any:
-    """The same document; what is none stays as it is."""
-    if name == "id" or told is None:
-        return told
+def _normalized(name: str, value: Any) -> Any:
+    """Return a JSON document in the stored form. Other values stay unchanged."""
+    if name == "id" or value is None:
+        return value
     try:
-        return batches.document(from_json(told))
+        return batches.dump_json(from_json(value))
     except ValueError:
-        return told
+        return value

@@ -1,6 +1,6 @@
-"""The public shape of a generation: its keys, in their order, on every surface.
+"""The public JSON schema of a generation: its keys and their order, on every surface.
 
-`service.storage.representation` makes the bytes of it.
+`service.storage.representation` builds the bytes.
 """
 
 from datetime import UTC, datetime
@@ -53,41 +53,71 @@ Instant = Annotated[
 
 
 class GenerationOut(BaseModel):
-    """One generation, as the tracker knows it."""
+    """A generation, as the tracker stores it."""
 
     model_config = ConfigDict(
         from_attributes=True, title="Generation", json_schema_extra={"examples": [EXAMPLE]}
     )
 
-    id: str = Field(description="Luma's id of it.")
-    upstream: str = Field(description="Whose it is: dream_machine or agents.")
-    state: str = Field(
-        description="queued, dreaming or processing, completed, failed; or what Luma says that "
-        "we do not know yet; unknown if Luma has not told."
+    id: str = Field(description="The id that Luma gave the generation.")
+    upstream: str = Field(
+        description="The Luma API that the generation belongs to: `dream_machine` or `agents`."
     )
-    terminal: bool = Field(description="Whether the state is final.")
-    generation_type: str | None = Field(description="video or image.")
-    operation: str | None = Field(description="What was asked for: video, image, upscale_video …")
-    model: str | None
-    prompt: str | None
-    created_at: Instant | None = Field(description="By Luma's clock.")
-    failure_reason: str | None
-    failure_code: str | None
+    state: str = Field(
+        description="The state that Luma reported: `queued`, `dreaming`, `processing`, "
+        "`completed`, `failed`, or a value that the tracker does not know. `unknown` until "
+        "Luma reports one."
+    )
+    terminal: bool = Field(description="Whether the state is final: `completed` or `failed`.")
+    generation_type: str | None = Field(description="The type of the result: `video` or `image`.")
+    operation: str | None = Field(
+        description="The requested operation, for example `video`, `image` or `upscale_video`."
+    )
+    model: str | None = Field(description="The model, as Luma reports it.")
+    prompt: str | None = Field(description="The prompt. The Agents API does not report it.")
+    created_at: Instant | None = Field(
+        description="When the generation was created, according to Luma."
+    )
+    failure_reason: str | None = Field(description="Why it failed, in Luma's words.")
+    failure_code: str | None = Field(
+        description="Luma's code for the failure. Only the Agents API reports one."
+    )
     assets: dict[str, str | None] = Field(
-        description="URLs: video, image (for a video, its thumbnail), progress_video."
+        description="The URLs of the result. `video`, `image` (for a video, its thumbnail) and "
+        "`progress_video` are always present and null if there is none."
     )
     outputs: list[dict[str, Any]] = Field(
-        description="Agents API: all its outputs, as type, url and layer."
+        description="All outputs of an Agents API generation, each with `type`, `url` and, for "
+        "layers, `layer`. Empty for the Dream Machine API."
     )
-    request: dict[str, Any] | None = Field(description="As Luma echoes it; no callback URL.")
-    parent_id: str | None = Field(description="What it was made from, where that is known.")
-    rev: int = Field(description="Rises by one on every real change.")
-    source: str = Field(description="How we learnt of the last change.")
-    verified: bool = Field(description="Whether Luma itself confirmed it; a callback is a claim.")
-    gone_at: Instant | None = Field(description="When Luma no longer knew it.")
-    first_seen_at: Instant
-    updated_at: Instant = Field(description="When `rev` last rose.")
-    finished_at: Instant | None = Field(description="When we learnt of the terminal state.")
+    request: dict[str, Any] | None = Field(
+        description="The request as Luma echoes it. A callback URL in it is `[redacted]`. The "
+        "Agents API does not report it."
+    )
+    parent_id: str | None = Field(
+        description="The generation that this one was made from. Always null in this version, "
+        "because Luma does not report it."
+    )
+    rev: int = Field(
+        description="The revision of this record. It increases by one on every change, except "
+        "when only the signatures of presigned URLs change."
+    )
+    source: str = Field(
+        description="How the tracker received the last change: `callback`, `fetch` or "
+        "`reconcile`. `submit` and `backfill` are reserved."
+    )
+    verified: bool = Field(
+        description="Whether an authenticated answer from Luma has confirmed this record. It is "
+        "false while the record rests on a callback alone."
+    )
+    gone_at: Instant | None = Field(
+        description="When Luma confirmed that it no longer knows the generation, or null."
+    )
+    first_seen_at: Instant = Field(description="When the tracker first received a report of it.")
+    updated_at: Instant = Field(description="When `rev` last increased.")
+    finished_at: Instant | None = Field(
+        description="When the tracker received the terminal state, or null."
+    )
 
 
 NAMES = tuple(GenerationOut.model_fields)

@@ -1,12 +1,12 @@
-"""The tables: what is kept, and for what.
+"""Table definitions.
 
-deliveries   the inbox: every authenticated callback, byte for byte
-generations  our row for each generation, as `service.domain.generation.Generation`
-events       the history: one row for every change of a generation
-bindings     whose each single-use callback token is
-requests     those made to Luma a moment ago, which the budget counts
-readiness    one row, written to find out whether the database takes writes
-rewrites     how far each rewriting of old rows has come
+deliveries   the inbox: every authenticated callback, byte for byte, with tokens redacted
+generations  one row per generation: `service.domain.generation.Generation`
+events       the history: one row per recorded change of a generation
+bindings     the generation that each single-use callback token is bound to
+requests     the recent requests to Luma that count against the request budget
+readiness    one row, written to check whether the database accepts writes
+rewrites     the progress of each rewrite of old rows
 """
 
 from datetime import datetime
@@ -15,16 +15,20 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
-MOST_TRIES = 5
-"""Then folding a delivery is given up: what raises every time is a bug, and waits for people."""
+MAX_TRIES = 5
+"""After this many failed attempts, a delivery is no longer retried automatically.
+
+An error on every attempt means a bug, which needs a person.
+"""
 _NAMED = "handled_at IS NULL AND generation_id IS NOT NULL"
-UNFOLDED = f"{_NAMED} AND tries < {MOST_TRIES}"
-"""Which deliveries are still to be folded; those that name no generation never can be."""
-GIVEN_UP = f"{_NAMED} AND tries >= {MOST_TRIES}"
+UNFOLDED = f"{_NAMED} AND tries < {MAX_TRIES}"
+"""The SQL condition for deliveries to be folded again. One that names no generation cannot be."""
+GIVEN_UP = f"{_NAMED} AND tries >= {MAX_TRIES}"
+"""The SQL condition for deliveries that are no longer retried automatically."""
 
 
 class GenerationRow(SQLModel, table=True):
-    """What we know of one generation."""
+    """One generation. `service.domain.generation.Generation` explains the fields."""
 
     __tablename__ = "generations"
     __table_args__ = (
@@ -52,7 +56,7 @@ class GenerationRow(SQLModel, table=True):
     model: str | None
     prompt: str | None
     created_at: datetime | None
-    ordered_at: datetime  # created_at, or first_seen_at while Luma has not told it
+    ordered_at: datetime  # created_at, or first_seen_at until it is reported
     failure_reason: str | None
     failure_code: str | None
     assets: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
@@ -75,7 +79,7 @@ class GenerationRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One callback as it came; the same bytes again count as a duplicate of it."""
+    """One callback. The same bytes received again count as a duplicate of it."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -102,25 +106,25 @@ class DeliveryRow(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True, max_length=36)
-    digest: str = Field(unique=True, max_length=64)  # SHA-256 of the body, hexadecimal
+    digest: str = Field(unique=True, max_length=64)  # SHA-256 of the received body, hexadecimal
     body: bytes
     received_at: datetime
     generation_id: str | None = Field(index=True, max_length=128)
     outcome: str
     error: str | None
     duplicates: int
-    handled_at: datetime | None  # null: kept, still to be folded
-    tries: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))  # that failed
+    handled_at: datetime | None  # null: not folded yet
+    tries: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))  # failed ones
 
 
 class EventRow(SQLModel, table=True):
-    """One change of one generation."""
+    """One recorded change of one generation."""
 
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_of_generation", "generation_id", "seq"),
         Index("ix_events_at", "at"),
-        {"sqlite_autoincrement": True},  # a seq is never given twice, even after retention
+        {"sqlite_autoincrement": True},  # a seq is never reused, even after retention
     )
 
     seq: int | None = Field(
@@ -136,7 +140,7 @@ class EventRow(SQLModel, table=True):
 
 
 class BindingRow(SQLModel, table=True):
-    """The one generation that a single-use callback token may speak of."""
+    """The only generation that a single-use callback token may report on."""
 
     __tablename__ = "bindings"
 
@@ -146,7 +150,7 @@ class BindingRow(SQLModel, table=True):
 
 
 class RequestRow(SQLModel, table=True):
-    """One request to Luma, kept for as long as it counts against the budget."""
+    """One request to Luma, stored for as long as it counts against the request budget."""
 
     __tablename__ = "requests"
     __table_args__ = (Index("ix_requests_of_upstream", "upstream", "at"),)
@@ -160,7 +164,7 @@ class RequestRow(SQLModel, table=True):
 
 
 class ReadinessRow(SQLModel, table=True):
-    """When somebody last asked whether the database takes writes."""
+    """When an instance last checked whether the database accepts writes."""
 
     __tablename__ = "readiness"
 
@@ -169,11 +173,11 @@ class ReadinessRow(SQLModel, table=True):
 
 
 class RewriteRow(SQLModel, table=True):
-    """A rewriting of old rows, as `service.storage.rewrites` knows it."""
+    """The progress of one rewrite of old rows; see `service.storage.rewrites`."""
 
     __tablename__ = "rewrites"
 
     name: str = Field(primary_key=True, max_length=64)
-    position: str | None  # the key of the last row that was gone through
-    done: int  # rows gone through
+    position: str | None  # the key of the last row processed
+    done: int  # number of rows processed
     finished_at: datetime | None

@@ -1,43 +1,47 @@
-"""Finds out that an upstream's URL, or the account of our key, is another one than before.
+"""Detects that an upstream's URL, or the account of our key, is not the same as before.
 
-One generation may have been deleted. Where an upstream does not know many in a row that it has
-confirmed itself, it is not believed.
+A single 404 may mean that a generation was deleted. If an upstream answers 404 for many confirmed
+generations and 200 for none in between, its 404s are ignored.
 """
 
 from collections.abc import Callable
 
-_MANY = 10
-_PROBE = 60.0  # seconds between checks after it has failed
+from service.luma import setting_names
+
+_THRESHOLD = 10  # unknown generations
+_PROBE_INTERVAL = 60.0  # seconds between background requests after the check has failed
 
 
 class AccountCheck:
-    """Which confirmed generations one upstream has not known, since it last knew one.
+    """The confirmed generations that one upstream has not known since it last knew one.
 
     Args:
-        clock: seconds, from any beginning.
+        upstream: the upstream's name.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, upstream: str, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._clock = clock
         self._unknown: set[str] = set()
-        self._probed_at = -_PROBE
+        self._probed_at = -_PROBE_INTERVAL
 
     @property
     def failed(self) -> bool:
-        """Whether its 404s are not believed."""
-        return len(self._unknown) >= _MANY
+        """Whether the upstream's 404s are ignored."""
+        return len(self._unknown) >= _THRESHOLD
 
     @property
     def warning(self) -> str:
-        """What people are told."""
+        """The warning for users."""
         return (
-            f"{self._upstream} knows none of {len(self._unknown)} generations that it confirmed "
-            "before: check its URL, and whether the key belongs to the same account."
+            f"{self._upstream} knows none of {len(self._unknown)} generations that it returned "
+            f"before. Check {setting_names.URL[self._upstream]}, and whether "
+            f"{setting_names.API_KEY[self._upstream]} belongs to the same account."
         )
 
-    def missed(self, generation_id: str) -> bool:
-        """Note that it does not know a generation that it confirmed before.
+    def record_unknown(self, generation_id: str) -> bool:
+        """Record a 404 for a generation that the upstream confirmed before.
 
         Returns:
             Whether the check fails with this one.
@@ -46,15 +50,19 @@ class AccountCheck:
         self._unknown.add(generation_id)
         return self.failed and not before
 
-    def succeeded(self) -> None:
-        """Note that it knew one."""
+    def record_known(self) -> None:
+        """Record that the upstream knew a generation."""
         self._unknown.clear()
 
     def allowed(self, available: int) -> int:
-        """How many unasked requests may go: all that may, or one a minute if the check failed."""
+        """Limit background requests to one per minute while the check fails.
+
+        Args:
+            available: how many requests the request budget allows.
+        """
         if not self.failed:
             return available
-        if self._clock() < self._probed_at + _PROBE:
+        if self._clock() < self._probed_at + _PROBE_INTERVAL:
             return 0
         self._probed_at = self._clock()
         return min(available, 1)

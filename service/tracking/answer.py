@@ -1,4 +1,4 @@
-"""What a lookup answers, and how we came by it."""
+"""The result of a lookup, and where it came from."""
 
 from datetime import timedelta
 from enum import Enum
@@ -9,27 +9,30 @@ from service.storage.shape import GenerationOut
 
 
 class Served(Enum):
-    """Where an answer came from."""
+    """How the stored row was used, as in `Cache-Status`."""
 
     HIT = "hit"
+    """The row was current."""
     MISS = "miss"
+    """There was no row; Luma was asked first."""
     STALE = "stale"
+    """The row was stale, or a fresh one was requested; Luma was asked before or after."""
 
 
 class Answer(NamedTuple):
-    """A generation, and how we came by it."""
+    """A generation, and how it was obtained."""
 
     representation: Representation
     served: Served
     age: timedelta
-    """Time since Luma last told us anything of it."""
+    """Time since Luma last reported anything about the generation."""
 
     @property
     def final(self) -> bool:
-        """Whether waiting for a change is of no use."""
+        """Whether no further change is expected."""
         return self.representation.final
 
     @property
     def generation(self) -> GenerationOut:
-        """The representation as an object with fields."""
+        """The representation as a model."""
         return self.representation.generation()

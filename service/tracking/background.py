@@ -1,4 +1,4 @@
-"""Runs what the service does unasked, and starts it again if it falls over."""
+"""Runs background loops, and restarts them after a failure."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,12 +13,13 @@ _PAUSE = 5.0
 async def background(
     *loops: Callable[[], Awaitable[None]], pause: float = _PAUSE
 ) -> AsyncIterator[None]:
-    """Run endless loops for as long as this is entered.
+    """Run endless loops inside this context; cancel them at its end.
 
     Args:
-        pause: seconds before a loop that failed is started again.
+        loops: the coroutine functions to run.
+        pause: seconds before a failed loop is restarted.
     """
-    tasks = [asyncio.create_task(_for_ever(loop, pause), name=loop.__qualname__) for loop in loops]
+    tasks = [asyncio.create_task(_run(loop, pause), name=loop.__qualname__) for loop in loops]
     try:
         yield
     finally:
@@ -27,10 +28,10 @@ async def background(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _for_ever(loop: Callable[[], Awaitable[None]], pause: float) -> None:
+async def _run(loop: Callable[[], Awaitable[None]], pause: float) -> None:
     while True:
         try:
             await loop()
-        except Exception:  # noqa: BLE001 - the service goes on without it
+        except Exception:  # noqa: BLE001 - a failed loop must not stop the service
             log.exception("loop_failed", loop=loop.__qualname__, again_in=pause)
         await asyncio.sleep(pause)

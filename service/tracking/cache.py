@@ -1,8 +1,8 @@
-"""Generations as they are sent, kept ready in memory.
+"""An in-memory cache of representations: generations as they are sent.
 
-What is kept is what a read of the database would say: whoever learns of a change drops the
-generation here, and a read that was under way meanwhile is not kept. Changes made by other
-processes are found by `Changes`, which says for how long we may rely on having heard of all.
+An entry always equals what the database would return. Whoever learns of a change invalidates the
+entry, and a read that overlaps with a change is not cached. `Changes` finds the changes made by
+other processes, and marks for how long the cache is known to be current.
 """
 
 import sys
@@ -13,99 +13,104 @@ from contextlib import contextmanager
 
 from service.storage.representation import Representation
 
-_AROUND = 500  # bytes that an entry takes beside its body
+_ENTRY_OVERHEAD = 500  # bytes that an entry takes in addition to its body
 
 
 class PendingRead:
-    """A read of the database that is under way, or was."""
+    """A database read whose result may be cached, unless it is invalidated meanwhile."""
 
     invalidated = False
 
 
 class Cache:
-    """The most recently asked-for generations.
+    """An LRU cache of representations, bounded in bytes.
 
     Args:
-        size: bytes that they may take in all; 0 keeps nothing.
+        size: the maximum size in bytes; 0 disables the cache.
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._taken = 0
-        self._kept: OrderedDict[str, Representation] = OrderedDict()
-        self._readings: defaultdict[str, set[PendingRead]] = defaultdict(set)
+        self._max_size = size
+        self._size = 0
+        self._entries: OrderedDict[str, Representation] = OrderedDict()
+        self._pending_reads: defaultdict[str, set[PendingRead]] = defaultdict(set)
         self._current_until = 0.0
 
     @property
     def is_current(self) -> bool:
-        """Whether we keep anything, and would have heard of every change."""
+        """Whether the cache is enabled, and all changes up to now are applied to it."""
         return time.monotonic() < self._current_until
 
     def mark_current(self, seconds: float) -> None:
-        """All that had changed until now is known here; the next look is within `seconds`."""
-        if self._size:
+        """Declare that all changes up to now are applied, and rely on the cache for `seconds`."""
+        if self._max_size:
             self._current_until = time.monotonic() + seconds
 
     def get(self, generation_id: str) -> Representation | None:
-        """What is kept of it, if that can be relied on."""
-        kept = self._kept.get(generation_id)
-        if kept is None or time.monotonic() >= self._current_until:
+        """Return an entry; None if there is none, or if the cache is not current."""
+        entry = self._entries.get(generation_id)
+        if entry is None or time.monotonic() >= self._current_until:
             return None
-        self._kept.move_to_end(generation_id)
-        return kept
+        self._entries.move_to_end(generation_id)
+        return entry
 
     @contextmanager
     def reading(self, generation_id: str) -> Iterator[PendingRead]:
-        """Around a read of the database whose answer is to be kept."""
-        reading = PendingRead()
-        self._readings[generation_id].add(reading)
+        """Enclose a database read whose result is passed to `put`."""
+        read = PendingRead()
+        self._pending_reads[generation_id].add(read)
         try:
-            yield reading
+            yield read
         finally:
-            readings = self._readings[generation_id]
-            readings.discard(reading)
-            if not readings:
-                del self._readings[generation_id]
+            reads = self._pending_reads[generation_id]
+            reads.discard(read)
+            if not reads:
+                del self._pending_reads[generation_id]
 
-    def keep(self, representation: Representation, reading: PendingRead | None = None) -> None:
-        """Keep what was read just now, or by a `reading`, unless it has changed since."""
-        if not self.is_current or (reading and reading.invalidated):
+    def put(self, representation: Representation, read: PendingRead | None = None) -> None:
+        """Cache the result of a read, unless the generation may have changed since.
+
+        Args:
+            representation: what was read.
+            read: the read; None if it took no time on the event loop.
+        """
+        if not self.is_current or (read and read.invalidated):
             return
         self._remove(representation.id)
-        self._kept[representation.id] = representation
-        self._taken += _cost(representation)
-        while self._taken > self._size:
-            self._taken -= _cost(self._kept.popitem(last=False)[1])
+        self._entries[representation.id] = representation
+        self._size += _entry_size(representation)
+        while self._size > self._max_size:
+            self._size -= _entry_size(self._entries.popitem(last=False)[1])
 
     def invalidate(self, generation_id: str) -> None:
-        """It may have changed."""
+        """Remove a generation that may have changed."""
         self._remove(generation_id)
         self._invalidate_reads(generation_id)
 
     def invalidate_older(self, generation_id: str, rev: int) -> None:
-        """Somebody is being told of this `rev`, so what is older must not be told any more."""
-        kept = self._kept.get(generation_id)
-        if kept and kept.rev < rev:
+        """Remove an entry that is older than `rev`, because a client is being shown that `rev`."""
+        entry = self._entries.get(generation_id)
+        if entry and entry.rev < rev:
             self.invalidate(generation_id)
-        self._invalidate_reads(generation_id)  # what is being read may be older, too
+        self._invalidate_reads(generation_id)  # a pending read may return an older rev, too
 
     def clear(self) -> None:
-        """Anything may have changed, and we may not hear of it."""
+        """Remove everything, and stop relying on the cache until `mark_current`."""
         self._current_until = 0.0
-        self._kept.clear()
-        self._taken = 0
-        for readings in self._readings.values():
-            for reading in readings:
-                reading.invalidated = True
+        self._entries.clear()
+        self._size = 0
+        for reads in self._pending_reads.values():
+            for read in reads:
+                read.invalidated = True
 
     def _invalidate_reads(self, generation_id: str) -> None:
-        for reading in self._readings.get(generation_id, ()):
-            reading.invalidated = True
+        for read in self._pending_reads.get(generation_id, ()):
+            read.invalidated = True
 
     def _remove(self, generation_id: str) -> None:
-        if kept := self._kept.pop(generation_id, None):
-            self._taken -= _cost(kept)
+        if entry := self._entries.pop(generation_id, None):
+            self._size -= _entry_size(entry)
 
 
-def _cost(representation: Representation) -> int:
-    return sys.getsizeof(representation.body) + _AROUND
+def _entry_size(representation: Representation) -> int:
+    return sys.getsizeof(representation.body) + _ENTRY_OVERHEAD

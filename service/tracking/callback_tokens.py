@@ -1,10 +1,10 @@
-"""Callback tokens: what makes a callback URL worth keeping to oneself.
+"""Callback tokens: the secret part of a callback URL.
 
-    <key id>.any.<signature>        for any generation
-    <key id>.one-<nonce>.<signature>   for one generation: the first that it is used for
+    <key id>.any.<signature>           reusable: for any generation
+    <key id>.one-<nonce>.<signature>   single: for one generation, the first that it is used for
 
-Whoever can present one was given the URL by us, by Luma, or by somebody who leaked it; which is
-why a callback is a claim and no more.
+A token does not prove that Luma is the sender, because the URL may have leaked. A callback is
+therefore only a claim.
 """
 
 import hashlib
@@ -21,19 +21,20 @@ _SINGLE = "one-"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an accepted token allows; `nonce` is None for any generation."""
+    """What a valid token allows: any generation, or, with a `nonce`, only one."""
 
     nonce: str | None = None
 
 
-_ANYTHING = Grant()
+_ANY_GENERATION = Grant()
 
 
 class CallbackTokens:
-    """Makes and checks tokens.
+    """Creates and verifies tokens.
 
     Args:
-        secrets: newest first; the newest signs, all are accepted, so that keys can rotate.
+        secrets: the signing secrets, newest first. The newest signs new tokens; tokens signed
+            with any of them are valid, so that secrets can be rotated.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -42,17 +43,17 @@ class CallbackTokens:
         self._reusable = {self._sign(_REUSABLE, key_id) for key_id in self._signers}
 
     def reusable(self) -> str:
-        """A token for any generation; always the same one for the same secret."""
+        """Return the token for any generation; it is always the same for the same secret."""
         return self._sign(_REUSABLE, self._newest)
 
     def single(self) -> str:
-        """A token for the first generation that it is used for, and no other."""
+        """Create a token that is valid only for the first generation that it is used for."""
         return self._sign(_SINGLE + secrets.token_urlsafe(16), self._newest)
 
     def grant(self, token: str) -> Grant | None:
-        """What a token allows; None if we did not make it, found out in constant time."""
-        if token in self._reusable:  # compared by hash first, with a key that nobody knows
-            return _ANYTHING
+        """Return what a token allows; None if it is invalid. The comparison is constant-time."""
+        if token in self._reusable:  # no timing leak: str hashes are keyed with a random secret
+            return _ANY_GENERATION
         signer = self._signers.get(token.partition(".")[0], self._signers[self._newest])
         sent = token.encode("utf-8", "replace")
         value = sent.rpartition(b".")[0]
@@ -65,12 +66,12 @@ class CallbackTokens:
 
 
 def _key_id(secret: str) -> str:
-    """Names a key without telling anything of it."""
+    """Return a name for a secret that reveals nothing about it."""
     return hashlib.sha256(b"luma-tracker.key-id:" + secret.encode()).hexdigest()[:8]
 
 
 def _signer(secret: str) -> Signer:
-    """The key is derived once; the signer would derive it anew for each signature."""
+    """Derive the key once; by default the signer would derive it for every signature."""
     salt = b"luma-tracker.callback"
     derived = hmac.digest(secret.encode(), salt, hashlib.sha256)
     return Signer(derived, salt=salt, sep=".", key_derivation="none", digest_method=hashlib.sha256)

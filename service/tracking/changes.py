@@ -1,8 +1,9 @@
-"""Knows when a generation may have changed: drops it from memory, and wakes whoever waits for it.
+"""Change notification: removes changed generations from the cache, and wakes their subscribers.
 
-Changes made by this process are told by name, at once. Those of other processes on the same
-database (another instance, a stdio server, the command line) are found in the history, which
-is followed from the first question on. While it cannot be read, nothing in memory is relied on.
+Changes made by this process are notified immediately. Changes made by other processes on the same
+database (another instance, a stdio server, the command line) are found by following the events
+table. Following starts with the first subscription, lookup or list. While the table cannot be
+read, the cache is not used.
 """
 
 import asyncio
@@ -15,16 +16,17 @@ from service.storage import events
 from service.storage.engine import Database
 from service.tracking.cache import Cache
 
-_PAUSE = 0.05  # seconds between looks at a database that has failed
-_AT_ONCE = 1000  # events read at once
-_SURE = 3.0  # seconds for which what was read stands; the history is looked at more often
+_RETRY_DELAY = 0.05  # seconds, after the database has failed
+_BATCH = 1000  # events per read
+_CURRENT_FOR = 3.0  # seconds; longer than the interval at which events are read
 
 
 class Changes:
-    """Who waits for which generation; `ANY` stands for all of them.
+    """The subscribers of each generation; `ANY` stands for all generations.
 
     Args:
-        cache: what is kept in memory, and dropped when it changes.
+        database: where the events of other processes are read.
+        cache: the cache whose entries are invalidated.
     """
 
     ANY = ""
@@ -32,36 +34,36 @@ class Changes:
     def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
         self._cache = cache
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._subscribers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._following: asyncio.Task[None] | None = None
 
     def notify(self, generation_id: str) -> None:
-        """This generation has changed."""
+        """Invalidate a changed generation in the cache, and wake its subscribers."""
         self._cache.invalidate(generation_id)
         for name in (generation_id, self.ANY):
-            for event in self._waiting.get(name, ()):
+            for event in self._subscribers.get(name, ()):
                 event.set()
 
     @contextmanager
     def subscribe(self, generation_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set, from now on, whenever the generation may have changed."""
+        """Provide an event that is set whenever the generation may have changed."""
         event = asyncio.Event()
-        self._waiting[generation_id].add(event)
+        self._subscribers[generation_id].add(event)
         self.start_following()
         try:
             yield event
         finally:
-            self._waiting[generation_id].discard(event)
-            if not self._waiting[generation_id]:
-                del self._waiting[generation_id]
+            self._subscribers[generation_id].discard(event)
+            if not self._subscribers[generation_id]:
+                del self._subscribers[generation_id]
 
     def start_following(self) -> None:
-        """From now on, find what others change."""
+        """Start to follow the changes of other processes, if that has not started yet."""
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="follow-changes")
 
     async def close(self) -> None:
-        """Follow no longer."""
+        """Stop following."""
         if self._following:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -70,36 +72,39 @@ class Changes:
         last: int | None = None
         while True:
             try:
-                last = await self._notify_news(last)
+                last = await self._notify_changes(last)
                 await self._database.changed()
             except StoreUnavailable:
-                self.notify_all()  # whoever waits finds out when it reads
-                await asyncio.sleep(_PAUSE)
+                self.notify_all()  # subscribers get the error from their own read
+                await asyncio.sleep(_RETRY_DELAY)
 
-    async def _notify_news(self, last: int | None) -> int:
-        """Tell what the history has behind `last`; at first nobody knows what was missed."""
+    async def _notify_changes(self, last: int | None) -> int:
+        """Notify all events after the event `last`; returns the newest `seq`.
+
+        With None, any generation may have changed before, so all subscribers are notified.
+        """
         if last is None:
             last = await self._database.read(events.newest_seq)
             self.notify_all()
         more = True
         while more:
-            news = await self._database.read(events.changes_after, last, _AT_ONCE)
-            for last, generation_id in news:  # noqa: B007 - the number of the last is kept
+            changes = await self._database.read(events.changes_after, last, _BATCH)
+            for last, generation_id in changes:  # noqa: B007 - used after the loop
                 self.notify(generation_id)
-            more = len(news) == _AT_ONCE
-        self._cache.mark_current(_SURE)
+            more = len(changes) == _BATCH
+        self._cache.mark_current(_CURRENT_FOR)
         return last
 
     def notify_all(self) -> None:
-        """Any of them may have changed."""
+        """Clear the cache and wake all subscribers: any generation may have changed."""
         self._cache.clear()
-        for waiting in self._waiting.values():
-            for event in waiting:
+        for subscribers in self._subscribers.values():
+            for event in subscribers:
                 event.set()
 
 
 async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
-    """Return as soon as it is set, or after so many seconds."""
+    """Wait until the event is set, but at most for `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

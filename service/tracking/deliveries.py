@@ -1,4 +1,4 @@
-"""The inbox: callbacks come in, people read them, and what could not be folded is folded again."""
+"""The inbox: receives callbacks, lists and shows deliveries, and replays them."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from service.storage.engine import Database
 from service.tracking.callback_tokens import Grant
 from service.tracking.changes import Changes
 from service.tracking.observe import Callback, receive, refold
-from service.tracking.observe import Receipt as Receipt  # noqa: PLC0414 - surfaces get it from us
+from service.tracking.observe import Receipt as Receipt  # noqa: PLC0414 - re-exported for surfaces
 
 _COUNTERS = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
 
 
 class Deliveries:
-    """Every callback that came, as it came."""
+    """The deliveries: every callback with a valid token, as received."""
 
     def __init__(self, database: Database, changes: Changes, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -30,11 +30,11 @@ class Deliveries:
         self._clock = clock
 
     def receive(self, body: bytes, grant: Grant) -> asyncio.Future[Receipt]:
-        """Take in a callback. When the future is done, it is on disk.
+        """Store and fold a callback. When the future is done, the callback is on disk.
 
-        Raises, when it is awaited:
-            Forbidden: the token is for another generation.
-            StoreUnavailable: it is not; Luma should try again.
+        Raises, when the future is awaited:
+            Forbidden: the token is bound to another generation.
+            StoreUnavailable: nothing was stored; the sender should retry.
         """
         callback = Callback(body, grant, self._clock())
         receiving = self._database.submit(receive, callback, len(body))
@@ -42,7 +42,7 @@ class Deliveries:
         return receiving
 
     def _received(self, receiving: asyncio.Future[Receipt]) -> None:
-        if receiving.cancelled():  # its caller has gone
+        if receiving.cancelled():  # the client has disconnected
             return
         if error := receiving.exception():
             if isinstance(error, StoreUnavailable):
@@ -51,8 +51,11 @@ class Deliveries:
         receipt = receiving.result()
         _COUNTERS["unreadable" if receipt.unreadable else receipt.outcome].inc()
         if receipt.outcome is Outcome.KEPT:
-            told = {"delivery_id": receipt.delivery_id, "generation_id": receipt.generation_id}
-            log.warning("delivery_kept", **told)
+            log.warning(
+                "delivery_kept",
+                delivery_id=receipt.delivery_id,
+                generation_id=receipt.generation_id,
+            )
         if receipt.generation_id:
             self._changes.notify(receipt.generation_id)
 
@@ -64,7 +67,14 @@ class Deliveries:
         before: str | None,
         limit: int,
     ) -> list[deliveries.Delivery]:
-        """The inbox, newest first."""
+        """Return a page of the inbox, newest first.
+
+        Args:
+            outcomes: only deliveries with one of these outcomes; empty: all.
+            generation_ids: only deliveries for one of these generations; empty: all.
+            before: only deliveries older than the one with this id.
+            limit: the maximum number of deliveries.
+        """
         return await self._database.read(
             deliveries.deliveries,
             outcomes=outcomes,
@@ -74,10 +84,10 @@ class Deliveries:
         )
 
     async def get(self, delivery_id: str) -> tuple[deliveries.Delivery, Any]:
-        """One delivery, and its body without our secrets: as parsed JSON, else as text.
+        """Return a delivery and its body: parsed if it is JSON, else text; without tokens.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no delivery has this id.
         """
         delivery_id = clean_text(delivery_id)
         found = await self._database.read(deliveries.find_delivery, delivery_id)
@@ -87,14 +97,14 @@ class Deliveries:
         return found, shown(body)
 
     async def kept(self) -> list[str]:
-        """Up to 1,000 deliveries that are not folded yet, oldest first."""
+        """Return the ids of up to 1,000 deliveries that are not folded yet, oldest first."""
         return await self._database.read(deliveries.kept, 1000)
 
     async def replay(self, delivery_id: str) -> Receipt:
         """Fold a delivery again.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no delivery has this id.
         """
         receipt = await self._database.write(refold, clean_text(delivery_id), self._clock())
         if receipt is None:
@@ -106,5 +116,6 @@ class Deliveries:
 
 def _no_delivery(delivery_id: str) -> NotFound:
     return NotFound(
-        f"There is no delivery {delivery_id[:64]}.", "GET /v1/deliveries lists those there are."
+        f"There is no delivery with the id {delivery_id[:64]}.",
+        "List the deliveries with GET /v1/deliveries.",
     )

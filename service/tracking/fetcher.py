@@ -1,4 +1,4 @@
-"""Fetches generations from Luma, each id at most once at a time, and stores what Luma says."""
+"""Fetches generations from Luma, at most once per id at a time, and stores the results."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from service.domain.generation import Generation, Observation, Source
 from service.domain.request_budget import Purpose
 from service.errors import NotFound, StoreUnavailable, UpstreamError, UpstreamNonsense
 from service.logs import log
-from service.luma import Upstream, ask_all
+from service.luma import Upstream, fetch_from_any
 from service.metrics import OVERRULED, REPAIRS
 from service.storage import generations
 from service.storage.engine import Database
@@ -21,12 +21,13 @@ from service.tracking.single_flight import NegativeCache, SingleFlight
 
 
 class Fetcher:
-    """Fetches generations and stores what it learns.
+    """Fetches generations and stores the results.
 
     Args:
-        upstreams: those that we have a key for.
-        changes: notified of every row that was stored.
-        clock: tells the time, aware and in UTC.
+        database: open, and migrated.
+        upstreams: the upstreams for which an API key is set.
+        changes: notified of every row that is stored.
+        clock: returns the current time, aware and in UTC.
     """
 
     def __init__(
@@ -40,135 +41,147 @@ class Fetcher:
         self._upstreams: Mapping[str, Upstream] = {u.name: u for u in upstreams}
         self._changes = changes
         self._clock = clock
-        self._flights: SingleFlight[Generation | None] = SingleFlight()
-        self._absent = NegativeCache(clock)
+        self._single_flight: SingleFlight[Generation | None] = SingleFlight()
+        self._negative_cache = NegativeCache(clock)
         self._account_checks = {u.name: AccountCheck(u.name, time.monotonic) for u in upstreams}
 
     async def close(self) -> None:
-        """Cancel the fetches that are under way."""
-        await self._flights.close()
+        """Cancel all running fetches."""
+        await self._single_flight.close()
 
-    def can_ask(self, upstream: str) -> bool:
-        """Whether we have a key for it."""
+    def has_key_for(self, upstream: str) -> bool:
+        """Return whether an API key is set for the upstream."""
         return upstream in self._upstreams
 
     @property
     def upstreams(self) -> list[str]:
-        """Those that we have a key for."""
+        """The names of the upstreams for which an API key is set."""
         return list(self._upstreams)
 
     @property
     def warnings(self) -> list[str]:
-        """What is wrong with an upstream that only people can put right."""
+        """Problems with upstreams that need action by an operator, one sentence each."""
         return [check.warning for check in self._account_checks.values() if check.failed]
 
     async def available(self, purpose: Purpose) -> dict[str, int]:
-        """How many such requests may go to each upstream now; without those that take none."""
-        found = {}
+        """Return how many requests for this purpose each upstream can take now.
+
+        Upstreams that cannot take any are left out.
+        """
+        available = {}
         for name, upstream in self._upstreams.items():
             await upstream.admission.refresh()
             admitted = upstream.admission.available(purpose)
             if allowed := admitted and self._account_checks[name].allowed(admitted):
-                found[name] = allowed
-        return found
+                available[name] = allowed
+        return available
 
     async def fetch_unknown(self, generation_id: str, *, fresh: bool) -> None:
-        """Fetch and store what is not stored; every upstream is asked at once.
+        """Fetch a generation that is not stored from all upstreams concurrently, and store it.
+
+        Args:
+            generation_id: its id.
+            fresh: whether to fetch even if the negative cache says that the id is unknown.
 
         Raises:
-            NotFound: none knows it, now or (unless `fresh`) a few seconds ago.
-            UpstreamError: one could not tell, and none knows it.
+            NotFound: no upstream knows it, now or (unless `fresh`) up to 5 seconds ago.
+            UpstreamError: no upstream returned it, and at least one request failed.
         """
         if not fresh:
-            self._absent.check(generation_id)
+            self._negative_cache.check(generation_id)
         try:
-            await self._flights.join(generation_id, partial(self._fetch_first, generation_id))
+            await self._single_flight.join(
+                generation_id, partial(self._fetch_and_insert, generation_id)
+            )
         except (NotFound, UpstreamError):
-            if await self._row(generation_id) is None:  # else a callback told us meanwhile
+            if await self._read_row(generation_id) is None:  # a callback may have stored it
                 raise
 
     async def refresh(self, generation_id: str) -> None:
-        """Fetch what is stored, for somebody who waits; a failure leaves the row as it was."""
-        fetch = partial(self._fetch_stored, generation_id, Purpose.READ)
+        """Refresh a stored row for a client that waits; a failed fetch leaves it unchanged."""
+        fetch = partial(self._fetch_and_update, generation_id, Purpose.READ)
         with suppress(UpstreamError, StoreUnavailable):
-            await self._flights.join(generation_id, fetch)
+            await self._single_flight.join(generation_id, fetch)
 
     def refresh_in_background(self, generation_id: str) -> None:
-        """Fetch what is stored; nobody waits for it, so it takes nobody's share of the budget."""
-        fetch = partial(self._fetch_stored, generation_id, Purpose.RECONCILE)
-        self._flights.launch(generation_id, fetch)
+        """Start to refresh a stored row; uses the budget share of the purpose RECONCILE."""
+        fetch = partial(self._fetch_and_update, generation_id, Purpose.RECONCILE)
+        self._single_flight.launch(generation_id, fetch)
 
     async def check(self, row: Generation, purpose: Purpose) -> None:
-        """Ask about a row because it is due: to confirm a claim, or because it is quiet.
+        """Check a row that is due: to verify a claim, or because nothing was reported for long.
 
         Raises:
-            UpstreamError: Luma could not tell.
-            StoreUnavailable: what it told could not be stored.
+            UpstreamError: the fetch failed.
+            StoreUnavailable: the result could not be stored.
         """
-        after = await self._flights.join(row.id, partial(self._fetch_due, row, purpose))
+        after = await self._single_flight.join(row.id, partial(self._fetch_and_check, row, purpose))
         if after and after.terminal and not row.terminal:
             REPAIRS.inc()
             log.info("final_state_found", generation_id=row.id, state=after.state)
 
-    async def _fetch_first(self, generation_id: str) -> Generation:
+    async def _fetch_and_insert(self, generation_id: str) -> Generation:
         try:
-            seen = await ask_all(list(self._upstreams.values()), generation_id, Purpose.READ)
-        except NotFound as absence:
-            self._absent.add(generation_id, absence)
+            observation = await fetch_from_any(
+                list(self._upstreams.values()), generation_id, Purpose.READ
+            )
+        except NotFound as error:
+            self._negative_cache.add(generation_id, error)
             raise
-        return await self._observe(seen._replace(asked_at_rev=0))
+        return await self._store(observation._replace(asked_at_rev=0))
 
-    async def _fetch_stored(self, generation_id: str, purpose: Purpose) -> Generation | None:
-        row = await self._row(generation_id)
-        return row and await self._observe(await self._ask(row, purpose))
+    async def _fetch_and_update(self, generation_id: str, purpose: Purpose) -> Generation | None:
+        row = await self._read_row(generation_id)
+        return row and await self._store(await self._fetch(row, purpose))
 
-    async def _fetch_due(self, row: Generation, purpose: Purpose) -> Generation:
-        seen = await self._ask(row, purpose)
+    async def _fetch_and_check(self, row: Generation, purpose: Purpose) -> Generation:
+        observation = await self._fetch(row, purpose)
         source = Source.RECONCILE if purpose is Purpose.RECONCILE else Source.FETCH
-        after = await self._observe(seen._replace(source=source), due=True)
+        after = await self._store(observation._replace(source=source), scheduled=True)
         if row.terminal and not row.verified and after.state != row.state:
             OVERRULED.inc()
-            told = {"claimed": row.state, "state": after.state}
-            log.warning("claim_overruled", generation_id=row.id, **told)
+            log.warning(
+                "claim_overruled", generation_id=row.id, claimed=row.state, state=after.state
+            )
         return after
 
-    async def _row(self, generation_id: str) -> Generation | None:
+    async def _read_row(self, generation_id: str) -> Generation | None:
         return await self._database.read(generations.find, generation_id)
 
-    async def _ask(self, row: Generation, purpose: Purpose) -> Observation:
-        """What Luma says of a row."""
+    async def _fetch(self, row: Generation, purpose: Purpose) -> Observation:
+        """Fetch a stored generation from its upstream, or from another if the row is a claim."""
         try:
-            seen = await self._upstreams[row.upstream].fetch(row.id, purpose)
-            self._account_checks[row.upstream].succeeded()
+            observation = await self._upstreams[row.upstream].fetch(row.id, purpose)
+            self._account_checks[row.upstream].record_known()
         except NotFound:
-            seen = await self._elsewhere(row, purpose) or self._missing(row)
-        return seen._replace(asked_at_rev=row.rev, asked_at_state=row.state)
+            observation = await self._fetch_elsewhere(row, purpose) or self._not_found(row)
+        return observation._replace(asked_at_rev=row.rev, asked_at_state=row.state)
 
-    def _missing(self, row: Generation) -> Observation:
-        """That the upstream does not know it, if that can be believed.
+    def _not_found(self, row: Generation) -> Observation:
+        """Return the observation that the upstream does not know the generation.
 
         Raises:
-            UpstreamNonsense: it knows hardly any of those that it has confirmed.
+            UpstreamNonsense: the account check fails, so that the 404 proves nothing.
         """
         check = self._account_checks[row.upstream]
-        if row.verified and check.missed(row.id):
+        if row.verified and check.record_unknown(row.id):
             log.error("account_check_failed", upstream=row.upstream, warning=check.warning)
         if check.failed:
             raise UpstreamNonsense(row.upstream, check.warning)
         return Observation(id=row.id, upstream=row.upstream, source=Source.FETCH, gone=True)
 
-    async def _elsewhere(self, row: Generation, purpose: Purpose) -> Observation | None:
-        """What the other upstreams say of a row of which only a callback has said whose it is."""
+    async def _fetch_elsewhere(self, row: Generation, purpose: Purpose) -> Observation | None:
+        """Fetch an unverified row from the other upstreams; its own is only a callback's claim."""
         others = [u for u in self._upstreams.values() if u.name != row.upstream]
         if row.verified or not others:
             return None
         try:
-            return await ask_all(others, row.id, purpose)
+            return await fetch_from_any(others, row.id, purpose)
         except (NotFound, UpstreamError):
             return None
 
-    async def _observe(self, seen: Observation, *, due: bool = False) -> Generation:
-        received = ReceivedObservation(seen, self._clock(), due=due)
+    async def _store(self, observation: Observation, *, scheduled: bool = False) -> Generation:
+        received = ReceivedObservation(observation, self._clock(), scheduled=scheduled)
         generation, _ = await self._database.write_all(observe, received)
-        self._changes.notify(seen.id)
+        self._changes.notify(observation.id)
         return generation

@@ -1,7 +1,8 @@
-"""Every change of every generation, in one order that grows at its end only.
+"""The events of all generations in one append-only order.
 
-The numbers of events are the truth: a reader keeps the last that it has seen and asks for what
-is behind it, of whatever instance, today or after a restart. `Changes` only says when to look.
+An event's `seq` is the position of a reader: it remembers the last `seq` that it has received, and
+requests the events after it, from any instance, also after a restart. `Changes` only signals when
+to read again.
 """
 
 import asyncio
@@ -15,24 +16,22 @@ from service.storage.events import Event
 from service.tracking.cache import Cache
 from service.tracking.changes import Changes, wait_until_set
 
-_AT_ONCE = 200  # events that a follower is given together
-_PAUSE = 1.0  # seconds before a follower looks again at a database that has failed
+_BATCH = 200  # the maximum number of events in a batch for a follower
+_RETRY_DELAY = 1.0  # seconds before a follower reads again after the database has failed
 
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events in their order.
-
-    `missed`: what was between them and the number that they were asked by may have gone with
-    the retention.
-    """
+    """Consecutive events, oldest first."""
 
     events: list[Event]
     missed: bool = False
+    """Whether events between the requested position and these may have been deleted, because
+    they were older than the retention."""
 
 
 class History:
-    """What readers of the whole history are given."""
+    """Reads the events of all generations."""
 
     def __init__(self, database: Database, changes: Changes, cache: Cache) -> None:
         self._database = database
@@ -41,49 +40,56 @@ class History:
         self._stopping = False
 
     def stop_waiting(self) -> None:
-        """We are about to stop: whoever is woken now need not wait on."""
+        """Prepare to stop: `wait` and `follow` end at the next notification."""
         self._stopping = True
 
     async def newest(self) -> int:
-        """The number of the newest event; 0 if there is none."""
+        """Return the `seq` of the newest event; 0 if there is none."""
         return await self._database.read(events.newest_seq)
 
     async def after(self, seq: int, limit: int) -> EventBatch:
-        """Up to `limit` events from behind `seq`."""
+        """Return up to `limit` events after the position `seq`."""
         found = await self._database.read(events.after, seq, limit)
         for event in found:
             self._cache.invalidate_older(event.generation_id, event.rev)
-        return EventBatch(found, missed=await self._lacks(seq, found))
+        return EventBatch(found, missed=await self._has_gap(seq, found))
 
     async def wait(self, seq: int, limit: int, seconds: float) -> EventBatch:
-        """As `after`, but answers as soon as there is an event, or after `seconds`."""
+        """Like `after`, but if there is no event yet, wait for one for up to `seconds`."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         with self._changes.subscribe(Changes.ANY) as changed:
             found = await self.after(seq, limit)
             while not (found.events or self._stopping) and (left := deadline - clock()) > 0:
                 await wait_until_set(changed, left)
-                changed.clear()  # before we look, so that nothing slips in between
+                changed.clear()  # before the read, so that no change in between is missed
                 found = await self.after(seq, limit)
         return found
 
-    async def follow(self, seq: int, quiet: float) -> AsyncGenerator[EventBatch, None]:
-        """Events from behind `seq` as they come, until we stop; none after `quiet` seconds.
+    async def follow(self, seq: int, heartbeat: float) -> AsyncGenerator[EventBatch, None]:
+        """Yield the events after the position `seq` as they are recorded, until the service stops.
 
-        The next are read when the last were taken, so a slow reader costs no memory. A database
-        that fails is quiet: the reader has only to be patient.
+        A batch is read only when the consumer has processed the one before, so a slow consumer
+        takes no memory. While the database fails, empty batches are yielded.
+
+        Args:
+            seq: the last `seq` that the consumer has received.
+            heartbeat: seconds without an event after which an empty batch is yielded.
         """
         while not self._stopping:
             try:
-                found = await self.wait(seq, _AT_ONCE, quiet)
+                found = await self.wait(seq, _BATCH, heartbeat)
             except StoreUnavailable:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_RETRY_DELAY)
                 found = EventBatch([])
             yield found
             seq = found.events[-1].seq if found.events else seq
 
-    async def _lacks(self, seq: int, found: list[Event]) -> bool:
-        """Numbers are also skipped by writes that were undone, so a gap alone says nothing."""
+    async def _has_gap(self, seq: int, found: list[Event]) -> bool:
+        """Return whether events after `seq` may have been deleted.
+
+        A gap in the numbers alone proves nothing: rolled-back writes also leave gaps.
+        """
         if seq == 0 or not found or found[0].seq == seq + 1:
             return False
         return await self._database.read(events.oldest_seq) > seq

@@ -1,4 +1,4 @@
-"""What `doctor` and `db` ask a database that no tracker has been opened on."""
+"""Read-only checks of a database on which no tracker is open, for `doctor` and `db`."""
 
 from dataclasses import dataclass
 
@@ -10,40 +10,40 @@ from service.storage.rewrites import Rewrite, progress
 
 @dataclass(frozen=True, slots=True)
 class Revisions:
-    """The schema's revision in the database, and the one that this version needs."""
+    """The schema revision of the database, and the one that this version needs."""
 
     current: str | None
     head: str
     rewrites: tuple[Rewrite, ...] = ()
-    """How far the rewriting of old rows has come."""
+    """The progress of the rewrites of old rows."""
 
     @classmethod
     def of_no_database(cls) -> "Revisions":
-        """Where there is no file yet."""
+        """Return the revisions for a database file that does not exist yet."""
         return cls(None, migrating.head())
 
     @property
     def up_to_date(self) -> bool:
-        """Whether nothing has to be migrated."""
+        """Whether no migration is needed."""
         return self.current == self.head
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What `doctor` wants to know of the rows."""
+    """What `doctor` reports about the rows."""
 
     deliveries_given_up: int
     newest_confirmed: dict[str, str | None]
-    """For each upstream, a generation that it should know."""
+    """For each upstream, the id of a generation that it should know."""
 
 
 def revisions(connection: Connection) -> Revisions:
-    """Where the schema is; changes nothing."""
+    """Read the schema revisions; changes nothing."""
     found = tuple(progress(connection))
     return Revisions(migrating.revision(connection), migrating.head(), found)
 
 
 def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
-    """Of a database whose schema is up to date."""
+    """Read what `doctor` reports, from a database whose schema is up to date."""
     newest = {name: generations.newest_confirmed(connection, name) for name in upstreams}
     return Contents(deliveries.given_up(connection), newest)

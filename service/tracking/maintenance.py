@@ -1,4 +1,4 @@
-"""Keeps the store tidy: folds again what could not be folded, and lets go of what is old."""
+"""Maintenance: retries unfolded deliveries, deletes old rows, and repairs check times."""
 
 import asyncio
 from collections import defaultdict
@@ -14,18 +14,23 @@ from service.storage import deliveries, events, generations
 from service.storage.engine import Database
 from service.tracking.observe import refold
 
-_LATEST = timedelta(days=8)  # longer than any pause of the schedule
+_LONGEST_DELAY = timedelta(days=8)  # longer than any interval of the schedule
 _INTERVAL = 10.0  # seconds between rounds
-_HINT = "GET /v1/deliveries?outcome=kept says why; `luma-tracker replay` folds them again"
-_TOGETHER = 50  # deliveries folded at once, in few commits
-_BATCH = 200  # rows removed at once: a callback that comes meanwhile waits for one batch only
+_HINT = (
+    "See their errors in GET /v1/deliveries?outcome=kept, then fold them again with "
+    "`luma-tracker replay`."
+)
+_REFOLD_BATCH = 50  # deliveries that are folded concurrently, in few commits
+_PRUNE_BATCH = 200  # rows per delete; limits how long a callback waits for the writer
 
 
 class Maintenance:
-    """Runs for the life of the service.
+    """Runs for the lifetime of the service.
 
     Args:
-        retention: deliveries and events older than this go; generations stay.
+        database: open, and migrated.
+        retention: deliveries and events older than this are deleted; generations are not.
+        clock: returns the current time, aware and in UTC.
     """
 
     def __init__(
@@ -36,37 +41,37 @@ class Maintenance:
         self._clock = clock
         self._given_up = 0
 
-    async def keep_folding(self) -> None:
-        """Until cancelled."""
+    async def run_refolding(self) -> None:
+        """Retry unfolded deliveries until cancelled."""
         while True:
-            await self.fold_again()
+            await self.refold()
             await asyncio.sleep(_INTERVAL)
 
-    async def keep_pruning(self) -> None:
-        """Until cancelled."""
+    async def run_pruning(self) -> None:
+        """Delete old rows and repair check times until cancelled."""
         while True:
             await self.prune()
-            await self.recall()
+            await self.reset_future_checks()
             await asyncio.sleep(_INTERVAL)
 
-    async def fold_again(self) -> None:
-        """Fold what could not be folded when it came: the cause may be gone."""
+    async def refold(self) -> None:
+        """Fold deliveries that could not be folded so far, in case the cause is gone."""
         last = ""
-        while found := await self._database.read(deliveries.unfolded, last, _TOGETHER):
-            of_each = defaultdict[str, list[str]](list)
+        while found := await self._database.read(deliveries.unfolded, last, _REFOLD_BATCH):
+            by_generation = defaultdict[str, list[str]](list)
             for last, generation_id in found:
-                of_each[generation_id].append(last)
-            await asyncio.gather(*map(self._fold_in_order, of_each.values()))
+                by_generation[generation_id].append(last)
+            await asyncio.gather(*map(self._refold_in_order, by_generation.values()))
         await self._count_given_up()
         oldest = await self._database.read(deliveries.oldest_unfolded)
         INBOX_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
 
-    async def _fold_in_order(self, delivery_ids: list[str]) -> None:
-        """One after another: history has them in the order in which they came."""
+    async def _refold_in_order(self, delivery_ids: list[str]) -> None:
+        """Fold one after another, so that events are recorded in the order of arrival."""
         for delivery_id in delivery_ids:
-            await self._fold(delivery_id)
+            await self._refold(delivery_id)
 
-    async def _fold(self, delivery_id: str) -> None:
+    async def _refold(self, delivery_id: str) -> None:
         receipt = await self._database.write(refold, delivery_id, self._clock())
         if receipt and receipt.outcome is not Outcome.KEPT:
             log.info(
@@ -84,21 +89,24 @@ class Maintenance:
         GIVEN_UP.set(count)
 
     async def prune(self) -> None:
-        """Remove what is older than the retention, in small batches."""
+        """Delete deliveries and events that are older than the retention, in small batches."""
         before = self._clock() - self._retention
         await self._prune("deliveries", deliveries.prune_deliveries, before)
         await self._prune("events", events.prune, before)
 
-    async def recall(self) -> None:
-        """Ask about what a clock that was ahead has put off for longer than we ever do."""
+    async def reset_future_checks(self) -> None:
+        """Make rows due whose next check is too far away, because the clock was once ahead."""
         now = self._clock()
-        if recalled := await self._database.write(generations.recall, now, now + _LATEST):
-            log.warning("checks_reset", count=recalled, reason="the clock was ahead")
+        count = await self._database.write(
+            generations.reset_future_checks, now, now + _LONGEST_DELAY
+        )
+        if count:
+            log.warning("checks_reset", count=count, reason="the clock was ahead")
 
     async def _prune(
         self, table: str, prune: Callable[[Connection, datetime, int], int], before: datetime
     ) -> None:
-        removed = _BATCH
-        while removed == _BATCH:
-            removed = await self._database.write(prune, before, _BATCH)
+        removed = _PRUNE_BATCH
+        while removed == _PRUNE_BATCH:
+            removed = await self._database.write(prune, before, _PRUNE_BATCH)
             PRUNED.labels(table).inc(removed)

@@ -1,10 +1,10 @@
-"""The one door: everything that Luma tells us comes in here, many at a time, in one transaction.
+"""Stores observations: all reports from Luma pass through `observe`, in batches.
 
-callbacks ─► receive ─► single tokens bound ─┐                    ┌─► inbox
-fetch, submit, list ─────────────────────────┴─► observe ─► merge ┴─► rows ─► events
+callbacks ─► receive ─► bind single tokens ─┐                    ┌─► inbox
+fetch, reconcile ───────────────────────────┴─► observe ─► merge ┴─► rows ─► events
 
-Every transaction takes its locks in this order - tokens, rows by id, deliveries by digest, the
-numbering of events - so instances never wait for each other in a circle.
+One transaction stores a whole batch. Every transaction takes its locks in the same order (tokens,
+rows by id, deliveries by digest, the numbering of events), so that instances cannot deadlock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from service.domain.generation import Generation, Observation, Outcome, Source
 from service.domain.merge import merge
-from service.domain.schedule import after_news, next_check
+from service.domain.schedule import check_after_callback, next_check
 from service.errors import Forbidden, Unreadable
 from service.logs import log
 from service.luma.dream_machine import read
@@ -26,186 +26,210 @@ from service.tracking.callback_tokens import Grant
 
 
 class ReceivedObservation(NamedTuple):
-    """One observation, when it reached us, and the delivery that brought it, if one did."""
+    """An observation, the time when it was received, and its delivery if it is from a callback."""
 
-    seen: Observation
-    at: datetime
+    observation: Observation
+    received_at: datetime
     delivery_id: str | None = None
-    due: bool = False
-    """Whether it answers a question that nobody but the schedule asked."""
+    scheduled: bool = False
+    """Whether it is the result of a scheduled check."""
 
 
 class Callback(NamedTuple):
-    """One POST to a callback URL whose token is good."""
+    """One POST to a callback URL with a valid token."""
 
     body: bytes
     grant: Grant
-    at: datetime
+    received_at: datetime
 
 
 class Receipt(NamedTuple):
-    """What became of one callback. `unreadable` says why it is only kept."""
+    """The result of one callback."""
 
     delivery_id: str
     outcome: Outcome
     generation_id: str | None = None
     unreadable: Unreadable | None = None
+    """Why the body could not be parsed."""
 
 
 def observe(
-    connection: Connection, heard: Sequence[ReceivedObservation]
+    connection: Connection, batch: Sequence[ReceivedObservation]
 ) -> list[tuple[Generation, Outcome]]:
-    """Fold observations into the store, in their order; answers each row as it then was.
+    """Fold observations into their rows, in the given order.
+
+    Returns:
+        For each observation, the row after folding it, and the outcome.
 
     Raises:
-        Conflict: another instance has just written one of these rows; begin again.
+        Conflict: another instance has just written one of these rows; retry the transaction.
     """
-    before = generations.lock(connection, {each.seen.id for each in heard})
-    now, recorded = dict(before), list[generations.Change]()
-    answers = []
-    for each in heard:
-        row = now.get(each.seen.id)
+    before = generations.lock(connection, {each.observation.id for each in batch})
+    current, recorded = dict(before), list[generations.Change]()
+    results = []
+    for each in batch:
+        row = current.get(each.observation.id)
         after, outcome = _folded(row, each)
         if row is None or after.rev > row.rev:
             recorded.append(generations.Change(row, after, each.delivery_id))
-        now[each.seen.id] = after
-        answers.append((after, outcome))
-    changes = [generations.Change(before.get(id_), after) for id_, after in now.items()]
+        current[each.observation.id] = after
+        results.append((after, outcome))
+    changes = [generations.Change(before.get(id_), after) for id_, after in current.items()]
     generations.save(connection, [c for c in changes if c.after is not c.before])
     events.add(connection, recorded)
-    return answers
+    return results
 
 
-def _folded(row: Generation | None, heard: ReceivedObservation) -> tuple[Generation, Outcome]:
-    """The row, with the time of the next question. News begin anew; an answer goes on."""
-    after, outcome = merge(row, heard.seen, heard.at)
-    asked = heard.seen.authenticated
-    if outcome is not Outcome.APPLIED and not asked:
-        return after._replace(next_check_at=after_news(after, heard.at)), outcome
-    checks = max(row.checks + heard.due, 1) if row and asked else 0
-    due = next_check(after, heard.at, checks)
-    return after._replace(checks=checks, refusals=0, next_check_at=due), outcome
+def _folded(row: Generation | None, received: ReceivedObservation) -> tuple[Generation, Outcome]:
+    """Merge an observation into a row, and schedule the row's next check.
+
+    A change reported by a callback restarts the schedule; a response from Luma advances it.
+    """
+    at = received.received_at
+    after, outcome = merge(row, received.observation, at)
+    is_response = received.observation.authenticated
+    if outcome is not Outcome.APPLIED and not is_response:
+        return after._replace(next_check_at=check_after_callback(after, at)), outcome
+    checks = max(row.checks + received.scheduled, 1) if row and is_response else 0
+    due_at = next_check(after, at, checks)
+    return after._replace(checks=checks, refusals=0, next_check_at=due_at), outcome
 
 
 def receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
-    """Keep callbacks and fold them. What cannot be folded is kept all the same.
+    """Store callbacks as deliveries, and fold them. One that cannot be folded is stored anyway.
 
-    Duplicates are folded again: after a claim was overruled, the same bytes may be news.
-    A token that belongs to another generation is Forbidden, and nothing of its callback is kept.
+    Duplicates are folded again: after a claim was overruled, the same bytes may change the row.
+
+    Returns:
+        For each callback a receipt, or Forbidden if its token is bound to another generation. In
+        that case nothing of the callback is stored.
     """
     if len(callbacks) > 1:
-        return _receive(connection, callbacks)  # if it raises, they are tried one by one
+        return _receive(connection, callbacks)  # if it raises, the caller retries one by one
     try:
         with connection.begin_nested():
             return _receive(connection, callbacks)
     except Exception as error:
         if is_database_failure(error):
-            raise  # and tried again
-        return [_only_kept(connection, callbacks[0], error)]
+            raise  # the caller retries the transaction
+        return [_store_unfolded(connection, callbacks[0], error)]
 
 
 def refold(connection: Connection, delivery_id: str, at: datetime) -> Receipt | None:
-    """Fold a delivery that is in the inbox again; None if it is not."""
+    """Fold a delivery of the inbox again; returns None if there is no such delivery."""
     body = deliveries.body_of(connection, delivery_id)
     if body is None:
         return None
-    seen = _readable(body, at)
+    parsed = _parse(body, at)
     try:
         with connection.begin_nested():
-            outcome = _fold_again(connection, delivery_id, seen, at)
+            outcome = _fold_delivery(connection, delivery_id, parsed, at)
     except Exception as error:
         if is_database_failure(error):
             raise
         outcome = Outcome.KEPT
-        generation_id = None if isinstance(seen, Unreadable) else seen.id
+        generation_id = _generation_id(parsed)
         deliveries.fail_delivery(
-            connection, delivery_id, generation_id, _why(error, delivery_id, generation_id)
+            connection, delivery_id, generation_id, _log_failure(error, delivery_id, generation_id)
         )
-    return _receipt(delivery_id, outcome, seen)
+    return _receipt(delivery_id, outcome, parsed)
 
 
 def _receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
-    told = [(callback, _readable(callback.body, callback.at)) for callback in callbacks]
-    owners = _owners(connection, told)
-    receipts = iter(_keep_and_fold(connection, [each for each in told if _may(*each, owners)]))
-    return [next(receipts) if _may(*each, owners) else _forbidden() for each in told]
+    batch = [(callback, _parse(callback.body, callback.received_at)) for callback in callbacks]
+    owners = _bind_tokens(connection, batch)
+    allowed = [each for each in batch if _is_allowed(*each, owners)]
+    receipts = iter(_store_and_fold(connection, allowed))
+    return [next(receipts) if _is_allowed(*each, owners) else _forbidden() for each in batch]
 
 
-def _owners(
-    connection: Connection, told: Sequence[tuple[Callback, Observation | Unreadable]]
+def _bind_tokens(
+    connection: Connection, batch: Sequence[tuple[Callback, Observation | Unreadable]]
 ) -> dict[str, str]:
+    """Bind each unused single token to its generation; returns the generation of each nonce."""
     single = [
-        (callback.grant.nonce, seen.id)
-        for callback, seen in told
-        if callback.grant.nonce and isinstance(seen, Observation)
+        (callback.grant.nonce, parsed.id)
+        for callback, parsed in batch
+        if callback.grant.nonce and isinstance(parsed, Observation)
     ]
-    return deliveries.bind(connection, single, told[0][0].at)
+    return deliveries.bind(connection, single, batch[0][0].received_at)
 
 
-def _may(callback: Callback, seen: Observation | Unreadable, owners: Mapping[str, str]) -> bool:
-    """Whether the token may speak of that generation; of none, each may."""
+def _is_allowed(
+    callback: Callback, parsed: Observation | Unreadable, owners: Mapping[str, str]
+) -> bool:
+    """Return whether the token allows this generation; a body without one is always allowed."""
     nonce = callback.grant.nonce
-    return nonce is None or isinstance(seen, Unreadable) or owners[nonce] == seen.id
+    return nonce is None or isinstance(parsed, Unreadable) or owners[nonce] == parsed.id
 
 
-def _keep_and_fold(
-    connection: Connection, told: Sequence[tuple[Callback, Observation | Unreadable]]
+def _store_and_fold(
+    connection: Connection, batch: Sequence[tuple[Callback, Observation | Unreadable]]
 ) -> list[Receipt]:
-    arrivals = deliveries.arrivals(
-        connection, [(callback.body, callback.at) for callback, _ in told]
-    )
-    both = [(arrival, seen) for arrival, (_, seen) in zip(arrivals, told, strict=True)]
-    heard = [
-        ReceivedObservation(seen, a.at, a.id) for a, seen in both if isinstance(seen, Observation)
+    bodies = [(callback.body, callback.received_at) for callback, _ in batch]
+    arrivals = deliveries.prepare(connection, bodies)
+    pairs = [(arrival, parsed) for arrival, (_, parsed) in zip(arrivals, batch, strict=True)]
+    observations = [
+        ReceivedObservation(parsed, arrival.at, arrival.id)
+        for arrival, parsed in pairs
+        if isinstance(parsed, Observation)
     ]
-    answers = iter(observe(connection, heard))
-    for arrival, seen in both:
-        if isinstance(seen, Unreadable):
-            arrival.error = str(seen)
+    results = iter(observe(connection, observations))
+    for arrival, parsed in pairs:
+        if isinstance(parsed, Unreadable):
+            arrival.error = str(parsed)
         else:
-            arrival.generation_id, (_, arrival.outcome) = seen.id, next(answers)
-    deliveries.keep(connection, arrivals)
-    return [_receipt(arrival.id, arrival.outcome, seen) for arrival, seen in both]
+            arrival.generation_id, (_, arrival.outcome) = parsed.id, next(results)
+    deliveries.add(connection, arrivals)
+    return [_receipt(arrival.id, arrival.outcome, parsed) for arrival, parsed in pairs]
 
 
-def _only_kept(connection: Connection, callback: Callback, error: Exception) -> Receipt:
-    """A bug of ours must not lose what Luma said."""
-    seen = _readable(callback.body, callback.at)
-    [arrival] = deliveries.arrivals(connection, [(callback.body, callback.at)])
-    arrival.generation_id = None if isinstance(seen, Unreadable) else seen.id
-    arrival.error = _why(error, arrival.id, arrival.generation_id)
-    deliveries.keep(connection, [arrival])
-    return _receipt(arrival.id, Outcome.KEPT, seen)
+def _store_unfolded(connection: Connection, callback: Callback, error: Exception) -> Receipt:
+    """Store a callback whose folding raised an error, so that a bug in our code loses no data."""
+    parsed = _parse(callback.body, callback.received_at)
+    [arrival] = deliveries.prepare(connection, [(callback.body, callback.received_at)])
+    arrival.generation_id = _generation_id(parsed)
+    arrival.error = _log_failure(error, arrival.id, arrival.generation_id)
+    deliveries.add(connection, [arrival])
+    return _receipt(arrival.id, Outcome.KEPT, parsed)
 
 
-def _fold_again(
-    connection: Connection, delivery_id: str, seen: Observation | Unreadable, at: datetime
+def _fold_delivery(
+    connection: Connection, delivery_id: str, parsed: Observation | Unreadable, at: datetime
 ) -> Outcome:
-    if isinstance(seen, Unreadable):
-        deliveries.fail_delivery(connection, delivery_id, None, str(seen))
+    if isinstance(parsed, Unreadable):
+        deliveries.fail_delivery(connection, delivery_id, None, str(parsed))
         return Outcome.KEPT
-    [(_, outcome)] = observe(connection, [ReceivedObservation(seen, at, delivery_id)])
-    deliveries.settle_delivery(connection, delivery_id, seen.id, outcome, at)
+    [(_, outcome)] = observe(connection, [ReceivedObservation(parsed, at, delivery_id)])
+    deliveries.settle_delivery(connection, delivery_id, parsed.id, outcome, at)
     return outcome
 
 
-def _readable(body: bytes, at: datetime) -> Observation | Unreadable:
+def _parse(body: bytes, at: datetime) -> Observation | Unreadable:
     try:
         return read(parse_object(body), Source.CALLBACK, at)
     except Unreadable as error:
-        return error.with_traceback(None)  # whose frames keep the body in memory
+        return error.with_traceback(None)  # its frames reference the body
 
 
-def _receipt(delivery_id: str, outcome: Outcome, seen: Observation | Unreadable) -> Receipt:
-    if isinstance(seen, Unreadable):
-        return Receipt(delivery_id, outcome, unreadable=seen)
-    return Receipt(delivery_id, outcome, seen.id)
+def _generation_id(parsed: Observation | Unreadable) -> str | None:
+    return None if isinstance(parsed, Unreadable) else parsed.id
 
 
-def _why(error: Exception, delivery_id: str, generation_id: str | None) -> str:
+def _receipt(delivery_id: str, outcome: Outcome, parsed: Observation | Unreadable) -> Receipt:
+    if isinstance(parsed, Unreadable):
+        return Receipt(delivery_id, outcome, unreadable=parsed)
+    return Receipt(delivery_id, outcome, parsed.id)
+
+
+def _log_failure(error: Exception, delivery_id: str, generation_id: str | None) -> str:
+    """Log an error in folding; returns its text for the delivery."""
     log.error("fold_failed", delivery_id=delivery_id, generation_id=generation_id, exc_info=error)
     return f"{type(error).__name__}: {getattr(error, 'orig', error)}"
 
 
 def _forbidden() -> Forbidden:
-    return Forbidden("This token belongs to another generation.")
+    return Forbidden(
+        "This callback URL is bound to another generation.",
+        "Use a new single-use callback URL for each generation, or the reusable one.",
+    )

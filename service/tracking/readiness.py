@@ -1,4 +1,4 @@
-"""Whether the service can be relied on: schema, a write, and the inbox."""
+"""The readiness checks: schema revision, a test write, and the age of unfolded deliveries."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -14,45 +14,45 @@ from service.storage.tables import ReadinessRow
 READINESS: Table = ReadinessRow.__table__  # type: ignore[attr-defined]
 
 LONGEST_LAG = timedelta(seconds=60)
-"""A delivery that waits longer to be tried again is a sign that something is wrong. One that was
-tried again in vain is not: by our being away from callbacks nothing would be better."""
+"""The longest time that a delivery may wait for its first retry. A delivery whose retries failed
+does not count: taking the instance out of service would not help it."""
 
 
 class Readiness:
-    """Asks the database; nothing is remembered."""
+    """Runs the checks; keeps no state."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 
     async def require(self) -> None:
-        """Whether the database is migrated, takes writes, and all that could be folded is.
+        """Check that the database is migrated and writable, and that no delivery waits too long.
 
         Raises:
-            StoreUnavailable: it is not, does not, or is not.
+            StoreUnavailable: a check failed.
         """
         revision = await self._database.read(migrating.revision)
         if revision is None or revision < migrating.head():
             raise StoreUnavailable(
-                f"The database is at revision {revision}, this version needs {migrating.head()}.",
-                "Run `luma-tracker db upgrade`, or start the service anew.",
+                f"The database is at revision {revision}; this version needs {migrating.head()}.",
+                "Run `luma-tracker db upgrade`, or restart the service.",
             )
         await self._database.write_all(_write, self._clock())
         oldest = await self._database.read(deliveries.oldest_untried)
         if oldest and self._clock() - oldest > LONGEST_LAG:
             raise StoreUnavailable(
-                f"A delivery of {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",
-                "GET /v1/deliveries?outcome=kept says why.",
+                f"A delivery received at {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",
+                "See its `error` in GET /v1/deliveries?outcome=kept.",
             )
 
 
 def _write(connection: Connection, times: Sequence[datetime]) -> list[None]:
-    """One row, once for all who ask meanwhile: a server may answer questions and take no writes."""
-    batches.insert(connection, READINESS, [{"id": 1, "asked_at": max(times)}], _instead)
+    """Write one row for all concurrent checks; a server may answer reads and refuse writes."""
+    batches.insert(connection, READINESS, [{"id": 1, "asked_at": max(times)}], _on_conflict_update)
     return [None for _ in times]
 
 
-def _instead(statement: Any) -> Any:
+def _on_conflict_update(statement: Any) -> Any:
     return statement.on_conflict_do_update(
         index_elements=["id"], set_={"asked_at": statement.excluded.asked_at}
     )

@@ -1,10 +1,10 @@
-"""Asks Luma about what it did not tell: quiet rows, and claims that nobody confirmed.
+"""Checks rows with Luma in the background: claims to verify, and rows without recent reports.
 
-    due rows ──claim (compare-and-set on next_check_at)──► ask, inside the budget ──► observe
-       ▲                                                                                 │
-       └────────────── next_check_at: later and later while nothing happens ◄────────────┘
+    due rows ──claim (compare-and-set on next_check_at)──► fetch, within the budget ──► observe
+       ▲                                                                                   │
+       └──────────── next_check_at: the interval grows while nothing changes ◄─────────────┘
 
-Rows that were due while we were down are due when we start, so starting needs no sweep.
+Rows that became due while the service was down are due when it starts; no full scan is needed.
 """
 
 import asyncio
@@ -13,56 +13,56 @@ from datetime import datetime, timedelta
 
 from service.domain.generation import Generation
 from service.domain.request_budget import Purpose
-from service.domain.schedule import soon
+from service.domain.schedule import retry_check
 from service.errors import TrackerError, UpstreamRefused, UpstreamUnavailable
 from service.logs import log
 from service.storage import generations
 from service.storage.engine import Database
 from service.tracking.fetcher import Fetcher
 
-_AT_ONCE = 8  # requests under way, of each purpose
+_MAX_CONCURRENT = 8  # checks per purpose
 _PURPOSES = (Purpose.VERIFY, Purpose.RECONCILE)
-_CLAIM = timedelta(seconds=45)  # longer than a question takes; then another instance may ask
-_UNTIL_MENDED = 30.0  # seconds, while a key or a URL is wrong
-_MOST_REFUSALS = 3  # of one row, until there is news of it
-_INTERVAL = 0.25  # seconds between looks for due rows
+_CLAIM = timedelta(seconds=45)  # longer than a check takes; afterwards another instance may check
+_RETRY_DELAY = 30.0  # seconds, after errors that need action, for example a wrong key or URL
+_MAX_REFUSALS = 3  # in a row; then a row is not checked until a callback or a fetch resets it
+_INTERVAL = 0.25  # seconds between searches for due rows
 
 
 class Reconciler:
-    """Runs for the life of the service; of several, each row is asked about by one."""
+    """Runs for the lifetime of the service. With several instances, one checks each due row."""
 
     def __init__(self, database: Database, fetcher: Fetcher, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._fetcher = fetcher
         self._clock = clock
-        self._asking: dict[Purpose, set[asyncio.Task[None]]] = {each: set() for each in _PURPOSES}
+        self._checks: dict[Purpose, set[asyncio.Task[None]]] = {each: set() for each in _PURPOSES}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
-                await self._round()
+                await self._start_checks()
                 await asyncio.sleep(_INTERVAL)
         finally:
-            asking = [task for tasks in self._asking.values() for task in tasks]
-            for task in asking:
+            checks = [task for tasks in self._checks.values() for task in tasks]
+            for task in checks:
                 task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.gather(*checks, return_exceptions=True)
 
-    async def _round(self) -> None:
+    async def _start_checks(self) -> None:
         for purpose in _PURPOSES:
-            for row in await self._claimed(purpose):
-                task = asyncio.create_task(self._ask(row, purpose))
-                self._asking[purpose].add(task)
-                task.add_done_callback(self._asking[purpose].discard)
+            for row in await self._claim(purpose):
+                task = asyncio.create_task(self._check(row, purpose))
+                self._checks[purpose].add(task)
+                task.add_done_callback(self._checks[purpose].discard)
 
-    async def _claimed(self, purpose: Purpose) -> list[Generation]:
-        """What may be asked about now, as far as the budget goes."""
+    async def _claim(self, purpose: Purpose) -> list[Generation]:
+        """Claim due rows, as many as the request budget allows to check now."""
         now, claimed = self._clock(), list[Generation]()
         if not await self._database.read(generations.any_due, self._fetcher.upstreams, now):
             return claimed
         for upstream, available in (await self._fetcher.available(purpose)).items():
-            free = _AT_ONCE - len(self._asking[purpose]) - len(claimed)
+            free = _MAX_CONCURRENT - len(self._checks[purpose]) - len(claimed)
             claimed += await self._database.write(
                 generations.claim_due,
                 upstream,
@@ -73,22 +73,22 @@ class Reconciler:
             )
         return claimed
 
-    async def _ask(self, row: Generation, purpose: Purpose) -> None:
+    async def _check(self, row: Generation, purpose: Purpose) -> None:
         try:
             await self._fetcher.check(row, purpose)
         except TrackerError as error:
             log.info("check_failed", generation_id=row.id, reason=str(error))
-            await self._put_off(row, error)
+            await self._reschedule(row, error)
 
-    async def _put_off(self, row: Generation, error: TrackerError) -> None:
-        """Nothing was learnt, so it is due again soon; what Luma refuses to tell, three times."""
-        refused = isinstance(error, UpstreamRefused) and error.of_this
+    async def _reschedule(self, row: Generation, error: TrackerError) -> None:
+        """Make a row due again soon after a failed check; never after the third refusal."""
+        refused = isinstance(error, UpstreamRefused) and error.about_generation
         refusals = row.refusals + 1 if refused else row.refusals
-        seconds = _UNTIL_MENDED
+        delay = _RETRY_DELAY
         if isinstance(error, UpstreamUnavailable):
-            seconds = error.retry_after
-        due: datetime | None = soon(row, self._clock(), seconds)
-        if refused and refusals >= _MOST_REFUSALS:
+            delay = error.retry_after
+        due: datetime | None = retry_check(row, self._clock(), delay)
+        if refused and refusals >= _MAX_REFUSALS:
             log.warning("checks_ended", generation_id=row.id, reason=str(error))
             due = None
         await self._database.write(generations.reschedule, row, due, refusals)

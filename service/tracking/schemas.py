@@ -1,4 +1,4 @@
-"""What else is shown in public: pages, events, deliveries; `shape` has the generation itself."""
+"""Response models for pages, events and deliveries; `storage.shape` has the generation's."""
 
 from typing import Any
 
@@ -42,13 +42,15 @@ _REPLAY = {
 class PageOut(BaseModel):
     """One page of generations."""
 
-    items: list[GenerationOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` for the next page.")
-    has_more: bool
+    items: list[GenerationOut] = Field(description="The generations, in the requested order.")
+    next_cursor: str | None = Field(
+        description="Pass this as `cursor` to get the next page. It is null on the last page."
+    )
+    has_more: bool = Field(description="Whether there are more generations after this page.")
 
 
 def page_body(page: Page) -> bytes:
-    """A `PageOut` as JSON."""
+    """Serialize a page as a `PageOut`, from the prepared bodies of its generations."""
     items = b",".join([item.body for item in page.items])
     cursor, more = to_json(page.next_cursor), to_json(page.next_cursor is not None)
     return b'{"items":[%b],"next_cursor":%b,"has_more":%b}' % (items, cursor, more)
@@ -61,58 +63,93 @@ class EventOut(BaseModel):
         from_attributes=True, title="Event", json_schema_extra={"examples": [EVENT]}
     )
 
-    seq: int = Field(description="Rises over all changes of all generations.")
-    generation_id: str
-    from_state: str | None
-    to_state: str
-    rev: int
-    source: str
-    at: Instant
-    delivery_id: str | None = Field(description="The callback that brought it.")
+    seq: int = Field(
+        description="The position of the event among the events of all generations. It increases "
+        "with every event, possibly with gaps."
+    )
+    generation_id: str = Field(description="The generation that changed.")
+    from_state: str | None = Field(
+        description="The state before the change. It is null for the first event of a generation."
+    )
+    to_state: str = Field(
+        description="The state after the change. It equals `from_state` if other fields changed."
+    )
+    rev: int = Field(description="The generation's `rev` after the change.")
+    source: str = Field(
+        description="How the change was reported: `callback` (by a callback), `fetch` (in a "
+        "response to a request) or `reconcile` (in a response to a background check)."
+    )
+    at: Instant = Field(description="When the change was recorded.")
+    delivery_id: str | None = Field(
+        description="The delivery that reported the change. It is null if `source` is not "
+        "`callback`."
+    )
 
 
 class EventsOut(BaseModel):
-    """Changes, oldest first."""
+    """One page of events, oldest first."""
 
-    items: list[EventOut]
+    items: list[EventOut] = Field(description="The events, oldest first.")
     next_cursor: str | None = Field(
-        description="Pass as `cursor` for what came after; to `/v1/events` as `after`."
+        description="Pass this as `cursor` to get the events that follow; in requests to "
+        "`/v1/events` pass it as `after`."
     )
-    has_more: bool
+    has_more: bool = Field(description="Whether more events follow now.")
 
     @classmethod
     def of(cls, events: list[Event], limit: int) -> "EventsOut":
-        """A page of at most `limit`, out of up to one more that shows whether there is more."""
+        """Create a page.
+
+        Args:
+            events: up to `limit` + 1 events; the extra one shows that more follow.
+            limit: the maximum number of events on the page.
+        """
         items = [EventOut.model_validate(event) for event in events[:limit]]
         more = len(events) > limit
         return cls(items=items, next_cursor=str(items[-1].seq) if more else None, has_more=more)
 
     @classmethod
     def behind(cls, after: int, events: list[Event], limit: int) -> "EventsOut":
-        """The same; but since more will come, even the last page says where to go on."""
+        """Create a page whose `next_cursor` is always set, because more events may be recorded.
+
+        Args:
+            after: the position that was requested, for an empty page.
+            events: up to `limit` + 1 events.
+            limit: the maximum number of events on the page.
+        """
         page = cls.of(events, limit)
         page.next_cursor = str(page.items[-1].seq if page.items else after)
         return page
 
 
 class DeliveryOut(BaseModel):
-    """One callback as it came."""
+    """One received callback."""
 
     model_config = ConfigDict(
         from_attributes=True, title="Delivery", json_schema_extra={"examples": [_DELIVERY]}
     )
 
-    id: str
-    generation_id: str | None
-    received_at: Instant
-    outcome: str = Field(description="What its first folding did; kept: not folded yet.")
-    error: str | None = Field(description="Why it could not be folded.")
-    duplicates: int = Field(description="How often the same bytes came again.")
-    handled_at: Instant | None
+    id: str = Field(description="The id of the delivery. Ids increase with the time of receipt.")
+    generation_id: str | None = Field(
+        description="The generation that the callback reports. It is null if the body has no "
+        "usable id."
+    )
+    received_at: Instant = Field(description="When the callback was first received.")
+    outcome: str = Field(
+        description="What the delivery did to the generation when it was first folded: `applied`, "
+        "`unchanged`, `stale`, or `kept` if it could not be folded yet."
+    )
+    error: str | None = Field(
+        description="Why the delivery could not be folded. It is null if it was folded."
+    )
+    duplicates: int = Field(description="How many times the same body was received again.")
+    handled_at: Instant | None = Field(
+        description="When the delivery was folded. It is null if it could not be folded yet."
+    )
 
 
 class DeliveryWithBody(DeliveryOut):
-    """One callback, with what it said."""
+    """One received callback with its body."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -120,37 +157,56 @@ class DeliveryWithBody(DeliveryOut):
         json_schema_extra={"examples": [_DELIVERY | {"body": {"id": EXAMPLE["id"]}}]},
     )
 
-    body: Any = Field(None, description="Parsed if it is JSON, else text; no callback URL.")
+    body: Any = Field(
+        None,
+        description="The body of the callback: parsed if it is JSON, else as text. Callback URLs "
+        "are redacted.",
+    )
 
 
 class DeliveriesOut(BaseModel):
     """One page of the inbox, newest first."""
 
-    items: list[DeliveryOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` for the next page.")
-    has_more: bool
+    items: list[DeliveryOut] = Field(description="The deliveries, newest first.")
+    next_cursor: str | None = Field(
+        description="Pass this as `cursor` to get the next page. It is null on the last page."
+    )
+    has_more: bool = Field(description="Whether there are older deliveries after this page.")
 
     @classmethod
     def of(cls, deliveries: list[Delivery], limit: int) -> "DeliveriesOut":
-        """A page of at most `limit`, out of up to one more that shows whether there is more."""
+        """Create a page.
+
+        Args:
+            deliveries: up to `limit` + 1 deliveries; the extra one shows that more follow.
+            limit: the maximum number of deliveries on the page.
+        """
         items = [DeliveryOut.model_validate(delivery) for delivery in deliveries[:limit]]
         more = len(deliveries) > limit
         return cls(items=items, next_cursor=items[-1].id if more else None, has_more=more)
 
 
 class ReplayOut(BaseModel):
-    """What folding a delivery again did."""
+    """The result of folding a delivery again."""
 
     model_config = ConfigDict(title="Replay", json_schema_extra={"examples": [_REPLAY]})
 
-    delivery_id: str
-    generation_id: str | None
-    outcome: Outcome
-    error: str | None = Field(description="Why it still cannot be folded.")
+    delivery_id: str = Field(description="The delivery that was folded again.")
+    generation_id: str | None = Field(
+        description="The generation that the callback reports. It is null if the body has no "
+        "usable id."
+    )
+    outcome: Outcome = Field(
+        description="What folding it again did: `applied`, `unchanged`, `stale`, or `kept` if it "
+        "still cannot be folded."
+    )
+    error: str | None = Field(
+        description="Why the body cannot be read. It is null if it can be read."
+    )
 
     @classmethod
     def of(cls, receipt: Receipt) -> "ReplayOut":
-        """The public shape of a receipt."""
+        """Create the response from a receipt."""
         return cls(
             delivery_id=receipt.delivery_id,
             generation_id=receipt.generation_id,

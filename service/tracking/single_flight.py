@@ -1,4 +1,4 @@
-"""One flight per id: whoever asks for the same thing at the same time shares one answer."""
+"""Single-flight execution of fetches, and a negative cache for unknown ids."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,70 +9,74 @@ from service.errors import NotFound
 
 T = TypeVar("T")
 
-_REMEMBERED = timedelta(seconds=5)
-_MOST_ABSENCES = 10_000
+_LIFETIME = timedelta(seconds=5)
+_MAX_ENTRIES = 10_000
 
 
 class SingleFlight(Generic[T]):
-    """Runs at most one call per key at a time; late-comers wait for the one under way."""
+    """Runs at most one call per key at a time; concurrent callers share its result."""
 
     def __init__(self) -> None:
-        self._flying: dict[str, asyncio.Task[T]] = {}
+        self._running: dict[str, asyncio.Task[T]] = {}
 
     async def join(self, key: str, start: Callable[[], Awaitable[T]]) -> T:
-        """The answer of the flight under `key`, started if there is none.
+        """Return the result of the running call for `key`; start one if there is none.
 
-        A caller that is cancelled leaves; the flight goes on for the others.
+        If a caller is cancelled, the call continues for the others.
         """
         return await asyncio.shield(self.launch(key, start))
 
     def launch(self, key: str, start: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
-        """The flight under `key`, started if there is none; for callers who need not wait."""
-        if flying := self._flying.get(key):
-            return flying
-        task = asyncio.ensure_future(_called(start))
-        self._flying[key] = task
-        task.add_done_callback(lambda done: self._landed(key, done))
+        """Return the running call for `key` without waiting for it; start one if there is none."""
+        if running := self._running.get(key):
+            return running
+        task = asyncio.ensure_future(_call(start))
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._finished(key, done))
         return task
 
-    def _landed(self, key: str, task: asyncio.Task[T]) -> None:
-        del self._flying[key]
+    def _finished(self, key: str, task: asyncio.Task[T]) -> None:
+        del self._running[key]
         if not task.cancelled():
-            task.exception()  # seen: nobody may be waiting any more, and that is no accident
+            task.exception()  # mark it as retrieved: all callers may have been cancelled
 
     async def close(self) -> None:
-        """Cancel what still flies, and wait until it is down."""
-        flying = list(self._flying.values())
-        for task in flying:
+        """Cancel all running calls, and wait until they have ended."""
+        running = list(self._running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _called(start: Callable[[], Awaitable[T]]) -> T:
+async def _call(start: Callable[[], Awaitable[T]]) -> T:
     return await start()
 
 
 class NegativeCache:
-    """Remembers for a few seconds that an id is unknown to Luma.
+    """Remembers for 5 seconds that an id is unknown to every upstream.
 
-    Only ids that are not stored are looked for here, so a callback that names one ends its
-    absence at once.
+    It is consulted only for ids that are not stored, so an entry has no effect once a callback
+    has reported the generation.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._until: dict[str, tuple[datetime, str, str]] = {}
+        self._entries: dict[str, tuple[datetime, str, str]] = {}
 
-    def add(self, key: str, absence: NotFound) -> None:
-        """Luma has just said that it does not know it."""
-        if len(self._until) >= _MOST_ABSENCES:
-            self._until.clear()
-        self._until[key] = (self._clock() + _REMEMBERED, str(absence), absence.hint)
+    def add(self, key: str, error: NotFound) -> None:
+        """Remember that the id is unknown."""
+        if len(self._entries) >= _MAX_ENTRIES:
+            self._entries.clear()
+        self._entries[key] = (self._clock() + _LIFETIME, str(error), error.hint)
 
     def check(self, key: str) -> None:
-        """Raises NotFound again, if Luma said so within the last seconds."""
+        """Raise a copy of the remembered error, if the id has an entry.
+
+        Raises:
+            NotFound: the id was unknown within the last 5 seconds.
+        """
         now = self._clock()
-        until, message, hint = self._until.get(key, (now, "", ""))
-        if now < until <= now + _REMEMBERED:  # or the clock was ahead when it was noted
+        until, message, hint = self._entries.get(key, (now, "", ""))
+        if now < until <= now + _LIFETIME:  # a later time means that the clock was ahead
             raise NotFound(message, hint)
-        self._until.pop(key, None)
+        self._entries.pop(key, None)

@@ -1,13 +1,13 @@
-"""The use cases. Every surface (REST, MCP, command line) reads data through here alone."""
+"""The use cases of all surfaces (REST, MCP, command line), which read data only through here."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from service.domain.generation import (
-    Aging,
+    Refreshable,
     good_until,
-    has_dead_assets,
+    has_expired_assets,
     is_ahead,
     is_stale,
     is_usable_id,
@@ -26,27 +26,27 @@ from service.tracking.history import History
 from service.tracking.readiness import Readiness
 
 STALE_WHILE_WAITING = timedelta(seconds=5)
-"""For how long a generation that somebody waits for may be quiet before Luma is asked."""
+"""The age at which a row is stale while a client waits for it, if `stale_after` is longer."""
 
 _COUNTERS = {served: LOOKUPS.labels(served.value) for served in Served}
 _HITS = _COUNTERS[Served.HIT]
 
 
 def utc_now() -> datetime:
-    """The clock of production."""
+    """Return the current time; the clock in production."""
     return datetime.now(UTC)
 
 
 class Tracker:
-    """Knows every generation that Luma told us of.
+    """Looks up stored generations, and fetches them from Luma when needed.
 
     Args:
         database: open, and migrated.
-        fetcher: asks Luma.
-        changes: notifies those who wait.
-        cache: representations that were read lately.
-        stale_after: how long an open generation may be quiet before it is refreshed.
-        clock: tells the time, aware and in UTC.
+        fetcher: fetches generations from Luma.
+        changes: notifies waiting clients.
+        cache: recently read representations.
+        stale_after: the time without a report after which an open generation is stale.
+        clock: returns the current time, aware and in UTC.
     """
 
     def __init__(
@@ -72,29 +72,29 @@ class Tracker:
         self._stopping = False
 
     def stop_waiting(self) -> None:
-        """Answer everybody who waits now, because the service is about to stop."""
+        """End all waits and followers, because the service is about to stop."""
         self._stopping = True
         self.history.stop_waiting()
         self._changes.notify_all()
 
     @property
     def warnings(self) -> list[str]:
-        """What is wrong although the service goes on, one sentence each."""
+        """Problems that do not stop the service, one sentence each."""
         return self._fetcher.warnings
 
     def lookup_nowait(self, generation_id: str) -> Answer | None:
-        """What `lookup` answers, if that needs neither waiting nor a request to Luma."""
+        """Return what `lookup` would, if that needs neither waiting nor a request to Luma."""
         found = self._cache.get(generation_id)
         if found is None and is_usable_id(generation_id):
             found = self._representations.read_nowait(generation_id)
-            found = found and self._keep(found)
+            found = found and self._cached(found)
         return found and self._hit(found)
 
     async def lookup_stored(self, generation_id: str) -> Answer | None:
-        """What `lookup` answers, if that needs no request to Luma.
+        """Return what `lookup` would, if that needs no request to Luma.
 
         Raises:
-            StoreUnavailable: the database did not answer.
+            StoreUnavailable: the database failed.
         """
         if (answer := self.lookup_nowait(generation_id)) or not is_usable_id(generation_id):
             return answer
@@ -102,47 +102,47 @@ class Tracker:
         return found and self._hit(found)
 
     async def lookup(self, generation_id: str, *, fresh: bool = False) -> Answer:
-        """What we know of a generation; Luma is asked only if it is unknown, or `fresh`.
+        """Return a generation; it is first fetched from Luma if it is not stored, or if `fresh`.
 
-        A row that has been quiet too long is answered at once and refreshed in the background; one
-        whose asset URLs have expired is fetched first. Once a row is stored, no failure of an
-        upstream fails the read.
+        A stale row is returned immediately and refreshed in the background. A row whose asset URLs
+        have expired is fetched first. If a row is stored, a failure of an upstream never fails the
+        lookup.
 
         Raises:
-            InvalidInput: Luma's ids do not look like that.
-            NotFound: nobody knows it.
-            UpstreamError: it is not stored, and an upstream could not tell us.
-            StoreUnavailable: the database did not answer.
+            InvalidInput: the id is not in the format of Luma's ids.
+            NotFound: the generation is neither stored nor known to any upstream.
+            UpstreamError: it is not stored, and an upstream failed.
+            StoreUnavailable: the database failed.
         """
         _require_usable(generation_id)
         if not fresh and (answer := await self.lookup_stored(generation_id)):
             return answer
-        return await self._lookup(generation_id, fresh=fresh, quiet=self._stale_after)
+        return await self._lookup(generation_id, fresh=fresh, stale_after=self._stale_after)
 
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
-        """As `lookup`, but answers as soon as the generation is terminal, or after `seconds`.
+        """Like `lookup`, but return when the generation is final, or after `seconds`.
 
-        Luma, or a callback, may need a moment to show a new generation: an id that nobody knows
-        yet is asked for again every few seconds, until the time is up.
+        A new generation may not be visible at Luma yet. An unknown id is therefore looked up again
+        every few seconds until the time is up.
         """
         _require_usable(generation_id)
         if not fresh and (answer := self.lookup_nowait(generation_id)) and answer.final:
             return answer
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
-        quiet = min(self._stale_after, STALE_WHILE_WAITING)
+        stale_after = min(self._stale_after, STALE_WHILE_WAITING)
         with self._changes.subscribe(generation_id) as changed:
-            found = await self._attempt(generation_id, fresh=fresh, quiet=quiet)
-            while self._worth_waiting(found) and (left := deadline - clock()) > 0:
-                await wait_until_set(changed, min(left, quiet.total_seconds()))
+            found = await self._attempt(generation_id, fresh=fresh, stale_after=stale_after)
+            while self._should_wait(found) and (left := deadline - clock()) > 0:
+                await wait_until_set(changed, min(left, stale_after.total_seconds()))
                 changed.clear()
-                found = await self._attempt(generation_id, fresh=False, quiet=quiet)
+                found = await self._attempt(generation_id, fresh=False, stale_after=stale_after)
         if isinstance(found, TrackerError):
             raise found
         return found
 
     async def page(self, query: listing.Query) -> listing.Page:
-        """A page of what is stored; costs no request to Luma."""
+        """Return a page of stored generations; makes no request to Luma."""
         self._changes.start_following()
         page = await listing.page(self._database, query)
         for item in page.items:
@@ -150,15 +150,17 @@ class Tracker:
         return page
 
     async def events(self, generation_id: str, *, after: int, limit: int) -> list[events.Event]:
-        """The history of a generation that is stored, oldest first.
+        """Return the events of a stored generation, oldest first.
 
         Raises:
-            NotFound: it is not stored.
+            InvalidInput: the id is not in the format of Luma's ids.
+            NotFound: the generation is not stored.
         """
         _require_usable(generation_id)
         if await self._database.read(generations.find, generation_id) is None:
             raise NotFound(
-                f"No history is stored for {generation_id}.", "Look the generation up first."
+                f"No events are stored for {generation_id}.",
+                "Look up the generation first.",
             )
         found = await self._database.read(
             events.of_generation, generation_id, after=after, limit=limit
@@ -168,25 +170,25 @@ class Tracker:
         return found
 
     async def _attempt(
-        self, generation_id: str, *, fresh: bool, quiet: timedelta
+        self, generation_id: str, *, fresh: bool, stale_after: timedelta
     ) -> Answer | NotFound | UpstreamUnavailable:
-        """What a lookup answers, or why there is nothing yet."""
+        """Look up a generation; returns the error if a later attempt may succeed."""
         try:
-            return await self._lookup(generation_id, fresh=fresh, quiet=quiet)
+            return await self._lookup(generation_id, fresh=fresh, stale_after=stale_after)
         except (NotFound, UpstreamUnavailable) as error:
             return error
 
-    async def _lookup(self, generation_id: str, *, fresh: bool, quiet: timedelta) -> Answer:
+    async def _lookup(self, generation_id: str, *, fresh: bool, stale_after: timedelta) -> Answer:
         stored = await self._read(generation_id)
         if stored is None:
             await self._fetcher.fetch_unknown(generation_id, fresh=fresh)
             return self._answer(await self._read_again(generation_id), Served.MISS)
-        if not self._fetcher.can_ask(stored.upstream):
+        if not self._fetcher.has_key_for(stored.upstream):
             return self._answer(stored, Served.HIT)
-        if fresh or has_dead_assets(stored, self._clock()):
+        if fresh or has_expired_assets(stored, self._clock()):
             await self._fetcher.refresh(generation_id)
             return self._answer(await self._read_again(generation_id), Served.STALE)
-        if is_stale(stored, self._clock(), quiet):
+        if is_stale(stored, self._clock(), stale_after):
             self._fetcher.refresh_in_background(generation_id)
             return self._answer(stored, Served.STALE)
         return self._answer(stored, Served.HIT)
@@ -194,24 +196,27 @@ class Tracker:
     async def _read(self, generation_id: str) -> Representation | None:
         with self._cache.reading(generation_id) as read:
             found = await self._representations.read(generation_id)
-            return found and self._keep(found, read)
+            return found and self._cached(found, read)
 
     async def _read_again(self, generation_id: str) -> Representation:
-        """What a fetch has just stored. No row is ever removed, except by hand."""
+        """Read what a fetch has just stored. The service itself never deletes a generation."""
         if (found := await self._read(generation_id)) is None:
-            raise NotFound(f"{generation_id} was removed from the database.")
+            raise NotFound(
+                f"{generation_id} was deleted from the database during the lookup.", "Retry."
+            )
         return found
 
-    def _keep(self, found: Representation, read: PendingRead | None = None) -> Representation:
-        self._cache.keep(found, read)
+    def _cached(self, found: Representation, read: PendingRead | None = None) -> Representation:
+        self._cache.put(found, read)
         self._changes.start_following()
         return found
 
-    def _good_until(self, row: Aging) -> datetime | None:
-        return good_until(row, self._stale_after) if self._fetcher.can_ask(row.upstream) else None
+    def _good_until(self, row: Refreshable) -> datetime | None:
+        has_key = self._fetcher.has_key_for(row.upstream)
+        return good_until(row, self._stale_after) if has_key else None
 
     def _hit(self, found: Representation) -> Answer | None:
-        """The answer, unless Luma has to be asked first."""
+        """Return the answer, unless the row is stale or its asset URLs have expired."""
         until, now = found.good_until, self._clock()
         if until is not None and (until <= now or is_ahead(found.heard_at, now)):
             return None
@@ -222,7 +227,7 @@ class Tracker:
         _COUNTERS[served].inc()
         return Answer(found, served, self._clock() - found.heard_at)
 
-    def _worth_waiting(self, found: Answer | TrackerError) -> bool:
+    def _should_wait(self, found: Answer | TrackerError) -> bool:
         final = isinstance(found, Answer) and found.final
         return not (self._stopping or final)
 
@@ -231,6 +236,6 @@ def _require_usable(generation_id: str) -> None:
     if not is_usable_id(generation_id):
         raise InvalidInput(
             "generation_id",
-            "This cannot be the id of a generation.",
-            "An id is 1-128 characters of A-Z a-z 0-9 . _ : - as Luma gave it at creation.",
+            "This is not a valid generation id.",
+            "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
         )

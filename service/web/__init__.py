@@ -1,1 +1,15 @@
-"""The HTTP surface: Luma's callbacks, the REST API, and what guards them."""
+"""The HTTP surface. A request passes the modules in this order:
+
+server            reads HTTP within limits; asks the fast path for an answer without a task
+fast_path         answers plain lookups, lists, MCP requests and callbacks; passes on the rest
+callbacks         receives Luma's callbacks
+mcp               accepts POSTs to `/mcp`, for `service.mcp_server`
+security_headers  adds security headers to every response
+guards            HEAD, authentication, origin checks, the slow log
+api               the routes
+responses         builds responses that the routes and the fast path share
+
+parameters        parameters and dependencies of the routes
+problems          error responses (RFC 9457)
+static            scripts, stylesheets and pages for people
+"""

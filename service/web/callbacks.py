@@ -1,8 +1,8 @@
-"""Where Luma calls back.
+"""Receives Luma's callbacks.
 
-Only an answer of exactly 200 counts for Luma, and it gives up within a second of refusals. So
-the body is read as it stands, kept, folded and on disk before we answer, and nothing but the
-token decides whether we take it.
+Luma accepts only status 200 as success, and after refusals it gives up within a second. So the
+token alone decides whether a body is taken, whatever its content type. The response is sent after
+the body is stored, folded and on disk.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.deliveries import Receipt
 from service.tracking.tracker import Tracker
 from service.web.fast_path import CALLBACKS
-from service.web.guards.slow_log import note_slow
+from service.web.guards.slow_log import log_if_slow
 from service.web.problems import of_bug, of_error, problem, responses
 from service.web.server.body import read_body
 from service.web.server.fast_protocol import SendPrepared
@@ -34,18 +34,18 @@ router = APIRouter(tags=["callbacks"])
 
 
 class CallbackAnswer(BaseModel):
-    """What the callback did."""
+    """The outcome of a callback."""
 
     outcome: Outcome = Field(
-        description="applied; unchanged: told nothing new; stale: lost to a higher state; "
-        "kept: is in the inbox and will be folded later.",
+        description="applied; unchanged: nothing new; stale: lost to a higher state; "
+        "kept: stored in the inbox, to be folded later.",
         examples=["applied"],
     )
 
 
 @router.post(
     CALLBACKS + "{token:path}",
-    summary="Take in a callback from Luma",
+    summary="Receive a callback from Luma",
     operation_id="receiveCallback",
     response_model=CallbackAnswer,
     responses=responses(
@@ -63,21 +63,21 @@ class CallbackAnswer(BaseModel):
     },
 )
 async def receive(token: str, request: Request) -> Response:
-    """The URL is the credential: `luma-tracker callback-url` prints one."""
-    whole = await _answer(request.app.state, token, request.scope, request.receive)
-    response = Response(whole.body, whole.status)
-    response.raw_headers = whole.headers
+    """The URL is the credential. `luma-tracker callback-url` prints one."""
+    prepared = await _answer(request.app.state, token, request.scope, request.receive)
+    response = Response(prepared.body, prepared.status)
+    response.raw_headers = prepared.headers
     return response
 
 
 class CallbackReceiver:
-    """Answers callbacks in front of all that concerns other requests alone, as the route would.
+    """Answers callbacks before the middleware, with the same bytes as the route.
 
-    What stands between costs more than the route itself, and lets callbacks pass anyway.
+    The middleware would let every callback pass, but costs more than the route itself.
 
     Args:
-        state: of the application.
-        slow_after: seconds after which an answer is noted as slow.
+        state: of the application; has `tokens`, and `tracker` while the application runs.
+        slow_after: seconds after which a request is logged as slow.
     """
 
     def __init__(self, state: State, *, slow_after: float) -> None:
@@ -85,22 +85,26 @@ class CallbackReceiver:
         self._slow_after = slow_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take in a callback."""
-        began = time.monotonic()
-        whole = await _answer(self._state, _token(scope), scope, receive)
-        note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
-        await send_prepared(scope, send, whole)
+        """Receive a callback."""
+        started = time.monotonic()
+        response = await _answer(self._state, _token(scope), scope, receive)
+        log_if_slow(scope, response.status, time.monotonic() - started, self._slow_after)
+        await send_prepared(scope, send, response)
 
     def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
-        """Take in a callback that has come whole, and answer when it is on disk."""
+        """Receive a complete callback without a task, and answer when it is on disk.
+
+        Returns:
+            False for a wrong token or a body that is too large; then call the application.
+        """
         grant = self._state.tokens.grant(_token(scope))
         if grant is None or len(body) > MAX_BODY:
             return False
-        began = time.monotonic()
+        started = time.monotonic()
 
         def received(receiving: asyncio.Future[Receipt]) -> None:
             response = _response_to(receiving)
-            note_slow(scope, response.status, time.monotonic() - began, self._slow_after)
+            log_if_slow(scope, response.status, time.monotonic() - started, self._slow_after)
             send(response)
 
         self._state.tracker.deliveries.receive(body, grant).add_done_callback(received)
@@ -117,7 +121,7 @@ async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> P
     tokens: CallbackTokens = state.tokens
     grant = tokens.grant(token)
     if grant is None:
-        return _nothing_here("callback token")
+        return _not_found("callback token")
     body = await read_body(scope, receive, MAX_BODY)
     if isinstance(body, Response):
         return PreparedResponse.of(body)
@@ -127,14 +131,14 @@ async def _answer(state: State, token: str, scope: Scope, receive: Receive) -> P
 
 
 def _response_to(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
-    """What came of it."""
+    """Build the response to a callback from its result."""
     try:
         receipt = receiving.result()
     except Forbidden:
-        return _nothing_here("callback token of another generation")
+        return _not_found("callback token of another generation")
     except TrackerError as error:
         return PreparedResponse.of(of_error(error))
-    except Exception as error:  # noqa: BLE001 - a bug of ours is answered too
+    except Exception as error:  # noqa: BLE001 - the client needs an answer in any case
         log.error("callback_failed", exc_info=error)
         return PreparedResponse.of(of_bug(error))
     if receipt.unreadable:
@@ -142,9 +146,9 @@ def _response_to(receiving: asyncio.Future[Receipt]) -> PreparedResponse:
     return _ANSWERS[receipt.outcome]
 
 
-def _nothing_here(reason: str) -> PreparedResponse:
+def _not_found(reason: str) -> PreparedResponse:
     REFUSALS.labels(reason).inc()
-    return PreparedResponse.of(problem(404, "There is nothing here."))
+    return PreparedResponse.of(problem(404, "There is nothing at this path."))
 
 
 _ANSWERS = {outcome: PreparedResponse.of(JSONResponse({"outcome": outcome})) for outcome in Outcome}

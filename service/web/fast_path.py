@@ -1,13 +1,14 @@
-"""The short way for what comes most: lookups by id, lists, tools, callbacks.
+"""The fast path for the most frequent requests: lookups by id, lists, MCP tools, callbacks.
 
-Pure ASGI, in front of everything. It takes only plain questions about what is stored, and sends
-the bytes that the route would; whatever is unusual goes the ordinary way:
+Pure ASGI, in front of all middleware. It answers only plain requests for stored data, with the same
+bytes as the route would send. A request is plain if it may be read by the client and has no header
+that could change the response. All other requests take the normal path:
 
-    POST /callbacks/…        ─► web/callbacks.py, which looks at the token alone
-    GET /v1/generations/{id} ─► plain, welcome? ─► stored, and nobody to be asked? ─► sent
-    GET /v1/generations      ─► plain, welcome? ─► a list that may be asked for? ───► sent
-    POST /mcp                ─► plain, welcome? ──────────┼─────────► web/mcp.py
-                                      └── no ─────────────┴── no ───► guards ─► the route
+    POST /callbacks/…        ─► web/callbacks.py, which checks only the token in the path
+    GET /v1/generations/{id} ─► plain? ─► stored, and Luma need not be asked? ─► sent
+    GET /v1/generations      ─► plain? ─► parameters valid? ───────────────────► sent
+    POST /mcp                ─► plain? ─────────┼───────────────► web/mcp.py
+                                  └── no ───────┴── no ─────────► guards ─► the route
 """
 
 import time
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import TrackerError
 from service.tracking.answer import Answer
 from service.web.guards.authentication import Authenticator
-from service.web.guards.slow_log import note_slow
+from service.web.guards.slow_log import log_if_slow
 from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import response_of
@@ -29,29 +30,34 @@ from service.web.server.fast_protocol import SendPrepared
 from service.web.server.prepared import PreparedResponse, send_prepared
 
 CALLBACKS, _MCP = "/callbacks/", "/mcp"
-_ONE = f"{lists.PATH}/"
-_CHANGES_THE_ANSWER = frozenset({b"origin", b"cache-control", b"prefer"})
+_LOOKUP_PREFIX = f"{lists.PATH}/"
+_HEADERS_THAT_CHANGE_THE_RESPONSE = frozenset({b"origin", b"cache-control", b"prefer"})
 
 
 class Receiver(Protocol):
-    """What takes callbacks in, in a task or without one."""
+    """Receives callbacks, in a task or without one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As an ASGI application."""
+        """Answer a callback, as an ASGI application."""
 
     def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
-        """Whether it takes one that has come whole; then it calls `send` when it is on disk."""
+        """Take a complete callback, if possible, and call `send` when it is on disk.
+
+        Returns:
+            Whether it was taken; else call the application.
+        """
 
 
 class FastPath:
-    """Answers what it can, and passes the rest on.
+    """ASGI middleware that answers plain requests, and passes all others on.
 
     Args:
-        callbacks: takes them in, whoever brings them.
-        mcp: answers `/mcp`, where everybody who is welcome may ask.
-        state: of the application; has the tracker as soon as it runs.
-        visitors: who is welcome.
-        slow_after: seconds after which an answer is noted as slow.
+        app: answers all other requests.
+        callbacks: receives callbacks, without any other check.
+        mcp: answers `/mcp` for clients that may read.
+        state: of the application; has `tracker` while the application runs.
+        authenticator: decides who may read.
+        slow_after: seconds after which a request is logged as slow.
     """
 
     def __init__(
@@ -61,96 +67,100 @@ class FastPath:
         callbacks: Receiver,
         mcp: ASGIApp,
         state: State,
-        visitors: Authenticator,
+        authenticator: Authenticator,
         slow_after: float,
     ) -> None:
         self._app = app
         self.callbacks = callbacks
         self._mcp = mcp
         self._state = state
-        self._visitors = visitors
+        self._authenticator = authenticator
         self._slow_after = slow_after
-        self._unusual = _CHANGES_THE_ANSWER | visitors.suspect
+        self._excluded_headers = _HEADERS_THAT_CHANGE_THE_RESPONSE | authenticator.headers_to_check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Answer the request, or call the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].startswith(CALLBACKS):
             await self.callbacks(scope, receive, send)
-        elif _reads(scope) and (whole := await self._found(scope, receive)):
-            await send_prepared(scope, send, whole)
+        elif _is_read(scope) and (response := await self._answer(scope, receive)):
+            await send_prepared(scope, send, response)
         else:
-            asks_mcp = scope["path"] == _MCP and self._plain(scope)
-            await (self._mcp if asks_mcp else self._app)(scope, receive, send)
+            is_plain_mcp = scope["path"] == _MCP and self._plain_headers(scope)
+            await (self._mcp if is_plain_mcp else self._app)(scope, receive, send)
 
     def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
-        """Answer what needs no task: callbacks, and lookups of what is known.
+        """Answer without a task, if possible: callbacks, and lookups of current rows.
 
         Returns:
-            Whether `send` was called, or will be; else the application is to be called.
+            Whether `send` was called, or will be; else call the application.
         """
         if scope["method"] == "POST":
             is_callback: bool = scope["path"].startswith(CALLBACKS)
             return is_callback and self.callbacks.respond(scope, body, send)
-        plain = self._plain(scope) if _reads_one(scope) else None
-        answer = plain and self._state.tracker.lookup_nowait(_id_in(scope))
-        if not (plain and answer):
+        headers = self._plain_headers(scope) if _is_lookup(scope) else None
+        answer = headers and self._state.tracker.lookup_nowait(_id_in(scope))
+        if not (headers and answer):
             return False
-        send(_shown(answer, plain))
+        send(_lookup_response(answer, headers))
         return True
 
-    async def _found(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
-        """The answer of the database, if that is all that is asked for."""
-        plain, began = self._plain(scope), time.monotonic()
-        if plain is None:
+    async def _answer(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
+        """Answer a plain lookup or list from the store; None for any other request."""
+        headers, started = self._plain_headers(scope), time.monotonic()
+        if headers is None:
             return None
         try:
-            read = self._one(scope, plain) if _reads_one(scope) else self._list(scope, receive)
-            whole = await read
+            if _is_lookup(scope):
+                response = await self._lookup(scope, headers)
+            else:
+                response = await self._list(scope, receive)
         except TrackerError as error:
-            whole = PreparedResponse.of(of_error(error))
-        if whole:
-            note_slow(scope, whole.status, time.monotonic() - began, self._slow_after)
-        return whole
+            response = PreparedResponse.of(of_error(error))
+        if response:
+            log_if_slow(scope, response.status, time.monotonic() - started, self._slow_after)
+        return response
 
-    async def _one(self, scope: Scope, plain: Mapping[bytes, bytes]) -> PreparedResponse | None:
+    async def _lookup(
+        self, scope: Scope, headers: Mapping[bytes, bytes]
+    ) -> PreparedResponse | None:
         answer = await self._state.tracker.lookup_stored(_id_in(scope))
-        return _shown(answer, plain) if answer else None
+        return _lookup_response(answer, headers) if answer else None
 
     async def _list(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
-        asked = lists.plainly_asked(scope["query_string"])
-        if asked is None:
+        request = lists.parse_request(scope["query_string"])
+        if request is None:
             return None
-        whole = await lists.answer(self._state.tracker, asked, receive)
-        whole.headers.extend(SECURE)
-        return whole
+        response = await lists.answer(self._state.tracker, request, receive)
+        response.headers.extend(SECURE)
+        return response
 
-    def _plain(self, scope: Scope) -> dict[bytes, bytes] | None:
-        """The headers, if none is unusual or came twice, and the visitor is welcome."""
+    def _plain_headers(self, scope: Scope) -> dict[bytes, bytes] | None:
+        """Return the headers of a plain request, which no header excludes or repeats, else None."""
         headers = dict(scope["headers"])
-        if len(headers) < len(scope["headers"]) or not self._unusual.isdisjoint(headers):
+        if len(headers) < len(scope["headers"]) or not self._excluded_headers.isdisjoint(headers):
             return None
         authorization, host = headers.get(b"authorization", b""), headers.get(b"host", b"")
-        return headers if self._visitors.welcomes(authorization, host) else None
+        return headers if self._authenticator.may_read(authorization, host) else None
 
 
-def _reads(scope: Scope) -> bool:
-    return _reads_one(scope) or bool(scope["path"] == lists.PATH and scope["method"] == "GET")
+def _is_read(scope: Scope) -> bool:
+    return _is_lookup(scope) or bool(scope["path"] == lists.PATH and scope["method"] == "GET")
 
 
-def _reads_one(scope: Scope) -> bool:
-    plain = scope["method"] == "GET" and not scope["query_string"]
-    return bool(plain and scope["path"].startswith(_ONE))
+def _is_lookup(scope: Scope) -> bool:
+    is_get = scope["method"] == "GET" and not scope["query_string"]
+    return bool(is_get and scope["path"].startswith(_LOOKUP_PREFIX))
 
 
 def _id_in(scope: Scope) -> str:
-    generation_id: str = scope["path"][len(_ONE) :]
+    generation_id: str = scope["path"][len(_LOOKUP_PREFIX) :]
     return generation_id
 
 
-def _shown(answer: Answer, plain: Mapping[bytes, bytes]) -> PreparedResponse:
-    tag = plain.get(b"if-none-match")
-    whole = response_of(answer, tag.decode("latin-1") if tag else None)
-    whole.headers.extend(SECURE)
-    return whole
+def _lookup_response(answer: Answer, headers: Mapping[bytes, bytes]) -> PreparedResponse:
+    tag = headers.get(b"if-none-match")
+    response = response_of(answer, tag.decode("latin-1") if tag else None)
+    response.headers.extend(SECURE)
+    return response

@@ -1,4 +1,4 @@
-"""`/mcp`, in front of the framework: what is not a whole POST of JSON goes no further."""
+"""The MCP endpoint `/mcp`: accepts complete POSTs of JSON, and refuses everything else."""
 
 from typing import Protocol
 
@@ -16,24 +16,24 @@ _PATH = "/mcp"
 
 
 class McpTransport(Protocol):
-    """What answers POSTs that have come whole."""
+    """Answers complete POSTs."""
 
     async def answer(self, scope: Scope, body: bytes) -> Response | None:
-        """The response to an ordinary one."""
+        """Return the response to a plain request, None for any other."""
 
     async def pass_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Answer any other."""
+        """Answer any request by the SDK."""
 
 
 class McpEndpoint:
-    """Passes POSTs to `/mcp` on to what `state.mcp` is, and what is not for `/mcp` to the app."""
+    """Middleware that passes POSTs to `/mcp` to `state.mcp`, and other paths to the application."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
         self._app = app
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Answer the request, or call the application."""
         if scope["type"] != "http" or scope["path"] != _PATH:
             await self._app(scope, receive, send)
             return
@@ -49,7 +49,7 @@ class McpEndpoint:
 
 
 async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """In one piece, unless the page of some site may have to be told that it may read it."""
+    """Send in one piece, except to a page of another site: that may need CORS headers."""
     if any(name == b"origin" for name, _ in scope["headers"]):
         await answer(scope, receive, send)
         return
@@ -58,7 +58,7 @@ async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) ->
 
 async def _body(request: Request) -> bytes | Response:
     if request.method != "POST":
-        return problem(405, "MCP is spoken by POST here.", headers={"Allow": "POST"})
+        return problem(405, "/mcp accepts only POST.", headers={"Allow": "POST"})
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
-        return problem(400, "MCP is spoken in application/json.")
+        return problem(400, "/mcp accepts only the content type application/json.")
     return await read_body(request.scope, request.receive, MAX_BODY)

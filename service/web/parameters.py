@@ -1,4 +1,4 @@
-"""What routes are given."""
+"""Parameters and dependencies that routes share."""
 
 import re
 from typing import Annotated, cast
@@ -15,7 +15,7 @@ WaitSeconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)
 
 
 class Strict(BaseModel):
-    """Query parameters, of which an unknown one is an error: it would silently do nothing."""
+    """Base of query parameters: an unknown one is an error, as it would silently do nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,6 +33,6 @@ ThePublicUrl = Annotated[str | None, Depends(_public_url)]
 
 
 def preferred_wait(prefer: str | None) -> int | None:
-    """The seconds of `Prefer: wait=`, shortened to what we allow."""
+    """Return the seconds of `Prefer: wait=`, at most `LONGEST_WAIT`; None if it is missing."""
     found = _PREFER_WAIT.search(prefer or "")
     return min(int(found[1]), LONGEST_WAIT) if found else None

@@ -1,8 +1,10 @@
-"""Every error as RFC 9457 `application/problem+json`, and which error means which HTTP status."""
+"""Error responses: RFC 9457 `application/problem+json`, and the HTTP status of each error."""
 
+import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,27 +26,26 @@ _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-
-_KINDS = {  # our own, since HTTP's phrases change with Python's versions
+_KINDS = {  # type and title; the phrases of `http.HTTPStatus` differ between Python versions
     400: ("bad-request", "Bad request"),
-    401: ("unauthorized", "A token is wanted"),
+    401: ("unauthorized", "A token is required"),
     403: ("forbidden", "Not allowed"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     408: ("too-slow", "The request took too long"),
     413: ("too-large", "The request is too large"),
-    421: ("misdirected", "Not a name of ours"),
+    421: ("misdirected", "Not served under this name"),
     422: ("invalid-input", "Invalid input"),
     429: ("too-many-requests", "Too many requests"),
     431: ("headers-too-large", "The request's headers are too large"),
-    500: ("unforeseen", "An error of ours"),
-    502: ("upstream-failed", "Luma refused us, or answered nonsense"),
-    503: ("unavailable", "Not available just now"),
+    500: ("unforeseen", "Internal error"),
+    502: ("upstream-failed", "Luma refused the request, or its answer was unusable"),
+    503: ("unavailable", "Temporarily unavailable"),
 }
 
 
 class Problem(BaseModel):
-    """RFC 9457: what went wrong, for programs and people."""
+    """An error response as RFC 9457 defines it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,16 +61,16 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="A name for this kind of problem that does not change.")
+    type: str = Field(description="A stable name for this kind of problem.")
     title: str
     status: int
-    detail: str = Field(description="What was wrong this time.")
+    detail: str = Field(description="What is wrong with this request.")
     hint: str | None = Field(None, description="What to do about it.")
-    errors: list[dict[str, Any]] | None = Field(None, description="What was wrong, field by field.")
+    errors: list[dict[str, Any]] | None = Field(None, description="What is wrong, field by field.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's OpenAPI: the problems that it can answer with."""
+    """Describe, for the OpenAPI of a route, the problems that it can answer with."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _KINDS[status][1], "content": content} for status in statuses}
 
@@ -83,7 +84,16 @@ def problem(
     headers: Mapping[str, str] | None = None,
     fields: list[dict[str, Any]] | None = None,
 ) -> Response:
-    """An error answer."""
+    """Build an error response.
+
+    Args:
+        status: HTTP status.
+        detail: what is wrong.
+        kind: the end of `type`, if it is not the usual one of this status.
+        hint: what to do about it.
+        headers: additional response headers.
+        fields: `errors`, an object per field, each with `loc` and `msg`.
+    """
     usual, title = _KINDS.get(status, _KINDS[500 if status >= 500 else 400])
     body = Problem(
         type=f"urn:luma-tracker:{kind or usual}",
@@ -102,7 +112,7 @@ def problem(
 
 
 def of_error(error: errors.TrackerError) -> Response:
-    """The answer to an error of ours."""
+    """Build the response to an error of the service."""
     status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
     headers = {}
     if isinstance(error, errors.UpstreamUnavailable | errors.StoreUnavailable):
@@ -121,21 +131,23 @@ def of_error(error: errors.TrackerError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of this app a problem, those of the framework included."""
+    """Answer every error of this application as a problem, including those of the framework."""
 
     @app.exception_handler(errors.TrackerError)
-    async def _ours(_request: Request, error: errors.TrackerError) -> Response:
+    async def _tracker_error(_request: Request, error: errors.TrackerError) -> Response:
         return of_error(error)
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        fields = [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]
-        told = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
-        hint = "Correct what is named; /openapi.json says what is allowed."
-        return problem(422, told, hint=hint, fields=fields)
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        fields = [
+            {"loc": list(each["loc"]), "msg": _message(each, request)} for each in error.errors()
+        ]
+        detail = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
+        hint = "Correct these parameters; /openapi.json lists what each route accepts."
+        return problem(422, detail, hint=hint, fields=fields)
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
+    async def _http_error(request: Request, error: HTTPException) -> Response:
         detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
         return problem(error.status_code, detail, headers=error.headers)
 
@@ -143,15 +155,36 @@ def install(app: FastAPI) -> None:
 
 
 async def unforeseen(_request: Request, error: Exception) -> Response:
-    """As the framework asks for the answer to a bug of ours."""
-    failure = of_bug(error)
-    secure(failure.headers)  # this is answered outside of all that adds them
-    return failure
+    """Answer an unexpected exception; an exception handler for Starlette."""
+    response = of_bug(error)
+    secure(response.headers)  # this response passes no middleware that adds them
+    return response
 
 
 def of_bug(error: Exception) -> Response:
-    """The answer to a bug of ours."""
-    return problem(500, f"Something failed that should not: {type(error).__name__}.")
+    """Build the response to an unexpected exception."""
+    return problem(500, f"The service failed unexpectedly: {type(error).__name__}.")
+
+
+def _message(error: Mapping[str, Any], request: Request) -> str:
+    """Return what is wrong with a field; for an unknown parameter, with the nearest known one."""
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"])
+    unknown = str(error["loc"][-1])
+    nearest = get_close_matches(unknown.lower(), _parameters_of(request.scope.get("endpoint")), n=1)
+    return f"Unknown parameter.{f' Did you mean `{nearest[0]}`?' if nearest else ''}"
+
+
+def _parameters_of(endpoint: Any) -> list[str]:
+    """Return the names of the query parameters that an endpoint takes as a model."""
+    annotations = inspect.get_annotations(endpoint) if endpoint else {}
+    models = [next(iter(get_args(each)), None) for each in annotations.values()]
+    return [
+        field.alias or name
+        for model in models
+        if inspect.isclass(model) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items()
+    ]
 
 
 def _kebab(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: the same facts as the other surfaces, and exit codes to rely on."""
+"""The command line: the same facts as the other surfaces, and its exit codes."""
 
 import json
 import os
@@ -23,13 +23,13 @@ from tests.acceptance.talk import body_of, call_back, ids, new_id, read, told
 from tests.launching import run
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
-"""The id that the doctor asks for."""
+"""The id that `doctor` fetches."""
 DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE, RAN_OUT = 0, 1, 2, 3, 4, 5, 124
 Run = subprocess.CompletedProcess[str]
 
 
 def refused(run: Run, code: int) -> str:
-    """What a command that could not do its work says: one line, on stderr."""
+    """The one line on stderr of a command that failed."""
     assert run.returncode == code, run.stderr
     assert run.stdout == ""
     [line] = run.stderr.splitlines()
@@ -38,13 +38,13 @@ def refused(run: Run, code: int) -> str:
 
 @dataclass
 class Alone:
-    """The command line without any service, on a folder of its own."""
+    """The command line without a running service, in a folder of its own."""
 
     folder: Path
     luma: Luma
 
     def run(self, *arguments: str, without: str = "", **given: str) -> Run:
-        """Run `luma-tracker`, `without` one setting that is usually there."""
+        """Run `luma-tracker`, `without` one setting that is usually set."""
         environment = environment_for(self.folder, self.luma, **given)
         environment.pop(without, None)
         return run(arguments, environment=environment, folder=self.folder)
@@ -170,7 +170,7 @@ def test_a_wait_that_runs_out_is_exit_code_124(alone_told: Running, wait: list[s
 
 @pytest.fixture(scope="module")
 def alone_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service that only callbacks tell anything."""
+    """A service without keys: only callbacks report states."""
     with run_service(tmp_path_factory.mktemp("alone"), **KEYLESS) as running:
         yield running
 
@@ -212,7 +212,7 @@ def test_a_wait_that_cannot_be_is_a_usage_error(shared: Running, wait: list[str]
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service whose list the tests leave as it is."""
+    """A service whose list the tests do not change."""
     with run_service(tmp_path_factory.mktemp("listed"), **KEYLESS) as running:
         told(running, "completed", request={"prompt": "a lake\tat\nsunset"})
         told(running, "failed", model="photon-1", request={"prompt": "[red]bold[/] \x1b[31mloud"})
@@ -379,7 +379,8 @@ def test_the_schema_can_be_made_and_looked_at_by_hand(alone: Alone) -> None:
     assert "db upgrade" in unready.stderr
     assert (made.returncode, again.returncode) == (DONE, DONE)
     assert re.fullmatch(r"\w+\n", after.stdout)
-    assert after.stdout.strip() in made.stdout
+    assert made.stdout == f"database: none -> {after.stdout}", "and no line of the log"
+    assert (made.stderr, again.stderr) == ("", "")
     assert ready.returncode == DONE, ready.stderr
 
 
@@ -387,7 +388,7 @@ def test_the_schema_can_be_made_and_looked_at_by_hand(alone: Alone) -> None:
 
 
 def _twin(name: str) -> str:
-    """The setting that one ending in `_FILE` stands in for."""
+    """The setting whose value a `_FILE` setting reads from a file."""
     return name.removesuffix("_FILE") if name.endswith("_FILE") else ""
 
 
@@ -455,6 +456,41 @@ def test_the_installed_command_tells_its_version() -> None:
 
 
 @pytest.mark.either_database
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (["gett"], "get"),
+        (["LIST"], "list"),
+        (["upgrad"], "db upgrade"),
+        (["db", "curent"], "current"),
+        (["db", "up"], "upgrade"),
+        (["--versio"], "--version"),
+        (["list", "--stat", "failed"], "--state"),
+        (["db", "current", "--jsn"], "--json"),
+    ],
+)
+def test_a_mistyped_command_or_option_is_answered_with_the_nearest(
+    alone: Alone, arguments: list[str], suggestion: str
+) -> None:
+    run = alone.run(*arguments)
+
+    assert run.returncode == USAGE
+    assert run.stdout == ""
+    assert f"Did you mean `{suggestion}`?" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.either_database
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["list", "--zzz"], ["--", "--zzz"]])
+def test_where_nothing_is_near_nothing_is_suggested(alone: Alone, arguments: list[str]) -> None:
+    run = alone.run(*arguments)
+
+    assert run.returncode == USAGE
+    assert "Did you mean" not in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.either_database
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["get"], ["db", "x"]])
 def test_a_command_that_there_is_not_is_a_usage_error(alone: Alone, arguments: list[str]) -> None:
     run = alone.run(*arguments)
@@ -466,17 +502,17 @@ def test_a_command_that_there_is_not_is_a_usage_error(alone: Alone, arguments: l
 # On a terminal
 
 
-def on_terminal(running: Running, *arguments: str) -> tuple[int, str]:
-    """The exit code and the bytes that a terminal of 200 columns would get."""
+def on_terminal(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code and the output on a terminal of 200 columns."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         env={
-            **{k: v for k, v in running.service.environment.items() if k not in ("NO_COLOR", "CI")},
+            **{k: v for k, v in environment.items() if k not in ("NO_COLOR", "CI")},
             "TERM": "xterm-256color",
             "COLUMNS": "200",
         },
-        cwd=running.service.folder,
+        cwd=folder,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -489,6 +525,11 @@ def on_terminal(running: Running, *arguments: str) -> tuple[int, str]:
     return process.wait(timeout=15), shown.decode()
 
 
+def place(running: Running) -> tuple[dict[str, str], Path]:
+    """Environment and folder of commands on the database of a service."""
+    return running.service.environment, running.service.folder
+
+
 def _read_all(descriptor: int) -> bytes:
     deadline, shown = time.monotonic() + 30, b""
     while time.monotonic() < deadline:
@@ -496,7 +537,7 @@ def _read_all(descriptor: int) -> bytes:
             continue
         try:
             chunk = os.read(descriptor, 65536)
-        except OSError:  # how Linux says that nobody holds the other end any more
+        except OSError:  # Linux reports that the other end is closed
             break
         if not chunk:
             break
@@ -511,7 +552,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def test_a_terminal_is_shown_the_same_facts_in_colour(listed: Running) -> None:
     items = listed.http.get("/v1/generations").json()["items"]
 
-    code, shown = on_terminal(listed, "list")
+    code, shown = on_terminal(*place(listed), "list")
 
     assert code == DONE
     assert _COLOUR.search(shown)
@@ -528,7 +569,7 @@ def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Ru
     [done, *_] = listed.http.get("/v1/generations?state=completed").json()["items"]
     piped = listed.service.command("get", done["id"])
 
-    code, shown = on_terminal(listed, "get", done["id"])
+    code, shown = on_terminal(*place(listed), "get", done["id"])
 
     assert code == DONE
     assert _COLOUR.search(shown)
@@ -536,7 +577,7 @@ def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Ru
     assert done["assets"]["video"] in plain, "whole, to be copied"
 
     def facts(text: str) -> list[list[str]]:
-        return [line.split() for line in text.splitlines() if not line.startswith("heard")]
+        return [line.split() for line in text.splitlines() if not line.startswith("received")]
 
     assert facts(plain) == facts(piped.stdout)
 
@@ -547,7 +588,44 @@ def test_what_luma_says_cannot_steer_the_terminal(listed: Running) -> None:
     assert "\x1b[31m" in loud["prompt"]
 
     for arguments in (("list",), ("get", loud["id"])):
-        _, shown = on_terminal(listed, *arguments)
+        _, shown = on_terminal(*place(listed), *arguments)
 
         assert "loud" in shown
         assert "\x1b[31mloud" not in shown
+
+
+@pytest.mark.either_database
+def test_an_empty_list_on_a_terminal_says_what_to_do_next(alone: Alone) -> None:
+    where = environment_for(alone.folder, alone.luma), alone.folder
+
+    code, everything = on_terminal(*where, "list")
+    _, filtered = on_terminal(*where, "list", "--state", "failed")
+    _, as_json = on_terminal(*where, "list", "--json")
+
+    assert code == DONE
+    assert "luma-tracker callback-url" in everything
+    assert "luma-tracker get ID" in everything
+    assert "filters" in filtered
+    assert "luma-tracker list" in filtered
+    assert json.loads(as_json) == {"items": [], "next_cursor": None, "has_more": False}
+
+
+@pytest.mark.either_database
+def test_an_empty_list_in_a_pipe_is_empty_and_only_a_terminal_is_told_why(alone: Alone) -> None:
+    silent = alone.run("list")
+    ours, theirs = pty.openpty()
+    piped = subprocess.run(
+        [sys.executable, "-m", "service", "list"],
+        env=environment_for(alone.folder, alone.luma),
+        cwd=alone.folder,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=30,
+    )
+    os.close(theirs)
+    told_on_terminal = _read_all(ours).decode()
+    os.close(ours)
+
+    assert (silent.stdout, silent.stderr) == ("", "")
+    assert (piped.returncode, piped.stdout) == (DONE, b"")
+    assert "luma-tracker callback-url" in told_on_terminal

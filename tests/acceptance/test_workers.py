@@ -85,6 +85,7 @@ def test_what_one_was_told_each_answers_at_once(
                 assert [g["state"] for g in listed["items"]] == [state]
 
 
+@pytest.mark.either_database
 def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Service) -> None:
     first = _started(service)
     assert len(first) == WORKERS
@@ -96,6 +97,7 @@ def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Service) -> 
     assert len(_started(service)) == WORKERS + 1
 
 
+@pytest.mark.either_database
 def test_a_hangup_restarts_all_in_place(service: Service) -> None:
     assert service.process.pid
     os.kill(service.process.pid, signal.SIGHUP)
@@ -104,6 +106,7 @@ def test_a_hangup_restarts_all_in_place(service: Service) -> None:
     assert len(_started(service)) == WORKERS, "they are the same processes"
 
 
+@pytest.mark.either_database
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_all_end_when_it_is_told_to(service: Service, sent: signal.Signals) -> None:
     pids = _started(service)
@@ -115,6 +118,7 @@ def test_all_end_when_it_is_told_to(service: Service, sent: signal.Signals) -> N
         assert re.search(rf"pid={pid} code=(0|-15)\b", service.said), "or it had just begun"
 
 
+@pytest.mark.either_database
 def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma: Luma) -> None:
     (tmp_path / "file").write_text("no folder")
     nowhere = f"sqlite:///{tmp_path}/file/tracker.db"
@@ -127,6 +131,7 @@ def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma
     assert ended.stderr.decode().count("worker_started") <= 2 * WORKERS
 
 
+@pytest.mark.either_database
 def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Service) -> None:
     first = _started(service)[0]
     settings = service.folder / ".env"

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, plain lines for a pipe, whatever Luma said."""
+"""What commands print: JSON for programs, plain lines for a pipe, whatever Luma sends."""
 
 import io
 import json
@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from service import errors
-from service.cli.doctor import Finding, Level
-from service.cli.exits import refusals
+from service.cli.doctor_checks import Finding, Level
+from service.cli.exits import errors_to_exit_codes
 from service.cli.output import show_findings, show_generation, show_page, table_of
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
@@ -22,13 +22,13 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
 def row(**given: Any) -> Generation:
-    """A row that heard of a generation once."""
+    """A row with one observation."""
     values = {"id": "a", "upstream": "dream_machine", "source": Source.CALLBACK, **given}
     return merge(None, Observation(**values), NOON)[0]
 
 
 def answer(generation: Generation) -> Answer:
-    """As the tracker answers."""
+    """An answer of the tracker."""
     return Answer(representation_of(generation), Served.HIT, timedelta(seconds=12.4))
 
 
@@ -54,12 +54,12 @@ def test_a_generation_is_one_line_for_each_thing_that_is_known(
     assert lines["video_url"].strip() == "https://v"
     assert lines["prompt"].strip() == generation.prompt, "in one line, as it is"
     assert lines["verified"].strip() == "false"
-    assert lines["heard"].strip() == "12 s ago"
+    assert lines["received"].strip() == "12 s ago"
     assert not {"image_url", "failure_reason", "gone_at", "request", "outputs"} & set(lines)
 
 
 def listed(generation: Generation) -> Listed:
-    """As a page has it."""
+    """An item of a page."""
     return Listed(generation.id, generation.rev, body_of(generation))
 
 
@@ -85,8 +85,8 @@ def test_a_page_as_json_is_one_object_on_stdout_alone(capsys: pytest.CaptureFixt
     assert printed.err == ""
 
 
-def test_an_empty_page_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    show_page(Page([], None), as_json=False)
+def test_an_empty_page_is_nothing_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    show_page(Page([], None), as_json=False, empty_hint="Do this.")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
 
@@ -139,7 +139,7 @@ EXITS = [
 def test_an_error_is_one_line_and_an_exit_code(
     error: errors.TrackerError, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as left, refusals():
+    with pytest.raises(SystemExit) as left, errors_to_exit_codes():
         raise error
     printed = capsys.readouterr()
     assert left.value.code == code
@@ -148,5 +148,5 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 
 def test_a_bug_is_not_hidden() -> None:
-    with pytest.raises(LookupError), refusals():
+    with pytest.raises(LookupError), errors_to_exit_codes():
         raise LookupError("a bug")

@@ -275,12 +275,14 @@ def _stages() -> list[list[tuple[str, str]]]:
     return stages
 
 
-def test_the_image_is_built_in_one_stage_and_run_from_another() -> None:
-    build, run = _stages()
+def test_the_image_is_built_in_two_stages_and_run_from_another() -> None:
+    wheel, build, run = _stages()
     commands = " ".join(rest for instruction, rest in run if instruction == "RUN")
 
-    assert build[0][1].split()[0] == run[0][1] == "python:3.11-slim"
-    assert "--constraint constraints.txt" in str(build)
+    bases = [stage[0][1].split()[0] for stage in (wheel, build, run)]
+    assert bases == ["python:3.11-slim"] * 3
+    assert ("COPY", "--from=wheel /*.whl /wheels/") in build, "a release puts its own wheel there"
+    assert "--constraint /constraints.txt" in str(build)
     assert not re.search(r"\b(pip|apt|apt-get|gcc|curl)\b", commands)
 
 
@@ -303,7 +305,8 @@ def test_the_image_starts_the_service_and_can_be_asked_how_it_is() -> None:
 
 def test_the_image_gets_what_it_copies_and_nothing_else() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    copied = [rest.split()[:-1] for word, rest in _stages()[0] if word == "COPY"]
+    copies = [rest for stage in _stages() for word, rest in stage if word == "COPY"]
+    copied = [rest.split()[:-1] for rest in copies if not rest.startswith("--from=")]
     sources = set(chain.from_iterable(copied))
 
     assert "*" in ignored

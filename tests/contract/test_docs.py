@@ -10,7 +10,7 @@ from mcp import Client
 from pydantic import AliasChoices
 from typer.main import get_command
 
-from service.cli.commands import app
+from service.cli.app import app
 from service.config import Settings
 from tests.acceptance.conftest import Running
 
@@ -79,7 +79,7 @@ def test_every_route_is_documented(words: str, shared: Running) -> None:
     paths = [re.sub(r"\{\w+\}", "{}", p) for p in shared.http.get("/openapi.json").json()["paths"]]
     plain = re.sub(r"\{\w+\}", "{}", words)
 
-    assert missing([*paths, "/mcp", "/docs", "/openapi.json"], plain) == []
+    assert missing([*paths, "/", "/mcp", "/docs", "/redoc", "/openapi.json"], plain) == []
 
 
 async def test_every_tool_is_documented(words: str, shared: Running) -> None:

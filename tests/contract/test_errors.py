@@ -50,7 +50,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "path",
-    ["/", "/nope", "/v1", "/v1/", "/v1/nope", "/v1/generations/", "/v1/generations/a/b", "//",
+    ["/nope", "/v1", "/v1/", "/v1/nope", "/v1/generations/", "/v1/generations/a/b", "//",
      "/v1//generations", "/callbacks", "/mcp/", "/mcp/x", "/healthz/", "/docs/"],
 )  # fmt: skip
 def test_a_route_that_there_is_not_is_404_and_never_a_redirect(

@@ -1,4 +1,4 @@
-"""States, ranks, ids, and when a row can no longer be believed unasked."""
+"""States, ranks, ids, and staleness."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ from service.domain.generation import (
     Generation,
     Observation,
     Source,
-    has_dead_assets,
+    has_expired_assets,
     is_known,
     is_stale,
     is_terminal,
@@ -27,7 +27,7 @@ def row(
     gone_at: datetime | None = None,
     expires: datetime | None = None,
 ) -> Generation:
-    """A row that was last heard of at noon."""
+    """Return a row that was last reported on at noon."""
     return Generation(
         id="a",
         upstream="dream_machine",
@@ -123,6 +123,6 @@ def test_a_row_goes_stale_just_after_the_limit() -> None:
 
 def test_presigned_urls_die_at_their_time_and_others_never() -> None:
     later = NOON + timedelta(hours=1)
-    assert not has_dead_assets(row(), later)
-    assert not has_dead_assets(row(expires=later), later - timedelta(microseconds=1))
-    assert has_dead_assets(row(expires=later), later)
+    assert not has_expired_assets(row(), later)
+    assert not has_expired_assets(row(expires=later), later - timedelta(microseconds=1))
+    assert has_expired_assets(row(expires=later), later)

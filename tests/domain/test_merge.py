@@ -1,4 +1,4 @@
-"""The merge: whatever the order and however often, the same observations make the same row."""
+"""Merging: the same observations make the same row, in any order and with repetitions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,8 +34,16 @@ MISSING: list[set[str]] = [
     {*STATIC},
     {*STATIC, "failure_reason", "assets"},
 ]
-OF_THE_WAY = {"rev", "source", "verified", "first_seen_at", "updated_at", "heard_at", "finished_at"}
-"""What depends on how and when we were told, and so may depend on the order."""
+ORDER_DEPENDENT = {
+    "rev",
+    "source",
+    "verified",
+    "first_seen_at",
+    "updated_at",
+    "heard_at",
+    "finished_at",
+}
+"""Fields that depend on how and when observations arrive, and so may depend on their order."""
 
 properties = settings(
     max_examples=100,
@@ -50,7 +58,7 @@ properties = settings(
 
 @dataclass(frozen=True)
 class Moment:
-    """What is true of the generation between two of its changes."""
+    """The true state of the generation between two of its changes."""
 
     state: str
     assets: Mapping[str, str]
@@ -65,18 +73,18 @@ OUTCOMES = [
 
 
 @dataclass(frozen=True)
-class Told:
-    """One observation of one moment."""
+class Arrival:
+    """An observation of one moment."""
 
     moment: int
     seen: Observation
     asked: int = 0
-    """For a fetch with a known time of asking: wishes how many observations came before it."""
+    """For a fetch with `asked_at_rev`: the preferred number of observations before the request."""
 
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Moment]:
-    """queued, dreaming with a partial render or without, states nobody knows, an outcome."""
+    """Draw a life: queued, dreaming, maybe a partial render, unknown states, an end."""
     usual = [Moment("queued", {}), Moment("dreaming", {}), Moment("dreaming", PROGRESS)]
     unusual = [Moment("moderating", {}), Moment("polishing", {}), Moment("polishing", PROGRESS)]
     life = usual[draw(st.integers(0, 2)) :] + unusual[draw(st.integers(0, 3)) :]
@@ -84,11 +92,11 @@ def lives(draw: st.DrawFn) -> list[Moment]:
 
 
 @st.composite
-def tellings(draw: st.DrawFn, life: list[Moment], *, stateless: bool = False) -> Told:
-    """A callback or a fetch of some moment; any field but the id may be missing in a callback.
+def arrivals(draw: st.DrawFn, life: list[Moment], *, stateless: bool = False) -> Arrival:
+    """Draw a callback or a fetch of some moment. A callback may lack any field but the id.
 
-    A fetch says all that is true: what Luma itself has ended takes nothing more from callbacks,
-    not even what was missing.
+    A fetch is complete, because a verified terminal row takes nothing from callbacks, not even
+    missing fields.
     """
     index = draw(st.integers(0, len(life) - 1))
     moment = life[index]
@@ -106,13 +114,14 @@ def tellings(draw: st.DrawFn, life: list[Moment], *, stateless: bool = False) ->
         seen = seen._replace(state=None)
     if seen.authenticated and draw(st.booleans()):
         seen = seen._replace(asked_at_rev=0)  # to be filled in: it depends on the order
-    return Told(index, seen, draw(st.integers(0, 6)))
+    return Arrival(index, seen, draw(st.integers(0, 6)))
 
 
-def arrive(tellings: Sequence[Told]) -> Generation:
-    """Fold in this order. A fetch that says when it was asked for tells the truth of then:
+def arrive(tellings: Sequence[Arrival]) -> Generation:
+    """Fold in this order.
 
-    it was asked for when `asked_at_rev` stood, so it cannot know less than the row did then.
+    A fetch with `asked_at_rev` was requested when the row had that rev. It must not be older than
+    what the row knew then.
     """
     row: Generation | None = None
     revs, known = [0], [-1]
@@ -131,21 +140,21 @@ def arrive(tellings: Sequence[Told]) -> Generation:
 
 
 def lasting(row: Generation) -> dict[str, Any]:
-    """The row without what depends on how and when we were told."""
-    return {k: v for k, v in row._asdict().items() if k not in OF_THE_WAY}
+    """Return the fields of a row that must not depend on the order."""
+    return {k: v for k, v in row._asdict().items() if k not in ORDER_DEPENDENT}
 
 
 @st.composite
 def histories(
     draw: st.DrawFn, *, ended: bool, stateless: bool = False
-) -> tuple[list[Told], list[Told]]:
-    """The same tellings twice: in some order, and in another with repetitions."""
+) -> tuple[list[Arrival], list[Arrival]]:
+    """Draw the same observations twice: in one order, and in another one with repetitions."""
     life = draw(lives())
     if not ended:
         life = [moment for moment in life if rank(moment.state) < 3]
-    told = draw(st.lists(tellings(life, stateless=stateless), min_size=1, max_size=6))
+    told = draw(st.lists(arrivals(life, stateless=stateless), min_size=1, max_size=6))
     if ended:
-        last = draw(tellings(life[-1:]))
+        last = draw(arrivals(life[-1:]))
         told.append(replace(last, moment=len(life) - 1))
     again = told + [told[i] for i in draw(st.lists(st.integers(0, len(told) - 1), max_size=4))]
     return draw(st.permutations(told)), draw(st.permutations(again))
@@ -154,7 +163,7 @@ def histories(
 @properties
 @given(histories(ended=True))
 def test_a_finished_generation_ends_in_the_same_row_in_whatever_order_it_is_told(
-    orders: tuple[list[Told], list[Told]],
+    orders: tuple[list[Arrival], list[Arrival]],
 ) -> None:
     one, other = (arrive(order) for order in orders)
     assert lasting(one) == lasting(other)
@@ -165,7 +174,7 @@ def test_a_finished_generation_ends_in_the_same_row_in_whatever_order_it_is_told
 @properties
 @given(histories(ended=True))
 def test_a_finished_generation_is_verified_exactly_if_luma_itself_has_said_so(
-    orders: tuple[list[Told], list[Told]],
+    orders: tuple[list[Arrival], list[Arrival]],
 ) -> None:
     for order in orders:
         confirmed = [t for t in order if t.seen.authenticated and rank(t.seen.state or "") == 3]
@@ -175,7 +184,7 @@ def test_a_finished_generation_is_verified_exactly_if_luma_itself_has_said_so(
 @properties
 @given(histories(ended=False))
 def test_an_open_generation_is_in_the_same_row_in_whatever_order_it_is_told(
-    orders: tuple[list[Told], list[Told]],
+    orders: tuple[list[Arrival], list[Arrival]],
 ) -> None:
     one, other = (arrive(order) for order in orders)
     assert lasting(one) == lasting(other)
@@ -186,7 +195,7 @@ def test_an_open_generation_is_in_the_same_row_in_whatever_order_it_is_told(
 @properties
 @given(histories(ended=True, stateless=True))
 def test_a_body_that_says_no_state_does_not_make_the_order_matter(
-    orders: tuple[list[Told], list[Told]],
+    orders: tuple[list[Arrival], list[Arrival]],
 ) -> None:
     one, other = (arrive(order) for order in orders)
     assert lasting(one) == lasting(other)
@@ -208,7 +217,7 @@ STATES = st.sampled_from(
 
 @st.composite
 def observations(draw: st.DrawFn) -> Observation:
-    """Whatever anybody might say of the generation."""
+    """Draw any observation of the generation, true or not."""
     return Observation(
         id="a",
         upstream="dream_machine",
@@ -229,7 +238,7 @@ def observations(draw: st.DrawFn) -> Observation:
 
 @st.composite
 def steps(draw: st.DrawFn) -> tuple[Generation, Observation]:
-    """A row with a past, and what is said next; a fetch was asked for at some rev so far."""
+    """Draw a row with a history, and the next observation. A fetch has some earlier rev."""
     row, _ = merge(None, draw(observations()), NOON)
     for seen in draw(st.lists(observations(), max_size=3)):
         asked = draw(st.none() | st.integers(0, row.rev))
@@ -239,13 +248,13 @@ def steps(draw: st.DrawFn) -> tuple[Generation, Observation]:
 
 
 def shown(row: Generation) -> dict[str, Any]:
-    """What users see, but for what only says that something changed.
+    """Return what users see, without the fields that only record that something changed.
 
-    A presigned URL counts as the same one, however it is signed.
+    Signatures of presigned URLs are ignored.
     """
     seen = row._asdict()
-    told_of = ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at")
-    for name in (*told_of, "missing_since"):
+    recorded = ("rev", "source", "updated_at", "heard_at", "finished_at", "first_seen_at")
+    for name in (*recorded, "missing_since"):
         del seen[name]
     if seen.pop("assets_expire_at"):
         seen["assets"] = dict.fromkeys(row.assets, "")
@@ -359,7 +368,7 @@ def told(state: str | None, source: Source = Source.CALLBACK, **more: Any) -> Ob
 
 
 def folded(*tellings: Observation) -> Generation:
-    """The row after these, one second after the other."""
+    """Fold observations, one second apart."""
     row: Generation | None = None
     for second, seen in enumerate(tellings):
         row, _ = merge(row, seen, NOON + timedelta(seconds=second))
@@ -568,7 +577,7 @@ def test_a_clock_that_was_ahead_when_it_was_missing_makes_nothing_gone() -> None
 
 
 def gone_row(state: str) -> Generation:
-    """Of which Luma has said twice that it does not know it."""
+    """Return a row of which Luma has answered twice that it does not know it."""
     missing = folded(told(state, Source.FETCH), UNKNOWN_TO_LUMA)
     return merge(missing, UNKNOWN_TO_LUMA, NOON + timedelta(seconds=60))[0]
 
@@ -589,7 +598,7 @@ def test_a_callback_does_not_bring_back_what_luma_says_is_gone() -> None:
 
 
 def presigned(signature: str, *types: str) -> dict[str, Any]:
-    """What an answer of the Agents API says of its outputs."""
+    """Return the fields of an Agents API answer with presigned outputs."""
     urls = {kind: f"https://s3/{kind}?sig={signature}" for kind in types}
     return {
         "upstream": "agents",

@@ -1,4 +1,4 @@
-"""When Luma is asked unasked: at once about claims, ever more rarely about what is quiet."""
+"""Checks: immediate for claims, and less and less frequent for rows without news."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,7 +16,7 @@ LOW, HIGH = 0.9, 1.1  # the bounds of the jitter
 
 
 def generation(state: str = "dreaming", **given: Any) -> Generation:
-    """A row that was first heard of at noon."""
+    """Return a row that was first seen at noon."""
     values: dict[str, Any] = {
         "id": "a",
         "upstream": "dream_machine",
@@ -44,19 +44,19 @@ def generation(state: str = "dreaming", **given: Any) -> Generation:
 
 
 def pause(row: Generation, checks: int, now: datetime = NOON) -> float:
-    """Seconds until it is asked about."""
+    """Return the seconds until the next check."""
     at = next_check(row, now, checks)
     assert at is not None
     return (at - now).total_seconds()
 
 
 def pauses(row: Generation, checks: int, now: datetime = NOON) -> list[float]:
-    """The same, many times over."""
+    """Sample the seconds until the next check many times, because they are random."""
     return [pause(row, checks, now) for _ in range(200)]
 
 
 def about(seconds: float, found: list[float]) -> bool:
-    """Whether all of them are that, give or take the jitter, and use the room that it gives."""
+    """Whether all samples are within the jitter of the interval, and spread over its range."""
     inside = all(seconds * LOW <= each <= seconds * HIGH for each in found)
     return inside and max(found) - min(found) > 0.1 * seconds
 

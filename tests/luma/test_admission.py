@@ -1,4 +1,4 @@
-"""The admission: budget and breaker together, for requests that overlap, fail and are given up."""
+"""Admission control: requests that overlap, fail, are refused or are cancelled."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,33 +25,33 @@ def admission() -> AdmissionControl:
 
 
 def down() -> UpstreamUnavailable:
-    """A failure about which the upstream says nothing."""
+    """A failure without Retry-After."""
     return UpstreamUnavailable("dream_machine", "It did not answer.")
 
 
 def limiting(seconds: float) -> UpstreamUnavailable:
-    """An answer that asks to be left alone for so long."""
-    return UpstreamUnavailable("dream_machine", "429", retry_after=seconds, told=True)
+    """A 429 response with Retry-After."""
+    return UpstreamUnavailable("dream_machine", "429", retry_after=seconds, from_upstream=True)
 
 
 async def ask(
     admission: AdmissionControl, error: Exception | None = None, purpose: Purpose = Purpose.READ
 ) -> None:
-    """One request, which ends like that."""
+    """Make one request, which ends with `error`."""
     async with admission.admit(purpose):
         if error:
             raise error
 
 
 async def fail(admission: AdmissionControl, times: int, error: Exception | None = None) -> None:
-    """So many requests, one after the other."""
+    """Make failing requests, one after the other."""
     for _ in range(times):
         with pytest.raises((UpstreamError, NotFound)):
             await ask(admission, error or down())
 
 
 async def refused_for(admission: AdmissionControl) -> float:
-    """Seconds for which a request is refused; 0: it goes."""
+    """Return the seconds for which a request is refused; 0 if it is admitted."""
     try:
         await ask(admission)
     except UpstreamUnavailable as refusal:
@@ -60,7 +60,7 @@ async def refused_for(admission: AdmissionControl) -> float:
 
 
 async def until_open_again(admission: AdmissionControl) -> None:
-    """Wait until a request may go."""
+    """Wait until a request would be admitted."""
     deadline = monotonic() + 10
     while not admission.available(Purpose.READ):
         assert monotonic() < deadline
@@ -70,7 +70,7 @@ async def until_open_again(admission: AdmissionControl) -> None:
 async def test_after_five_failures_in_a_row_nothing_goes_out(admission: AdmissionControl) -> None:
     await fail(admission, 5)
     asked = False
-    with pytest.raises(UpstreamUnavailable, match="left alone") as refusal:
+    with pytest.raises(UpstreamUnavailable, match="is paused after failures; retry in") as refusal:
         async with admission.admit(Purpose.READ):
             asked = True
     assert not asked
@@ -105,7 +105,7 @@ async def test_it_waits_for_as_long_as_it_is_told_after_the_first_refusal(
 async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(
     admission: AdmissionControl,
 ) -> None:
-    """Luma said when to come again; that another request had got in before changes nothing."""
+    """A success of a request that began before the pause does not end the pause."""
     earlier = admission.admit(Purpose.READ)
     await earlier.__aenter__()
     await fail(admission, 1, limiting(30))
@@ -116,7 +116,7 @@ async def test_a_good_answer_that_was_under_way_does_not_end_the_pause(
 async def test_failures_that_were_under_way_do_not_lengthen_the_pause(
     admission: AdmissionControl,
 ) -> None:
-    """Twelve time out together: that is one outage, not one and seven failed probes."""
+    """Twelve requests time out together: one outage, not one followed by seven failed probes."""
 
     async def time_out() -> None:
         async with admission.admit(Purpose.READ):
@@ -140,7 +140,7 @@ async def test_after_the_pause_one_probe_goes_and_nobody_else(admission: Admissi
 
 
 async def test_a_probe_that_is_given_up_lets_the_next_one_go(admission: AdmissionControl) -> None:
-    """Whoever asked has gone, or another upstream has answered first: nothing was learnt."""
+    """The caller has disconnected, or another upstream was faster: the result is unknown."""
 
     async def probe() -> None:
         async with admission.admit(Purpose.READ):
@@ -161,10 +161,12 @@ async def test_people_are_told_when_to_come_again_if_the_budget_is_spent() -> No
     admission = AdmissionControl("dream_machine", Rate(2, 60))
     await ask(admission)
     await ask(admission)
-    with pytest.raises(UpstreamUnavailable, match="all the requests that it allows") as refusal:
+    with pytest.raises(
+        UpstreamUnavailable, match="has reached its rate limit; retry in"
+    ) as refusal:
         await ask(admission)
     assert refusal.value.retry_after == pytest.approx(60, abs=1)
-    assert not refusal.value.told
+    assert not refusal.value.from_upstream
 
 
 async def test_a_spent_budget_is_no_failure_of_the_upstream() -> None:
@@ -186,7 +188,7 @@ async def test_who_waited_for_room_finds_out_that_the_upstream_has_failed_meanwh
         with pytest.raises(UpstreamUnavailable):
             async with stack:
                 raise limiting(30)
-    with pytest.raises(UpstreamUnavailable, match="left alone"):
+    with pytest.raises(UpstreamUnavailable, match="is paused after failures; retry in"):
         await waiting
 
 

@@ -1,4 +1,4 @@
-"""The breaker: an upstream that fails is left alone, and one request finds out when it is back."""
+"""The circuit breaker: it pauses a failing upstream, and probes it with one request."""
 
 import pytest
 
@@ -19,20 +19,20 @@ def breaker(seconds: Seconds) -> CircuitBreaker:
 
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
-    """So many requests in a row, each over before the next."""
+    """Record failed requests, one after the other."""
     for _ in range(times):
-        breaker.failed(breaker.enter())
+        breaker.record_failure(breaker.begin())
 
 
 def pass_time(breaker: CircuitBreaker, seconds: Seconds) -> float:
-    """Turn the clock until a request may go; answers how far."""
+    """Advance the clock until a request may be made; returns by how many seconds."""
     pause = breaker.resumes_in()
     seconds.now += pause
     return pause
 
 
 def about(pause: float) -> object:
-    """That pause, give or take its jitter."""
+    """Return the pause with a tolerance for its jitter."""
     return pytest.approx(pause, rel=JITTER + 1e-9)
 
 
@@ -55,7 +55,7 @@ def test_the_fifth_failure_in_a_row_opens_it_for_about_two_seconds(breaker: Circ
 def test_failures_that_are_not_in_a_row_do_not_open_it(breaker: CircuitBreaker) -> None:
     for _ in range(20):
         fail(breaker, 4)
-        breaker.succeeded(breaker.enter())
+        breaker.record_success(breaker.begin())
     assert not breaker.is_open
 
 
@@ -73,17 +73,17 @@ def test_after_the_pause_one_request_probes_and_the_others_wait(
 ) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
-    breaker.enter()
+    breaker.begin()
     assert breaker.is_open
 
 
 def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, seconds: Seconds) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
-    breaker.succeeded(breaker.enter())
+    breaker.record_success(breaker.begin())
     assert not breaker.is_open
     fail(breaker, 4)
-    assert not breaker.is_open  # the count begins anew
+    assert not breaker.is_open  # the count restarts
 
 
 def test_a_probe_that_fails_opens_it_for_twice_as_long(
@@ -91,9 +91,9 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long(
 ) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
-    turn = breaker.enter()
+    epoch = breaker.begin()
     seconds.now += 0.1
-    breaker.failed(turn)
+    breaker.record_failure(epoch)
     assert breaker.resumes_in() == about(2 * FIRST)
 
 
@@ -104,7 +104,7 @@ def test_the_pause_doubles_up_to_a_minute_and_no_further(
     pauses = []
     for _ in range(9):
         pauses.append(pass_time(breaker, seconds))
-        breaker.failed(breaker.enter())
+        breaker.record_failure(breaker.begin())
     expected = [min(FIRST * 2**n, LONGEST) for n in range(9)]
     assert pauses == [about(pause) for pause in expected]
 
@@ -117,7 +117,7 @@ def test_after_a_success_the_pauses_begin_small_again(
         pass_time(breaker, seconds)
         fail(breaker, 1)
     pass_time(breaker, seconds)
-    breaker.succeeded(breaker.enter())
+    breaker.record_success(breaker.begin())
     fail(breaker, 5)
     assert breaker.resumes_in() == about(FIRST)
 
@@ -132,7 +132,7 @@ def test_pauses_are_jittered(seconds: Seconds) -> None:
 
 
 def test_it_pauses_for_as_long_as_it_is_told(breaker: CircuitBreaker, seconds: Seconds) -> None:
-    breaker.enter()
+    breaker.begin()
     breaker.pause(12)
     assert breaker.resumes_in() == pytest.approx(12)
     seconds.now += 11.9
@@ -150,10 +150,10 @@ def test_a_shorter_pause_does_not_shorten_a_longer_one(breaker: CircuitBreaker) 
 def test_a_probe_that_is_told_to_wait_waits_so_long_and_no_longer(
     breaker: CircuitBreaker, seconds: Seconds
 ) -> None:
-    breaker.enter()
+    breaker.begin()
     breaker.pause(12)
     pass_time(breaker, seconds)
-    breaker.enter()
+    breaker.begin()
     breaker.pause(3)
     assert breaker.resumes_in() == pytest.approx(3)
 
@@ -163,20 +163,20 @@ def test_a_probe_that_nobody_waited_for_lets_the_next_one_go(
 ) -> None:
     fail(breaker, 5)
     pass_time(breaker, seconds)
-    breaker.abandoned(breaker.enter())
+    breaker.record_abandoned(breaker.begin())
     assert not breaker.is_open
 
 
 def test_what_was_under_way_when_it_opened_neither_closes_nor_lengthens_it(
     breaker: CircuitBreaker,
 ) -> None:
-    turns = [breaker.enter() for _ in range(20)]
-    for turn in turns[:5]:
-        breaker.failed(turn)
+    epochs = [breaker.begin() for _ in range(20)]
+    for epoch in epochs[:5]:
+        breaker.record_failure(epoch)
     pause = breaker.resumes_in()
-    for turn in turns[5:12]:
-        breaker.failed(turn)
-    for turn in turns[12:]:
-        breaker.succeeded(turn)
+    for epoch in epochs[5:12]:
+        breaker.record_failure(epoch)
+    for epoch in epochs[12:]:
+        breaker.record_success(epoch)
     assert breaker.resumes_in() == pytest.approx(pause)
     assert pause == about(FIRST)

@@ -1,4 +1,4 @@
-"""The one HTTP client: whatever happens on the way becomes one of our errors."""
+"""The HTTP client: every failure of a request becomes one of our errors."""
 
 import contextlib
 import gzip
@@ -27,13 +27,20 @@ ME = "dream_machine"
 
 @pytest.fixture
 async def client() -> AsyncIterator[LumaClient]:
-    """A client that gives a request half a second."""
+    """A client with a timeout of half a second."""
     async with LumaClient(0.5) as opened:
         yield opened
 
 
+@pytest.fixture
+async def patient() -> AsyncIterator[LumaClient]:
+    """A client for large answers, which take long on a busy machine."""
+    async with LumaClient(20) as opened:
+        yield opened
+
+
 async def refusal(client: LumaClient, luma: Luma, fault: Fault) -> TrackerError:
-    """What a request that is answered like this ends in."""
+    """Return the error of a request that the simulator answers with `fault`."""
     luma.fault(fault)
     with pytest.raises(TrackerError) as error:
         await client.get(ME, f"{luma.dream_machine_url}/ping", {})
@@ -207,23 +214,23 @@ PACKED = [
 
 @pytest.mark.parametrize(("body", "encoding"), PACKED, ids=["plain", "packed", "packed well"])
 async def test_an_answer_larger_than_any_of_lumas_is_not_read_to_its_end(
-    client: LumaClient, luma: Luma, body: bytes, encoding: str
+    patient: LumaClient, luma: Luma, body: bytes, encoding: str
 ) -> None:
-    error = await refusal(client, luma, Fault(body=body, headers={"Content-Encoding": encoding}))
+    error = await refusal(patient, luma, Fault(body=body, headers={"Content-Encoding": encoding}))
     assert isinstance(error, UpstreamNonsense)
-    assert str(error) == f"{ME} answered more than 4194304 bytes."
+    assert str(error) == f"{ME} answered with more than 4194304 bytes."
 
 
 async def test_an_answer_that_grows_when_it_is_unpacked_takes_no_memory(
-    client: LumaClient, luma: Luma
+    patient: LumaClient, luma: Luma
 ) -> None:
-    """A hundred megabytes, which come as 400 bytes."""
+    """The body is 100 MB, compressed twice to about 400 bytes."""
     body = gzip.compress(gzip.compress(bytes(100_000_000)))
     for encoding in ("gzip, gzip", "gzip"):
         luma.fault(Fault(body=body, headers={"Content-Encoding": encoding}))
         tracemalloc.start()
         with contextlib.suppress(UpstreamNonsense):
-            await client.get(ME, f"{luma.dream_machine_url}/ping", {})
+            await patient.get(ME, f"{luma.dream_machine_url}/ping", {})
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert most < 20_000_000, encoding
@@ -249,10 +256,10 @@ async def test_an_encoding_that_was_not_asked_for_is_nonsense(
 
 @pytest.mark.parametrize(("body", "encoding"), [(LARGE, "identity"), (b"not gzip", "gzip")])
 async def test_an_error_is_what_its_code_says_whatever_its_body(
-    client: LumaClient, luma: Luma, body: bytes, encoding: str
+    patient: LumaClient, luma: Luma, body: bytes, encoding: str
 ) -> None:
     fault = Fault(status=503, body=body, headers={"Content-Encoding": encoding})
-    error = await refusal(client, luma, fault)
+    error = await refusal(patient, luma, fault)
     assert isinstance(error, UpstreamUnavailable)
     assert str(error) == f"{ME} answered 503."
 

@@ -1,4 +1,4 @@
-"""Dream Machine's generation object, of every age and as incomplete as it comes."""
+"""Parsing of Dream Machine's generation object, in current, older and incomplete formats."""
 
 import json
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ from tests.conftest import PAYLOADS
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
-def told(body: dict[str, Any], source: Source = Source.CALLBACK) -> Observation:
-    """What a body says."""
+def parsed(body: dict[str, Any], source: Source = Source.CALLBACK) -> Observation:
+    """Parse a body."""
     return read(parse_object(json.dumps(body).encode()), source, NOON)
 
 
 def test_a_real_record_is_read_whole() -> None:
     body = PAYLOADS["REAL_video_completed_ray-1-6_2024-12-26"]
-    assert told(body) == Observation(
+    assert parsed(body) == Observation(
         id="719d000e-2c0d-4348-ab8c-17fd58931691",
         upstream=NAME,
         source=Source.CALLBACK,
@@ -39,20 +39,26 @@ def test_a_real_record_is_read_whole() -> None:
 
 
 def test_older_bodies_say_type_and_version() -> None:
-    seen = told({"id": "a", "type": "image", "version": "v1.6"})
-    assert (seen.generation_type, seen.operation, seen.model) == ("image", "image", "v1.6")
+    observation = parsed({"id": "a", "type": "image", "version": "v1.6"})
+    assert (observation.generation_type, observation.operation, observation.model) == (
+        "image",
+        "image",
+        "v1.6",
+    )
 
 
 def test_newer_names_go_before_the_older() -> None:
-    seen = told({"id": "a", "generation_type": "video", "type": "x", "model": "m", "version": "v"})
-    assert (seen.generation_type, seen.model) == ("video", "m")
+    observation = parsed(
+        {"id": "a", "generation_type": "video", "type": "x", "model": "m", "version": "v"}
+    )
+    assert (observation.generation_type, observation.model) == ("video", "m")
 
 
 def test_the_documented_image_is_an_image_without_its_empty_assets() -> None:
-    seen = told(PAYLOADS["DOCS_image_completed"])
-    assert (seen.generation_type, seen.operation) == ("image", "image")
-    assert seen.assets == {"image": "https://image.jpg"}
-    assert seen.model == "photon-v1.0"
+    observation = parsed(PAYLOADS["DOCS_image_completed"])
+    assert (observation.generation_type, observation.operation) == ("image", "image")
+    assert observation.assets == {"image": "https://image.jpg"}
+    assert observation.model == "photon-v1.0"
 
 
 @pytest.mark.parametrize(
@@ -70,37 +76,37 @@ def test_the_documented_image_is_an_image_without_its_empty_assets() -> None:
 @pytest.mark.parametrize("state", ["queued", "dreaming", "completed", "failed"])
 def test_the_operation_is_what_was_asked_for(operation: str, state: str) -> None:
     body = PAYLOADS[f"CONSTRUCTED_{operation}_{state}"]
-    seen = told(body)
-    assert (seen.operation, seen.state) == (operation, state)
-    assert seen.failure_reason == body["failure_reason"]
-    assert seen.generation_type in ("video", "image")
+    observation = parsed(body)
+    assert (observation.operation, observation.state) == (operation, state)
+    assert observation.failure_reason == body["failure_reason"]
+    assert observation.generation_type in ("video", "image")
 
 
 def test_a_partial_render_is_an_asset() -> None:
-    seen = told(PAYLOADS["CONSTRUCTED_video_dreaming_with_progress"])
-    assert seen.state == "dreaming"
-    assert list(seen.assets) == ["progress_video"]
+    observation = parsed(PAYLOADS["CONSTRUCTED_video_dreaming_with_progress"])
+    assert observation.state == "dreaming"
+    assert list(observation.assets) == ["progress_video"]
 
 
 def test_our_callback_url_does_not_get_in() -> None:
-    seen = told(PAYLOADS["CONSTRUCTED_video_queued"])
-    assert seen.request is not None
-    assert seen.request["callback_url"] == "[redacted]"
+    observation = parsed(PAYLOADS["CONSTRUCTED_video_queued"])
+    assert observation.request is not None
+    assert observation.request["callback_url"] == "[redacted]"
 
 
 def test_an_id_alone_is_enough() -> None:
-    assert told({"id": "a"}) == Observation(id="a", upstream=NAME, source=Source.CALLBACK)
+    assert parsed({"id": "a"}) == Observation(id="a", upstream=NAME, source=Source.CALLBACK)
 
 
 def test_the_model_may_stand_in_the_request_alone() -> None:
-    assert told({"id": "a", "request": {"model": "ray-2"}}).model == "ray-2"
+    assert parsed({"id": "a", "request": {"model": "ray-2"}}).model == "ray-2"
 
 
 def folded(*bodies: dict[str, Any]) -> Generation:
-    """The row after these callbacks."""
+    """Return the row after these callbacks."""
     row: Generation | None = None
     for body in bodies:
-        row, _ = merge(row, told(body), NOON)
+        row, _ = merge(row, parsed(body), NOON)
     assert row is not None
     return row
 

@@ -1,4 +1,4 @@
-"""The rate limiter: Luma never sees more than the rate, and no purpose starves another."""
+"""The rate limiter: requests never exceed the rate, and no purpose starves another."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from service.luma.rate_limiter import RateLimiter
 from tests.seconds import Seconds
 
 SHARES = {Purpose.READ: 2, Purpose.VERIFY: 1, Purpose.RECONCILE: 1}
-"""Of ten requests, those that nobody else can take."""
+"""The number of requests out of ten that are reserved for a purpose."""
 
 
 @pytest.fixture
@@ -19,16 +19,16 @@ def seconds() -> Seconds:
     return Seconds()
 
 
-async def spend_all(budget: RateLimiter, purpose: Purpose) -> int:
-    """How many requests for that purpose go out at once."""
+async def spend_all(limiter: RateLimiter, purpose: Purpose) -> int:
+    """Make requests for a purpose until one is refused; returns how many were allowed."""
     spent = 0
-    while await budget.acquire(purpose, timeout=0) == 0:
+    while await limiter.acquire(purpose, timeout=0) == 0:
         spent += 1
     return spent
 
 
 def fullest(times: list[float], period: float) -> int:
-    """The most that any window of that length holds."""
+    """Return the highest number of requests in any window of `period` seconds."""
     return max(sum(begin <= at < begin + period for at in times) for begin in times)
 
 
@@ -79,7 +79,7 @@ async def test_whoever_comes_first_each_purpose_finds_its_share(
 async def test_a_purpose_is_served_however_greedy_the_others_are(
     seconds: Seconds, rate: Rate, starved: Purpose
 ) -> None:
-    """They ask at every moment; still it waits no longer than a window and a period."""
+    """The others always use up their room; still it waits at most a window and a period."""
     limiter, served = RateLimiter(rate, seconds), list[float]()
     for _ in range(300):
         for purpose in Purpose:
@@ -98,79 +98,79 @@ async def test_a_purpose_is_served_however_greedy_the_others_are(
 async def test_the_smallest_budget_still_has_room_for_everyone_in_turn(
     seconds: Seconds, purpose: Purpose
 ) -> None:
-    budget = RateLimiter(Rate(1, 60), seconds)
-    assert await spend_all(budget, purpose) == 1
+    limiter = RateLimiter(Rate(1, 60), seconds)
+    assert await spend_all(limiter, purpose) == 1
     seconds.now += 60
-    assert await spend_all(budget, purpose) == 1
+    assert await spend_all(limiter, purpose) == 1
 
 
 async def test_room_comes_back_one_by_one_as_requests_leave_the_window(seconds: Seconds) -> None:
-    budget = RateLimiter(Rate(3, 10), seconds)
+    limiter = RateLimiter(Rate(3, 10), seconds)
     for _ in range(3):
-        assert await budget.acquire(Purpose.READ, timeout=0) == 0
+        assert await limiter.acquire(Purpose.READ, timeout=0) == 0
         seconds.now += 2
-    assert budget.seconds_until_available(Purpose.READ) == pytest.approx(4)
-    assert await budget.acquire(Purpose.READ, timeout=3.9) == pytest.approx(4)
+    assert limiter.seconds_until_available(Purpose.READ) == pytest.approx(4)
+    assert await limiter.acquire(Purpose.READ, timeout=3.9) == pytest.approx(4)
     seconds.now += 3.9
-    assert budget.available(Purpose.READ) == 0
+    assert limiter.available(Purpose.READ) == 0
     seconds.now += 0.1
-    assert budget.available(Purpose.READ) == 1
-    assert await spend_all(budget, Purpose.READ) == 1
-    assert budget.seconds_until_available(Purpose.READ) == pytest.approx(2)
+    assert limiter.available(Purpose.READ) == 1
+    assert await spend_all(limiter, Purpose.READ) == 1
+    assert limiter.seconds_until_available(Purpose.READ) == pytest.approx(2)
 
 
 async def test_who_is_refused_has_spent_nothing(seconds: Seconds) -> None:
-    budget = RateLimiter(Rate(2, 1), seconds)
-    await spend_all(budget, Purpose.READ)
+    limiter = RateLimiter(Rate(2, 1), seconds)
+    await spend_all(limiter, Purpose.READ)
     for _ in range(50):
-        assert await budget.acquire(Purpose.READ, timeout=0.5) == pytest.approx(1)
+        assert await limiter.acquire(Purpose.READ, timeout=0.5) == pytest.approx(1)
     seconds.now += 1
-    assert budget.available(Purpose.READ) == 2
+    assert limiter.available(Purpose.READ) == 2
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_window_ever_holds_more_than_the_rate(seconds: Seconds, seed: int) -> None:
-    """Every purpose tries at random moments, for a long time."""
+    """Requests for every purpose at random times, for a long time."""
     chance, rate = random.Random(seed), Rate(7, 1.0)
-    budget, went = RateLimiter(rate, seconds), list[float]()
+    limiter, went = RateLimiter(rate, seconds), list[float]()
     for _ in range(2000):
         seconds.now += chance.expovariate(30)
-        if await budget.acquire(chance.choice(list(Purpose)), timeout=0) == 0:
+        if await limiter.acquire(chance.choice(list(Purpose)), timeout=0) == 0:
             went.append(seconds.now)
-    assert fullest(went, rate.period) == rate.requests  # as many as may, and not one more
+    assert fullest(went, rate.period) == rate.requests  # exactly as many as allowed
 
 
 async def test_who_is_patient_gets_the_room_when_there_is_some() -> None:
-    budget, loop = RateLimiter(Rate(2, 0.1)), asyncio.get_running_loop()
-    await spend_all(budget, Purpose.READ)
+    limiter, loop = RateLimiter(Rate(2, 0.1)), asyncio.get_running_loop()
+    await spend_all(limiter, Purpose.READ)
     begun = loop.time()
-    assert await budget.acquire(Purpose.READ, timeout=5) == 0
+    assert await limiter.acquire(Purpose.READ, timeout=5) == 0
     assert 0.05 < loop.time() - begun < 2
 
 
 async def test_many_who_wait_together_do_not_overdraw_together() -> None:
     rate, went = Rate(5, 0.1), list[float]()
-    budget, loop = RateLimiter(rate), asyncio.get_running_loop()
+    limiter, loop = RateLimiter(rate), asyncio.get_running_loop()
 
     async def ask(purpose: Purpose) -> None:
-        assert await budget.acquire(purpose, timeout=10) == 0
+        assert await limiter.acquire(purpose, timeout=10) == 0
         went.append(loop.time())
 
     await asyncio.gather(*(ask(purpose) for purpose in Purpose for _ in range(10)))
 
     assert len(went) == 30
-    # by the times at which they learnt of it, which are a little behind
+    # measured when the coroutines resume, which is a little later than the requests
     assert fullest(went, rate.period * 0.8) <= rate.requests
 
 
 async def test_people_go_past_a_queue_of_the_background() -> None:
-    budget = RateLimiter(Rate(10, 0.5))
-    await spend_all(budget, Purpose.RECONCILE)
-    queue = [asyncio.create_task(budget.acquire(Purpose.RECONCILE, timeout=5)) for _ in range(20)]
-    await asyncio.sleep(0)  # they stand in it
+    limiter = RateLimiter(Rate(10, 0.5))
+    await spend_all(limiter, Purpose.RECONCILE)
+    queue = [asyncio.create_task(limiter.acquire(Purpose.RECONCILE, timeout=5)) for _ in range(20)]
+    await asyncio.sleep(0)  # let them start to wait
 
-    assert await budget.acquire(Purpose.READ, timeout=0) == 0
-    assert await budget.acquire(Purpose.READ, timeout=0) == 0
+    assert await limiter.acquire(Purpose.READ, timeout=0) == 0
+    assert await limiter.acquire(Purpose.READ, timeout=0) == 0
     assert not any(waiting.done() for waiting in queue)
 
     for waiting in queue:
@@ -179,11 +179,11 @@ async def test_people_go_past_a_queue_of_the_background() -> None:
 
 
 async def test_who_gives_up_waiting_takes_no_room() -> None:
-    budget = RateLimiter(Rate(2, 0.2))
-    await spend_all(budget, Purpose.READ)
-    waiting = asyncio.create_task(budget.acquire(Purpose.READ, timeout=5))
+    limiter = RateLimiter(Rate(2, 0.2))
+    await spend_all(limiter, Purpose.READ)
+    waiting = asyncio.create_task(limiter.acquire(Purpose.READ, timeout=5))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert await budget.acquire(Purpose.READ, timeout=5) == 0
-    assert budget.available(Purpose.READ) == 1
+    assert await limiter.acquire(Purpose.READ, timeout=5) == 0
+    assert limiter.available(Purpose.READ) == 1

@@ -1,6 +1,6 @@
-"""Reading what anybody may send: it is taken whole, taken in part, or `Unreadable`; never a crash.
+"""Parsing of untrusted bodies: accepted, accepted in part, or `Unreadable`; never another error.
 
-And whatever is taken can be stored, and shown again as strict JSON.
+Whatever is accepted can be stored, and serialized again as strict JSON.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def strict(body: bytes) -> Any:
-    """The JSON in `body`, without what only Python's reader puts up with."""
+    """Parse `body` as strict JSON, without the constants that only Python's parser accepts."""
 
     def refuse(constant: str) -> NoReturn:
         raise AssertionError(f"{constant} is no JSON")
@@ -55,12 +55,12 @@ def strict(body: bytes) -> Any:
 
 
 def nested(depth: int, *, opening: str = "[", closing: str = "]") -> str:
-    """A value as deep as that."""
+    """Return the JSON text of a value that is nested `depth` levels deep."""
     return opening * depth + "1" + closing * depth
 
 
 def with_request(value: str) -> bytes:
-    """A body whose request holds a value of that JSON text."""
+    """Return a body whose request holds a value, given as JSON text."""
     return f'{{"id": "a", "state": "queued", "request": {{"x": {value}}}}}'.encode()
 
 
@@ -155,7 +155,7 @@ DEEP = {
     for name, opening, closing in (("lists", "[", "]"), ("objects", '{"x":', "}"))
 }
 
-TAKEN = {**HOSTILE, **DEEP}
+ACCEPTED = {**HOSTILE, **DEEP}
 
 PRESIGNED = {
     "no address": "http://[",
@@ -179,7 +179,7 @@ def test_what_is_no_generation_is_unreadable(body: bytes) -> None:
         assert str(error.value).encode()
 
 
-@pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN)
+@pytest.mark.parametrize("body", ACCEPTED.values(), ids=ACCEPTED)
 @pytest.mark.parametrize("read", READERS)
 def test_what_is_taken_can_be_stored_and_shown(engine: Engine, read: Reader, body: bytes) -> None:
     try:
@@ -348,7 +348,7 @@ def test_a_body_of_very_many_values_is_not_read(body: bytes) -> None:
 
 
 def test_what_is_shown_of_a_body_is_bounded_as_what_is_read() -> None:
-    """Whoever looks at such a delivery must not stop the service."""
+    """Showing such a delivery must not exhaust the memory."""
     body = b'{"a":[' + b"[]," * 60_000 + b"[]]}"
     assert shown(body) == body.decode()
 
@@ -369,7 +369,7 @@ def test_a_request_that_is_very_large_is_left_out_and_said() -> None:
 def test_a_model_that_is_told_wins_over_one_of_a_request_in_any_order(
     prompt: str, guess: str
 ) -> None:
-    """However large the request is of which the model was only guessed."""
+    """However large the request is from which the model was guessed."""
     bodies = [
         {"id": "a", "state": "dreaming", "request": {"model": guess, "prompt": prompt}},
         {"id": "a", "state": "dreaming", "model": "ray-2"},
@@ -384,7 +384,7 @@ def test_a_model_that_is_told_wins_over_one_of_a_request_in_any_order(
 
 
 def test_what_one_row_holds_of_urls_is_bounded_in_bytes() -> None:
-    """A page has 200 of them."""
+    """A page has up to 200 rows."""
     many = {f"n{n}": f"https://v.example/{n:08000}" for n in range(100)}
     assert len(to_json(reading.urls(many))) <= 65_536
     assert list(reading.urls(many)) == [f"n{n}" for n in range(8)]

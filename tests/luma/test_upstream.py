@@ -1,4 +1,4 @@
-"""Asking one upstream, and asking all of them at once."""
+"""Fetching from one upstream, and from all of them concurrently."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ from service.luma import (
     LumaClient,
     Upstream,
     agents_upstream,
-    ask_all,
     dream_machine_upstream,
+    fetch_from_any,
 )
 from service.simulator import Fault, Luma
 from tests.conftest import Clock
@@ -31,7 +31,7 @@ RATE = Rate.parse("1000/second")
 
 @pytest.fixture
 async def upstreams(luma: Luma, clock: Clock) -> AsyncIterator[list[Upstream]]:
-    """Both, with ample time and budget for each request."""
+    """Both upstreams, with a long timeout and a large request budget."""
     one, other = AdmissionControl("dream_machine", RATE), AdmissionControl("agents", RATE)
     async with LumaClient(5) as client:
         yield [
@@ -44,9 +44,17 @@ async def test_a_fetch_is_one_request_and_says_how_it_came(
     luma: Luma, upstreams: list[Upstream]
 ) -> None:
     made = luma.create(prompt="a lake", model="ray-2")
-    seen = await upstreams[0].fetch(made)
-    assert (seen.id, seen.upstream, seen.source) == (made, "dream_machine", Source.FETCH)
-    assert (seen.state, seen.prompt, seen.model) == ("queued", "a lake", "ray-2")
+    observation = await upstreams[0].fetch(made)
+    assert (observation.id, observation.upstream, observation.source) == (
+        made,
+        "dream_machine",
+        Source.FETCH,
+    )
+    assert (observation.state, observation.prompt, observation.model) == (
+        "queued",
+        "a lake",
+        "ray-2",
+    )
     assert [(r.method, r.path) for r in luma.requests] == [
         ("GET", f"/dream-machine/v1/generations/{made}")
     ]
@@ -75,7 +83,9 @@ async def test_garbage_with_200_is_nonsense(luma: Luma, upstreams: list[Upstream
     for body in GARBAGE:
         for upstream in upstreams:
             luma.fault(Fault(body=body))
-            with pytest.raises(UpstreamNonsense, match="answered 200, but") as error:
+            with pytest.raises(
+                UpstreamNonsense, match="answered 200 with an unusable body"
+            ) as error:
                 await upstream.fetch("a")
             assert error.value.upstream == upstream.name
 
@@ -84,7 +94,7 @@ async def test_the_answer_to_another_question_is_nonsense(
     luma: Luma, upstreams: list[Upstream]
 ) -> None:
     luma.fault(Fault(body=b'{"id": "b", "state": "completed"}'))
-    with pytest.raises(UpstreamNonsense, match="was asked for a and answered b"):
+    with pytest.raises(UpstreamNonsense, match="returned generation b instead of a"):
         await upstreams[0].fetch("a")
 
 
@@ -94,10 +104,10 @@ async def test_an_odd_url_in_an_answer_does_not_break_the_fetch(
     body = {"id": "a", "state": "completed", "output": [{"type": "image", "url": "http://["}]}
     luma.fault(Fault(body=json.dumps(body).encode()))
     try:
-        seen = await upstreams[1].fetch("a")
+        observation = await upstreams[1].fetch("a")
     except UpstreamNonsense:
         return
-    assert seen.state == "completed"
+    assert observation.state == "completed"
 
 
 async def test_the_first_that_knows_it_wins_and_the_other_is_not_waited_for(
@@ -106,7 +116,7 @@ async def test_the_first_that_knows_it_wins_and_the_other_is_not_waited_for(
     made = luma.create()
     luma.fault(Fault(delay=3, path="/agents/"))
     async with asyncio.timeout(2):
-        assert (await ask_all(upstreams, made)).upstream == "dream_machine"
+        assert (await fetch_from_any(upstreams, made)).upstream == "dream_machine"
 
 
 async def test_the_one_that_knows_it_wins_over_one_that_does_not_answer_well(
@@ -118,18 +128,18 @@ async def test_the_one_that_knows_it_wins_over_one_that_does_not_answer_well(
         luma.fault(
             Fault(status=fault.status, body=fault.body, drop=fault.drop, path="/dream-machine/")
         )
-        assert (await ask_all(upstreams, made)).upstream == "agents"
+        assert (await fetch_from_any(upstreams, made)).upstream == "agents"
 
 
 async def test_not_found_names_all_who_were_asked(luma: Luma, upstreams: list[Upstream]) -> None:
     with pytest.raises(NotFound, match="a is unknown to dream_machine and agents"):
-        await ask_all(upstreams, "a")
+        await fetch_from_any(upstreams, "a")
     assert sorted(r.path.split("/")[1] for r in luma.requests) == ["agents", "dream-machine"]
 
 
 async def test_with_nobody_to_ask_the_answer_says_what_to_set() -> None:
-    with pytest.raises(NotFound, match="no API key") as error:
-        await ask_all([], "a")
+    with pytest.raises(NotFound, match="no API key is set") as error:
+        await fetch_from_any([], "a")
     assert "LUMAAI_API_KEY" in error.value.hint
     assert "LUMA_AGENTS_API_KEY" in error.value.hint
 
@@ -155,5 +165,5 @@ async def test_when_nobody_knows_it_what_may_pass_is_told_before_what_will_not(
     for fault, path in ((dream_machine, "/dream-machine/"), (agents, "/agents/")):
         luma.fault(Fault(status=fault.status, body=fault.body, path=path))
     with pytest.raises(kind) as error:
-        await ask_all(upstreams, "a")
+        await fetch_from_any(upstreams, "a")
     assert error.value.upstream == name

@@ -1,4 +1,4 @@
-"""The short way of MCP over HTTP answers what the SDK answers, byte for byte."""
+"""`DirectRequests` sends the same bytes as the SDK's transport."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ def message(method: str, params: object, id_: object = 7) -> dict[str, Any]:
 
 
 def enveloped(asked: dict[str, Any]) -> dict[str, Any]:
-    """The same in the way of 2026."""
+    """The same for the version of 2026."""
     params = asked.get("params") or {}
     if not isinstance(params, dict):
         return asked
@@ -221,7 +221,7 @@ def enveloped(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def headers_for(version: str | None, asked: object = None, **odd: str | None) -> Headers:
-    """What a client sends with it."""
+    """The headers of a client."""
     headers: dict[str, str | None] = {**BOTH, "MCP-Protocol-Version": version}
     if version == NEW and isinstance(asked, dict):
         headers["Mcp-Method"] = str(asked.get("method"))
@@ -232,14 +232,14 @@ def headers_for(version: str | None, asked: object = None, **odd: str | None) ->
 
 
 def of_old(bodies: Iterable[object]) -> Iterator[Question]:
-    """In the way of 2025, with and without the version."""
+    """In the version of 2025, with and without the version header."""
     for body in bodies:
         for version in (None, OLD):
             yield "POST", headers_for(version), json.dumps(body).encode()
 
 
 def of_new(bodies: Iterable[Any]) -> Iterator[Question]:
-    """In the way of 2026, with an envelope and without."""
+    """In the version of 2026, with metadata and without."""
     for body in bodies:
         yield "POST", headers_for(NEW, body), json.dumps(body).encode()
         if isinstance(body, dict):
@@ -247,7 +247,7 @@ def of_new(bodies: Iterable[Any]) -> Iterator[Question]:
 
 
 def oddly() -> Iterator[Question]:
-    """An ordinary lookup with headers that are not."""
+    """A plain lookup with unusual headers."""
     asked = message("tools/call", get({"generation_id": "done"}))
     for version, body in ((OLD, asked), (NEW, enveloped(asked))):
         content = json.dumps(body).encode()
@@ -264,7 +264,7 @@ def oddly() -> Iterator[Question]:
 
 
 def crooked() -> Iterator[Question]:
-    """What is hardly JSON, or too much of it."""
+    """Bodies that are barely JSON, or too much of it."""
     for body in BODIES:
         for version in (OLD, NEW):
             asked = {"method": "ping"}
@@ -273,7 +273,7 @@ def crooked() -> Iterator[Question]:
 
 @asynccontextmanager
 async def opened(tracker: Tracker, *, fast: bool) -> AsyncIterator[httpx.AsyncClient]:
-    """MCP over HTTP by the one way or the other."""
+    """MCP over HTTP, with or without `DirectRequests`."""
     app = Starlette()
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SecurityHeaders)
@@ -286,7 +286,7 @@ async def opened(tracker: Tracker, *, fast: bool) -> AsyncIterator[httpx.AsyncCl
 
 
 async def answer(http: httpx.AsyncClient, question: Question) -> Answer:
-    """All that a client sees."""
+    """Everything that a client receives."""
     method, headers, content = question
     sent = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     got = await http.request(method, "/mcp", headers=sent, content=content)
@@ -295,7 +295,7 @@ async def answer(http: httpx.AsyncClient, question: Question) -> Answer:
 
 @pytest.fixture
 async def known(tracker: Tracker) -> Tracker:
-    """A tracker that knows something, odd things among it."""
+    """A tracker with rows, some of them odd."""
     for body in (
         {"id": "done", "state": "completed", "assets": {"video": "https://v.example/v.mp4"}},
         {"id": "dreaming", "state": "dreaming", "request": {"prompt": "ein Märchen\n\x07 😀"}},
@@ -329,7 +329,7 @@ async def test_both_ways_answer_alike(known: Tracker, questions: list[Question])
 async def test_what_nobody_foresaw_is_told_alike(
     settings: Settings, clock: Clock, luma: Luma, version: str
 ) -> None:
-    """A tracker that is closed already raises what no tool expects."""
+    """A closed tracker raises an exception that no tool expects."""
     async with open_tracker(settings, clock) as closed:
         pass
     asked = message("tools/call", get({"generation_id": "done"}))
@@ -363,7 +363,7 @@ async def test_what_is_not_is_left_to_the_sdk(known: Tracker) -> None:
 
 
 def test_no_tool_wants_an_argument_repeated_in_a_header() -> None:
-    """The short way does not look for that."""
+    """`DirectRequests` does not check this."""
     schemas = [tool.definition.input_schema for tool in TOOLS.values()]
     assert "x-mcp-header" not in json.dumps(schemas)
 

@@ -21,13 +21,13 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 @pytest.fixture
 async def client(tracker: Tracker) -> AsyncIterator[Client]:
-    """A client, connected."""
+    """A connected client."""
     async with Client(make_server(tracker)) as connected:
         yield connected
 
 
 def text_of(result: CallToolResult) -> str:
-    """What a model reads."""
+    """The text for the model."""
     (content,) = result.content
     assert isinstance(content, TextContent)
     return content.text
@@ -67,7 +67,7 @@ async def test_an_answer_says_everything_in_text_and_in_structure(
     assert f"Video URL: {assets['video']}" in lines
     assert f"Image URL: {assets['image']}" in lines
     assert "Prompt: a lake" in lines
-    assert "Last heard from Luma: 7 s ago" in lines
+    assert "Last report from Luma: 7 s ago" in lines
     assert result.structured_content == (await tracker.lookup(made)).representation.document()
 
 
@@ -87,7 +87,7 @@ async def test_a_failure_has_its_reason(client: Client, tracker: Tracker, luma: 
     assert not result.is_error, "that the generation failed is no failure of the tool"
     assert "Reason: Frame moderation failed" in text_of(result).splitlines()
     await tracker.deliveries.receive(b'{"id": "untold", "state": "failed"}', Grant())
-    assert "Reason: not told" in text_of(
+    assert "Reason: not reported" in text_of(
         await call(client, "get_generation", generation_id="untold")
     )
 

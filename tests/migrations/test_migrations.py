@@ -1,4 +1,4 @@
-"""Migrations: one line of them, equal to the tables of the code, up and down with data."""
+"""Migrations: they are linear, match the table definitions, and go up and down with data."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 def run(*arguments: str, database: str) -> subprocess.CompletedProcess[str]:
-    """A command of Python's on that database, from the top of the repository."""
+    """Run a Python module on the database, from the root of the repository."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         env={**os.environ, "TRACKER_DATABASE_URL": database, "TRACKER_CALLBACK_SECRET": "secret"},
@@ -75,7 +75,7 @@ def go_to(engine: Engine, revision: str, *, down: bool = False) -> None:
 
 
 def value_for(column: Any, number: int) -> object:
-    """Something that a column takes."""
+    """Return a valid value for a column."""
     kinds: list[tuple[Any, object]] = [
         (JSON, {"n": number}),
         (Boolean, True),
@@ -89,7 +89,7 @@ def value_for(column: Any, number: int) -> object:
 
 
 def fill(connection: Connection, number: int) -> int:
-    """A row in every table that there is at this revision; answers how many."""
+    """Insert a row into every table of the current revision, and return the number of tables."""
     tables = MetaData()
     tables.reflect(connection)
     filled = [t for t in tables.sorted_tables if t.name != "alembic_version"]
@@ -100,7 +100,7 @@ def fill(connection: Connection, number: int) -> int:
 
 
 def difference(engine: Engine) -> list[Any]:
-    """What alembic would still migrate."""
+    """Return the differences that Alembic finds between the database and the tables."""
     with engine.connect() as connection, connection.begin():
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))
@@ -126,7 +126,7 @@ def test_the_migrated_schema_is_that_of_the_tables(engine: Engine) -> None:
 def test_indexes_and_constraints_are_those_of_the_tables_too(
     engine: Engine, tmp_path: Path
 ) -> None:
-    """compare_metadata does not look at everything, so both are written out."""
+    """`compare_metadata` does not compare everything, so both schemas are listed and compared."""
     upgrade(engine)
     made = engine_for(url_in(tmp_path / "made"))
     with made.begin() as connection:
@@ -180,7 +180,7 @@ def test_every_step_goes_up_and_down_and_up_again_with_data_in_it(engine: Engine
 
 
 def test_a_seq_is_never_given_twice(engine: Engine) -> None:
-    """Else who resumes a stream after the newest events were pruned would miss some."""
+    """Otherwise a client that resumes after the newest events were pruned would miss some."""
     upgrade(engine)
     with engine.begin() as connection:
         add = (
@@ -256,5 +256,5 @@ def test_looking_at_a_database_of_a_newer_version_says_so(engine: Engine, databa
     assert "9999" in checked.stdout
     assert looked.stdout == "9999\n"
     [finding] = [f for f in json.loads(doctored.stdout) if f["about"].startswith("database")]
-    assert finding["wrong"]
-    assert "9999" in finding["told"]
+    assert finding["level"] == "error"
+    assert "9999" in finding["message"]

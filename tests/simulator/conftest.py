@@ -1,4 +1,4 @@
-"""A simulator on a clock that stands still, a receiver for its callbacks, and Luma's own SDKs."""
+"""A simulator on a manual clock, a receiver for its callbacks, and Luma's own SDKs."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def luma() -> Iterator[Luma]:
 
 @pytest.fixture(scope="session")
 def one_sdk() -> Iterator[lumaai.LumaAI]:
-    """Made once: most of the time it takes goes into certificates that nobody needs here."""
+    """Created once: most of its start-up time goes into loading certificates, not needed here."""
     with lumaai.LumaAI(auth_token="key", max_retries=0, _strict_response_validation=True) as sdk:
         yield sdk
 
@@ -37,11 +37,11 @@ def one_agents_sdk() -> Iterator[luma_agents.Luma]:
 
 @pytest.fixture
 def sdk(luma: Luma, one_sdk: lumaai.LumaAI) -> lumaai.LumaAI:
-    """The `lumaai` SDK, which refuses answers that are not to Luma's specification."""
+    """The `lumaai` SDK, which refuses answers that violate Luma's specification."""
     return one_sdk.with_options(base_url=luma.dream_machine_url)
 
 
 @pytest.fixture
 def agents_sdk(luma: Luma, one_agents_sdk: luma_agents.Luma) -> luma_agents.Luma:
-    """The `luma_agents` SDK, as strict."""
+    """The `luma_agents` SDK, which is as strict."""
     return one_agents_sdk.with_options(base_url=luma.agents_url)

@@ -1,4 +1,4 @@
-"""A real HTTP server that receives callbacks and answers them as a test wishes."""
+"""A real HTTP server that receives callbacks, with answers that the test chooses."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 HANG = 0
-"""An answer that does not come."""
+"""No answer: the request times out."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def states(self) -> list[str]:
-        """The states that came in, in order."""
+        """The received states, in order."""
         return [each.body["state"] for each in self.received]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that hung up is no news."""
+        """Ignore senders that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -71,12 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's word
-        """Tests are silent."""
+        """Log nothing."""
 
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver that listens for as long as it is entered."""
+    """A receiver that listens inside the context."""
     with Receiver() as receiver:
         thread = threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

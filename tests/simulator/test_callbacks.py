@@ -122,7 +122,7 @@ def test_a_url_that_is_not_http_fails_like_a_dead_one(luma: Luma) -> None:
     ],
 )
 def test_no_host_but_this_one_is_ever_called(url: str, luma: Luma) -> None:
-    """Such a callback is noted as one refused attempt."""
+    """Such a callback is recorded as one attempt that was not sent."""
     luma.create(callback_url=url, plan=Plan(states=("queued",)))
     luma.advance(0.5)
     assert [(each.attempt, each.status) for each in luma.attempts] == [(1, None)]

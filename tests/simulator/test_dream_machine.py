@@ -162,7 +162,7 @@ def test_the_two_old_routes_still_answer(luma: Luma) -> None:
 
 @pytest.mark.parametrize("name", sorted(BODIES))
 def test_every_body_is_the_one_we_know_of_luma(name: str, luma: Luma) -> None:
-    """Same keys in the same order with the same values; of asset URLs only the looks."""
+    """The same keys in the same order with the same values; asset URLs only in the same form."""
     known = BODIES[name]
     fields = dict(known["request"])
     plan = Plan(
@@ -175,7 +175,7 @@ def test_every_body_is_the_one_we_know_of_luma(name: str, luma: Luma) -> None:
 
 
 def _without_digits(body: dict[str, Any]) -> str:
-    """As text, so that the order of keys counts; hexadecimal parts of URLs are made alike."""
+    """As text, so that the order of keys counts; hexadecimal parts of URLs are masked."""
     text = json.dumps({**body, "assets": None} | {"assets": body["assets"]})
     text = text.replace("60.0", "60")
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)

@@ -1,4 +1,4 @@
-"""What is refused is refused in Luma's words, and the SDK makes its own exceptions of it."""
+"""Refusals have Luma's wording, and the SDK raises its own exceptions for them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from service.simulator import Luma, ManualClock, Simulator
 
 @pytest.fixture
 def locked() -> Iterator[Luma]:
-    """A simulator that lets in one key only."""
+    """A simulator that accepts one key only."""
     with Simulator(clock=ManualClock(), api_keys={"luma-key"}).running() as luma:
         yield luma
 
@@ -101,7 +101,7 @@ def test_each_api_knows_only_its_own_generations(
 
 
 def test_any_id_is_known_when_asked_for() -> None:
-    """Luma's own SDK tests use the id `id`, every time anew."""
+    """Luma's own SDK tests use the id `id` each time."""
     simulator = Simulator(accept_any_id=True, deliver_callbacks=False)
     with (
         simulator.running() as luma,

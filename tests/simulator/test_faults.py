@@ -1,4 +1,4 @@
-"""Faults on request, and the count of what was asked."""
+"""Faults, and the count of requests."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Starting and stopping, in a thread or on the present loop, and control from anywhere."""
+"""Start and stop, in a thread or on the current loop, and control from any thread."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""When generations move: by a clock that stands still until told, or by the real one."""
+"""When transitions happen: by a manual clock, or by the real one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -87,7 +87,7 @@ def test_transitions_come_in_the_order_of_time_across_generations() -> None:
             generation_id=name,
             plan=Plan(queued, dreaming=1),
         )
-    moved = [(each.id, each.state) for each in world.move(start + timedelta(seconds=4))]
+    moved = [(each.id, each.state) for each in world.make_transitions(start + timedelta(seconds=4))]
     assert moved == [
         ("quick", "dreaming"),
         ("quick", "completed"),

@@ -1,4 +1,4 @@
-"""The inbox: every body once, byte for byte, with what became of it, until it is old."""
+"""The inbox: each body is stored once, byte for byte, with its outcome, until it is pruned."""
 
 import json
 from collections.abc import Callable
@@ -16,10 +16,10 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
 def keep(connection: Connection, body: bytes, seconds: float = 0) -> str:
-    """The delivery that came with that body, so long after noon."""
-    came = deliveries.arrivals(connection, [(body, NOON + timedelta(seconds=seconds))])
-    deliveries.keep(connection, came)
-    return came[0].id
+    """Add a delivery with that body, received some seconds after noon, and return its id."""
+    arrivals = deliveries.prepare(connection, [(body, NOON + timedelta(seconds=seconds))])
+    deliveries.add(connection, arrivals)
+    return arrivals[0].id
 
 
 def find(connection: Connection, delivery_id: str) -> deliveries.Delivery:
@@ -29,7 +29,7 @@ def find(connection: Connection, delivery_id: str) -> deliveries.Delivery:
 
 
 def listed(connection: Connection, **given: Any) -> list[str]:
-    """The ids of a page of the inbox."""
+    """Return the ids of a page of the inbox."""
     asked = {"outcomes": (), "generation_ids": (), "before": None, "limit": 100, **given}
     return [delivery.id for delivery in deliveries.deliveries(connection, **asked)]
 
@@ -83,7 +83,7 @@ def test_what_could_not_be_folded_says_why_and_can_be_folded_later(connection: C
 
 
 def test_what_waits_to_be_folded_names_a_generation(connection: Connection) -> None:
-    """What names none is kept for people to look at: trying again would change nothing."""
+    """A delivery that names no generation is stored but not retried: a retry cannot help."""
     unreadable, failed, folded = (
         keep(connection, body, n) for n, body in enumerate((b"1", b"2", b"3"))
     )
@@ -149,9 +149,9 @@ def test_pruning_takes_what_is_older_and_so_many_at_most(connection: Connection)
     assert listed(connection) == ids[:6:-1]
 
 
-@pytest.mark.sqlite  # whose plans tell
+@pytest.mark.sqlite  # its query plans are readable
 def test_looking_for_what_is_old_does_not_read_the_whole_inbox(connection: Connection) -> None:
-    """It is looked for every few seconds, in the writer's transaction: callbacks wait for it."""
+    """The query runs every few seconds in a write transaction, and callbacks wait for it."""
     said = list[tuple[str, Any]]()
 
     @event.listens_for(connection, "before_cursor_execute")
@@ -193,7 +193,7 @@ def test_the_same_callback_is_known_again_though_its_token_is_not_kept(
     assert keep(connection, body) == keep(connection, body, 1)
 
 
-@pytest.mark.sqlite  # whose plans tell
+@pytest.mark.sqlite  # its query plans are readable
 @pytest.mark.parametrize(
     ("index", "look"),
     [
@@ -206,7 +206,7 @@ def test_the_same_callback_is_known_again_though_its_token_is_not_kept(
 def test_looking_for_what_could_not_be_folded_reads_nothing_else(
     connection: Connection, index: str, look: Callable[[Connection], object]
 ) -> None:
-    """Whoever has the URL can fill the inbox with what names no generation."""
+    """Anyone with the URL can fill the inbox with deliveries that name no generation."""
     said = list[tuple[str, Any]]()
 
     @event.listens_for(connection, "before_cursor_execute")

@@ -1,4 +1,4 @@
-"""The statements: rows come back as they went in, and nobody overwrites what they have not read."""
+"""Rows are read as they were written, and a writer never overwrites a version it has not read."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -12,7 +12,7 @@ from service.domain.generation import Observation, Source
 from service.errors import InvalidInput
 from service.storage.engine import Database, open_database
 from service.storage.generations import GENERATIONS
-from service.storage.listing import Query, Sort, page, question
+from service.storage.listing import Query, Sort, page, page_sql
 from tests.databases import url_of
 from tests.single import observe
 
@@ -21,21 +21,21 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def database(engine: Engine) -> AsyncIterator[Database]:
-    """Of which nothing is left."""
+    """An open database that is emptied afterwards."""
     async with open_database(url_of(engine)) as opened:
         yield opened
         await opened.write(lambda connection: connection.execute(delete(GENERATIONS)))
 
 
 async def put(database: Database, id_: str, minute: float = 0, **given: Any) -> None:
-    """A generation, first seen that many minutes after noon."""
+    """Save a generation, first seen that many minutes after noon."""
     values: dict[str, Any] = {"upstream": "dream_machine", "source": Source.FETCH, **given}
     seen = Observation(id=id_, **values)
     await database.write(observe, seen, NOON + timedelta(minutes=minute))
 
 
 async def ids(database: Database, **asked: Any) -> list[str]:
-    """The ids of a page."""
+    """Return the ids of a page."""
     return [item.id for item in (await page(database, Query(**asked))).items]
 
 
@@ -144,7 +144,7 @@ async def test_what_is_gone_is_shown_only_if_asked_for(database: Database) -> No
     await put(database, "a")
     await put(database, "b", 1)
     await put(database, "a", 2, gone=True)
-    assert await ids(database) == ["b", "a"], "once is not the truth yet"
+    assert await ids(database) == ["b", "a"], "one not-found answer is not enough"
     await put(database, "a", 3, gone=True)
     assert await ids(database) == ["b"]
     assert await ids(database, gone=True) == ["b", "a"]
@@ -185,7 +185,7 @@ async def test_all_words_must_be_in_prompt_id_or_failure(
     "q",
     [
         *("Ärger", "ärger", "ÄRGER", "ÉTÉ", "Москва", "москва", "湖"),
-        pytest.param("İ", marks=pytest.mark.sqlite),  # how it is lowered is the locale's affair
+        pytest.param("İ", marks=pytest.mark.sqlite),  # PostgreSQL lowers it by locale
     ],
 )
 async def test_words_are_found_whatever_their_letters(database: Database, q: str) -> None:
@@ -199,7 +199,7 @@ async def test_a_query_may_be_as_long_as_any_surface_takes_it(database: Database
 
 
 def encoded(place: str) -> str:
-    """A cursor that says this."""
+    """Encode a cursor."""
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
@@ -243,8 +243,8 @@ FILTERS = ("state", "upstream", "generation_type", "operation", "model")
 
 
 async def plan(database: Database, **asked: Any) -> str:
-    """How SQLite finds a page."""
-    sql, values = question(Query(**asked), database.dialect)
+    """Return the query plan of SQLite for a page."""
+    sql, values = page_sql(Query(**asked), database.dialect)
     steps = await database.fetch(f"EXPLAIN QUERY PLAN {sql}", *values)
     return " | ".join(detail for *_, detail in steps)
 
@@ -254,7 +254,7 @@ async def plan(database: Database, **asked: Any) -> str:
 async def test_a_filtered_page_is_read_in_its_order_from_an_index(
     database: Database, name: str
 ) -> None:
-    """Else a page of a value that few rows have reads the whole table."""
+    """Otherwise a filter that few rows match would scan the whole table."""
     steps = await plan(database, **{name: ("x",)})
 
     assert f"({name}=?)" in steps
@@ -264,7 +264,7 @@ async def test_a_filtered_page_is_read_in_its_order_from_an_index(
 @pytest.mark.sqlite
 @pytest.mark.parametrize("name", FILTERS)
 async def test_a_filtered_page_by_change_sorts_nothing(database: Database, name: str) -> None:
-    """Else a page of a value that most rows have sorts most of the table."""
+    """Otherwise a filter that most rows match would sort most of the table."""
     steps = await plan(database, **{name: ("x",)}, sort=Sort.UPDATED_DOWN)
 
     assert "ix_generations_changed" in steps
@@ -274,7 +274,7 @@ async def test_a_filtered_page_by_change_sorts_nothing(database: Database, name:
 @pytest.mark.sqlite
 @pytest.mark.parametrize("sort", Sort)
 async def test_a_later_page_begins_at_its_place(database: Database, sort: Sort) -> None:
-    """Else the hundredth page reads the ninety-nine before it."""
+    """Otherwise the hundredth page would read the ninety-nine before it."""
     for n in range(3):
         await put(database, f"g{n}", n)
     cursor = (await page(database, Query(limit=1, sort=sort))).next_cursor

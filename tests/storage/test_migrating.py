@@ -1,4 +1,4 @@
-"""Bringing a database to this version's schema, however many start at once."""
+"""Migrating a database to the schema of this version, also from several processes at once."""
 
 import multiprocessing
 import sqlite3
@@ -19,13 +19,13 @@ from tests.single import upgrade
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Where no database is yet; the name has what a template language would stumble over."""
+    """The URL of a new database; its name has a character that a template language interprets."""
     return f"sqlite:///{tmp_path / '100%.db'}"
 
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    """On that database."""
+    """An engine for the database."""
     made = make_engine(url)
     yield made
     made.dispose()
@@ -72,12 +72,12 @@ def test_a_process_that_is_just_making_the_database_is_waited_for(
 
 
 def migrate_together(url: str, barrier: threading.Barrier) -> str | None:
-    """Migrate at the same moment as the others; answers what went wrong."""
+    """Migrate at the same time as the others, and return the error, if any."""
     engine = make_engine(url)
     barrier.wait(30)
     try:
         upgrade(engine)
-    except Exception as error:  # noqa: BLE001 - the test shows it
+    except Exception as error:  # noqa: BLE001 - returned to the test
         return repr(error)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""What the database writes of a row is what we would have made of it, to the byte."""
+"""The body that the database builds for a row equals that of pydantic, byte for byte."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
 
-from service.domain.generation import Aging, Generation, Observation, good_until
+from service.domain.generation import Generation, Observation, Refreshable, good_until
 from service.domain.merge import merge
 from service.storage import generations, listing
 from service.storage.engine import Database, open_database
@@ -22,8 +22,8 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 QUIET = timedelta(minutes=5)
 
 
-def until(row: Aging) -> datetime | None:
-    """Until when it may be sent."""
+def until(row: Refreshable) -> datetime | None:
+    """Return the time until which a row can be served without a fetch."""
     return good_until(row, QUIET)
 
 
@@ -34,13 +34,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def database(anyio_backend: str, engine: Engine) -> AsyncIterator[Database]:
-    """One for all of the examples."""
+    """One database for all examples."""
     async with open_database(url_of(engine)) as opened:
         yield opened
 
 
 async def both(database: Database, generation: Generation) -> tuple[Representation, Representation]:
-    """As the row is sent by either way; a page has the same body."""
+    """Return the representations of pydantic and of the database; a page has the same body."""
     await database.write(generations.save, [generations.Change(None, generation)])
     row = await database.read(generations.find, generation.id)
     written = await Representations(database, until).read(generation.id)
@@ -53,7 +53,7 @@ async def both(database: Database, generation: Generation) -> tuple[Representati
 
 
 async def check(database: Database, generation: Generation) -> None:
-    """Both ways are the same."""
+    """Assert that both representations are equal."""
     made, written = await both(database, generation)
     assert written == made
 

@@ -1,4 +1,4 @@
-"""One budget for all who share a database."""
+"""Processes that share a database share one request budget."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ PROCESSES = 3
 
 @pytest.fixture
 async def databases(settings: Settings) -> AsyncIterator[list[Database]]:
-    """The same one, as several processes have it."""
+    """The same database, opened once per simulated process."""
     opened = [open_database(settings.database_url) for _ in range(PROCESSES)]
     await opened[0].exclusively(migrating.upgrade)
     for database in opened:
@@ -33,7 +33,7 @@ def budgets(databases: list[Database], rate: Rate) -> list[RateLimiter]:
 
 
 async def spend_all(budget: RateLimiter, purpose: Purpose) -> int:
-    """How many requests for that purpose one process gets through."""
+    """Make requests for a purpose until the budget is used up, and return their number."""
     spent = 0
     while await budget.acquire(purpose, timeout=0) == 0:
         spent += 1

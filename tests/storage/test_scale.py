@@ -1,4 +1,4 @@
-"""What docs/scale.md says of partitions, done as it says; and the benchmark, in small."""
+"""The partitioning that docs/scale.md describes, with its SQL; and the benchmark at small size."""
 
 import json
 import os
@@ -31,13 +31,13 @@ IDS = [f"generation-{n}" for n in range(12)]
 
 
 def callback(id_: str, state: str) -> bytes:
-    """What Luma sends."""
+    """Return the body of a callback."""
     body = PAYLOADS[f"CONSTRUCTED_video_{state}"]
     return json.dumps({**body, "id": id_}).encode()
 
 
 def run(settings: Settings, *titles: str) -> None:
-    """Run SQL out of the documentation."""
+    """Run SQL from the documentation."""
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
         for title in titles:
             connection.execute(statements()[title].encode())
@@ -45,7 +45,7 @@ def run(settings: Settings, *titles: str) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Of today, since the documentation makes the months around today."""
+    """A clock set to today, because the documentation creates the months around today."""
     turned = Clock()
     turned.now = datetime.now(UTC)
     return turned
@@ -55,16 +55,14 @@ def clock() -> Clock:
 async def parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
     """A service whose database was partitioned while there were rows in it."""
     await migrate(settings)
-    asked_by_nobody = settings.model_copy(
-        update={"luma_api_key": None, "luma_agents_api_key": None}
-    )
-    async with open_parts(asked_by_nobody, clock) as before:
+    without_keys = settings.model_copy(update={"luma_api_key": None, "luma_agents_api_key": None})
+    async with open_parts(without_keys, clock) as before:
         clock.turn(-OLD.total_seconds())
         await tell(before.tracker, "old", "completed")
         clock.turn(OLD.total_seconds())
         await tell(before.tracker, "early", "queued")
     run(settings, "Events by month", "Generations by hash of the id", "Words in prompts")
-    async with open_parts(asked_by_nobody, clock) as opened:
+    async with open_parts(without_keys, clock) as opened:
         yield opened
 
 
@@ -75,7 +73,7 @@ def months(settings: Settings) -> list[str]:
 
 
 async def tell(tracker: Tracker, id_: str, state: str) -> Outcome:
-    """Luma calls back."""
+    """Receive a callback."""
     return (await tracker.deliveries.receive(callback(id_, state), Grant(None))).outcome
 
 
@@ -129,14 +127,14 @@ async def test_pages_go_over_all_partitions_in_one_order(
 async def test_retention_takes_old_rows_and_a_month_goes_as_a_whole(
     parts: Parts, settings: Settings
 ) -> None:
-    await parts.upkeep.prune()
+    await parts.maintenance.prune()
     assert await history(parts.tracker, "old") == []
     assert len(await history(parts.tracker, "early")) == 1
 
     before = months(settings)
-    run(settings, "Letting a month go")
+    run(settings, "Drop the oldest month")
     assert months(settings) == before[1:]
-    run(settings, "A month ahead", "A month ahead")
+    run(settings, "Create a month in advance", "Create a month in advance")
     assert len(months(settings)) == len(before)
     assert await tell(parts.tracker, "early", "dreaming") is Outcome.APPLIED
     left = execute(settings.database_url, "SELECT count(*) FROM events_rest")

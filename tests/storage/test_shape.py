@@ -52,13 +52,13 @@ OBSERVATIONS = st.builds(
 
 
 def row(**told: Any) -> Generation:
-    """A row that heard of a generation once."""
+    """Return the row after one observation."""
     values = {"id": "a", "upstream": "dream_machine", "source": Source.CALLBACK, **told}
     return merge(None, Observation(**values), NOON)[0]
 
 
 def shape(generation: Generation) -> dict[str, Any]:
-    """What users get."""
+    """Return the JSON that users get."""
     shown: dict[str, Any] = json.loads(body_of(generation))
     return shown
 

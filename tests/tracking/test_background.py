@@ -1,4 +1,4 @@
-"""What runs unasked: it goes on after a failure, and ends when the service does."""
+"""Background loops: they restart after a failure, and end with their context."""
 
 import asyncio
 

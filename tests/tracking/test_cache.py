@@ -1,4 +1,4 @@
-"""What is kept in memory: bounded, dropped when it changes, and only while that would be heard."""
+"""The cache: bounded, invalidated by changes, and used only while it is known to be current."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ LONG = 3600.0
 
 
 def shown(generation_id: str = "a", rev: int = 1, **told: Any) -> Representation:
-    """A generation as it is sent."""
+    """Return the representation of a generation."""
     row, _ = merge(
         None, Observation(id=generation_id, upstream="agents", source=Source.FETCH), NOON
     )
@@ -27,11 +27,11 @@ def shown(generation_id: str = "a", rev: int = 1, **told: Any) -> Representation
     return representation_of(merge(row, seen, NOON)[0] if told else row)
 
 
-def keep(cache: Cache, *all_shown: Representation) -> None:
-    """As reads of the database that nothing came between."""
-    for each in all_shown:
+def put(cache: Cache, *representations: Representation) -> None:
+    """Cache the results of reads with which no change overlapped."""
+    for each in representations:
         with cache.reading(each.id) as reading:
-            cache.keep(each, reading)
+            cache.put(each, reading)
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def cache() -> Cache:
 
 
 def test_what_was_read_is_kept(cache: Cache) -> None:
-    keep(cache, shown())
+    put(cache, shown())
     assert cache.get("a") == shown()
     assert cache.get("b") is None
 
 
 def test_nothing_is_kept_or_told_before_one_would_hear_of_changes() -> None:
     cache = Cache(1_000_000)
-    keep(cache, shown())
+    put(cache, shown())
     cache.mark_current(LONG)
     assert cache.get("a") is None
-    keep(cache, shown())
+    put(cache, shown())
     cache.mark_current(0)
     assert (cache.is_current, cache.get("a")) == (False, None)
 
@@ -60,12 +60,12 @@ def test_nothing_is_kept_or_told_before_one_would_hear_of_changes() -> None:
 def test_a_cache_without_room_is_never_sure_and_keeps_nothing() -> None:
     cache = Cache(0)
     cache.mark_current(LONG)
-    keep(cache, shown())
+    put(cache, shown())
     assert (cache.is_current, cache.get("a")) == (False, None)
 
 
 def test_a_change_drops_it(cache: Cache) -> None:
-    keep(cache, shown(), shown("b"))
+    put(cache, shown(), shown("b"))
     cache.invalidate("a")
     assert cache.get("a") is None
     assert cache.get("b")
@@ -78,10 +78,10 @@ def test_a_read_that_a_change_came_between_is_not_kept(cache: Cache, change: Any
     with cache.reading("a") as reading, cache.reading("a") as another:
         change(cache)
         cache.mark_current(LONG)
-        cache.keep(shown(), reading)
+        cache.put(shown(), reading)
         assert cache.get("a") is None
         with cache.reading("a") as later:
-            cache.keep(shown(), later)
+            cache.put(shown(), later)
         assert cache.get("a")
         assert (reading.invalidated, another.invalidated, later.invalidated) == (True, True, False)
 
@@ -89,12 +89,12 @@ def test_a_read_that_a_change_came_between_is_not_kept(cache: Cache, change: Any
 def test_a_change_of_another_generation_spoils_no_read(cache: Cache) -> None:
     with cache.reading("a") as reading:
         cache.invalidate("b")
-        cache.keep(shown(), reading)
+        cache.put(shown(), reading)
     assert cache.get("a")
 
 
 def test_whoever_is_told_of_a_rev_is_never_answered_with_an_older_one(cache: Cache) -> None:
-    keep(cache, shown(rev=2))
+    put(cache, shown(rev=2))
     cache.invalidate_older("a", 1)
     cache.invalidate_older("a", 2)
     assert cache.get("a")
@@ -105,36 +105,36 @@ def test_whoever_is_told_of_a_rev_is_never_answered_with_an_older_one(cache: Cac
 def test_a_read_under_way_while_somebody_is_told_of_a_rev_is_not_kept(cache: Cache) -> None:
     with cache.reading("a") as reading:
         cache.invalidate_older("a", 2)
-        cache.keep(shown(rev=1), reading)
+        cache.put(shown(rev=1), reading)
     assert cache.get("a") is None
 
 
 def test_what_was_not_asked_for_longest_goes_first() -> None:
-    each = len(shown().body) + 600  # with what is around it
+    each = len(shown().body) + 600  # with the overhead of an entry
     cache = Cache(3 * each)
     cache.mark_current(LONG)
-    keep(cache, shown("a"), shown("b"), shown("c"))
+    put(cache, shown("a"), shown("b"), shown("c"))
     assert cache.get("a")
-    keep(cache, shown("d"))
+    put(cache, shown("d"))
     assert [cache.get(id_) is not None for id_ in "abcd"] == [True, False, True, True]
 
 
 def test_a_generation_that_is_larger_than_all_room_is_not_kept() -> None:
     cache = Cache(5_000)
     cache.mark_current(LONG)
-    keep(cache, shown("a"), shown("b", prompt="x" * 10_000))
+    put(cache, shown("a"), shown("b", prompt="x" * 10_000))
     assert cache.get("b") is None
 
 
 def test_keeping_the_same_again_takes_no_more_room(cache: Cache) -> None:
     small = Cache(2 * (len(shown().body) + 600))
     small.mark_current(LONG)
-    keep(small, shown("b"))
+    put(small, shown("b"))
     for _ in range(10):
-        keep(small, shown("a"))
+        put(small, shown("a"))
     assert small.get("b")
     small.clear()
     small.mark_current(LONG)
-    keep(small, shown("a"), shown("b"))
+    put(small, shown("a"), shown("b"))
     assert small.get("a")
     assert small.get("b")

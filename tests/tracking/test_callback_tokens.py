@@ -1,4 +1,4 @@
-"""Callback tokens: only ours are accepted, in one spelling; keys rotate, and are made once."""
+"""Callback tokens: only ours are valid, in one spelling; secrets rotate, and are created once."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_the_newest_secret_signs_and_the_older_is_accepted_until_it_is_dropped()
 
 @pytest.mark.parametrize("token", [TOKENS.reusable(), SINGLE], ids=["reusable", "single"])
 def test_every_change_of_a_character_is_noticed(token: str) -> None:
-    """The last one too: it carries bits that no signature needs, but only one spelling is ours."""
+    """Including the last one, which has bits that base64 ignores; only our spelling is valid."""
     accepted = [
         changed
         for place in range(len(token))
@@ -171,7 +171,7 @@ def test_an_empty_secret_file_is_refused_by_the_settings_name(tmp_path: Path) ->
 
 
 def escaped(token: str, every: int = 1) -> str:
-    """As JSON may write it."""
+    """Return the token with JSON escapes, for every n-th character."""
     return "".join(c if n % every else f"\\u{ord(c):04x}" for n, c in enumerate(token))
 
 
@@ -227,7 +227,7 @@ def test_what_is_taken_out_of_json_is_the_token_and_nothing_else(
     ids=["a text without an end", "escapes", "backslashes", "beginnings", "tokens"],
 )
 def test_no_body_takes_long(body: bytes) -> None:
-    """It is looked through within a transaction, and whoever has the URL may have written it."""
+    """Bodies are untrusted, and are redacted within a transaction."""
     began = time.process_time()
     body_without_tokens(body)
     assert time.process_time() - began < 3

@@ -1,4 +1,4 @@
-"""Waking those who wait: by name in this process, by the history for what others have written."""
+"""Change notification: directly in this process, through the events table from others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ class Others:
         self._database = database
         self._clock = clock
 
-    async def hear(self, generation_id: str, state: str = "queued") -> None:
+    async def store(self, generation_id: str, state: str = "queued") -> None:
         seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH, state=state)
         await self._database.write_all(observe, ReceivedObservation(seen, self._clock()))
 
@@ -43,7 +43,7 @@ def cache() -> Cache:
 
 @pytest.fixture
 async def changes(settings: Settings, cache: Cache) -> AsyncIterator[Changes]:
-    """What is tested, on a connection of its own."""
+    """The object under test, with its own connection."""
     async with open_database(settings.database_url) as database:
         await database.exclusively(migrating.upgrade)
         made = Changes(database, cache)
@@ -57,8 +57,8 @@ async def others(changes: Changes, settings: Settings, clock: Clock) -> AsyncIte
         yield Others(database, clock)
 
 
-async def told(event: asyncio.Event) -> None:
-    """Until it is told, once."""
+async def notified(event: asyncio.Event) -> None:
+    """Wait until the event is set, and clear it."""
     async with asyncio.timeout(5):
         await event.wait()
     event.clear()
@@ -71,18 +71,18 @@ async def test_a_change_wakes_those_who_wait_for_it_and_nobody_else(changes: Cha
         changes.subscribe("b") as other,
     ):
         for event in (one, two, other):
-            await told(event)  # at first all are woken, for nobody knows what was missed
+            await notified(event)  # at the start all are notified
         changes.notify("a")
         assert (one.is_set(), two.is_set(), other.is_set()) == (True, True, False)
 
 
 async def test_who_waits_for_any_is_woken_by_all(changes: Changes) -> None:
     with changes.subscribe(Changes.ANY) as any_:
-        await told(any_)
+        await notified(any_)
         changes.notify("a")
-        await told(any_)
+        await notified(any_)
         changes.notify("b")
-        await told(any_)
+        await notified(any_)
 
 
 async def test_a_change_that_nobody_waits_for_is_forgotten(changes: Changes) -> None:
@@ -95,24 +95,24 @@ async def test_what_another_process_has_heard_wakes_those_who_wait_for_it(
     changes: Changes, others: Others
 ) -> None:
     with changes.subscribe("a") as one, changes.subscribe("b") as other:
-        await told(one)
-        await told(other)
-        await others.hear("a")
-        await told(one)
-        await others.hear("a")
-        await others.hear("b")
-        await told(other)
-        assert not one.is_set(), "nothing new was heard of it, or of it alone"
+        await notified(one)
+        await notified(other)
+        await others.store("a")
+        await notified(one)
+        await others.store("a")
+        await others.store("b")
+        await notified(other)
+        assert not one.is_set(), "it has not changed"
 
 
 async def test_many_changes_at_once_all_arrive(changes: Changes, others: Others) -> None:
     with changes.subscribe("last") as last:
-        await told(last)
+        await notified(last)
         async with asyncio.TaskGroup() as group:
             for n in range(1500):
-                group.create_task(others.hear(f"g{n}"))
-        await others.hear("last")
-        await told(last)
+                group.create_task(others.store(f"g{n}"))
+        await others.store("last")
+        await notified(last)
 
 
 async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all(
@@ -123,11 +123,11 @@ async def test_the_history_is_followed_from_the_first_question_on_by_one_for_all
 
     assert following() == []
     with changes.subscribe("a") as one, changes.subscribe("b"):
-        await told(one)
+        await notified(one)
         assert len(following()) == 1, "one for all"
     with changes.subscribe("a") as one:
-        await others.hear("a")
-        await told(one)
+        await others.store("a")
+        await notified(one)
         assert len(following()) == 1
 
 
@@ -135,73 +135,75 @@ async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watc
     changes: Changes, others: Others
 ) -> None:
     with changes.subscribe("a") as event:
-        await told(event)
+        await notified(event)
         await others.rename("events", "away")
-        await told(event)
+        await notified(event)
         await others.rename("away", "events")
         while event.is_set() or not await _quiet(event):
             event.clear()
-        await others.hear("a")
-        await told(event)
+        await others.store("a")
+        await notified(event)
 
 
-# --- What is kept in memory --------------------------------------------------------------------
+# --- The cache -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def sure(changes: Changes, cache: Cache) -> Cache:
-    """A cache that would hear of every change."""
+async def current_cache(changes: Changes, cache: Cache) -> Cache:
+    """A cache that is current."""
     changes.start_following()
     await until(lambda: cache.is_current)
     return cache
 
 
-def keep(cache: Cache, generation_id: str) -> None:
-    """As a read of the database just now would."""
+def put(cache: Cache, generation_id: str) -> None:
+    """Cache a generation as the result of a read."""
     seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
     row, _ = merge(None, seen, datetime(2026, 5, 30, tzinfo=UTC))
     with cache.reading(generation_id) as reading:
-        cache.keep(representation_of(row), reading)
+        cache.put(representation_of(row), reading)
 
 
-async def test_a_change_of_our_own_is_dropped_at_once(changes: Changes, sure: Cache) -> None:
-    keep(sure, "a")
-    keep(sure, "b")
+async def test_a_change_of_our_own_is_dropped_at_once(
+    changes: Changes, current_cache: Cache
+) -> None:
+    put(current_cache, "a")
+    put(current_cache, "b")
     changes.notify("a")
-    assert sure.get("a") is None
-    assert sure.get("b")
+    assert current_cache.get("a") is None
+    assert current_cache.get("b")
 
 
 async def test_what_another_process_has_changed_is_dropped_soon(
-    others: Others, sure: Cache
+    others: Others, current_cache: Cache
 ) -> None:
-    await others.hear("a")
-    keep(sure, "a")
-    keep(sure, "b")
-    await others.hear("a", "completed")
-    await until(lambda: sure.get("a") is None)
-    assert sure.get("b"), "the others stay"
+    await others.store("a")
+    put(current_cache, "a")
+    put(current_cache, "b")
+    await others.store("a", "completed")
+    await until(lambda: current_cache.get("a") is None)
+    assert current_cache.get("b"), "the others stay"
 
 
 async def test_nothing_in_memory_is_relied_on_while_the_history_cannot_be_read(
-    others: Others, sure: Cache
+    others: Others, current_cache: Cache
 ) -> None:
-    keep(sure, "a")
+    put(current_cache, "a")
     await others.rename("events", "away")
-    await until(lambda: sure.get("a") is None)
-    keep(sure, "a")
-    assert sure.get("a") is None
+    await until(lambda: current_cache.get("a") is None)
+    put(current_cache, "a")
+    assert current_cache.get("a") is None
     await others.rename("away", "events")
-    await until(lambda: sure.is_current)
-    assert sure.get("a") is None, "nobody knows what was missed"
-    keep(sure, "a")
-    assert sure.get("a")
+    await until(lambda: current_cache.is_current)
+    assert current_cache.get("a") is None, "changes may have been missed"
+    put(current_cache, "a")
+    assert current_cache.get("a")
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Until it holds; not for ever."""
+    """Wait until the condition holds, for up to 5 s."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - it is about what nobody tells
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
 

@@ -1,7 +1,7 @@
-"""What each operation costs: statements to the database, requests to Luma, however much there is.
+"""The cost of each operation in SQL statements and requests to Luma, whatever the data volume.
 
-Counted, not timed: SQLAlchemy tells of each statement that it sends, whichever database it is;
-the stand-in for Luma notes each request. Lookups and lists go past SQLAlchemy: test_grouped.py.
+Counted, not timed: SQLAlchemy reports each statement that it sends, to either database; the
+simulator records each request. Lookups and lists bypass SQLAlchemy: see test_grouped.py.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ Operation = Callable[[Tracker], Awaitable[object]]
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every statement that is sent meanwhile, on whatever connection, past beginning.
+    """Collect all statements that are sent inside this context, on all connections.
 
-    Without those of the watch over changes, which reads events in its own time.
+    Leaves out BEGIN, and the reads of events by `Changes`, which run independently.
     """
     sent: list[str] = []
 
@@ -48,19 +48,19 @@ def statements() -> Iterator[list[str]]:
 
 @pytest.fixture
 async def alone(settings: Settings, clock: Clock) -> AsyncIterator[Tracker]:
-    """A tracker with a key to one upstream only."""
+    """A tracker with a key for one upstream only."""
     one = settings.model_copy(update={"luma_agents_api_key": None})
     async with open_tracker(one, clock) as tracker:
         yield tracker
 
 
 def body(number: int, state: str) -> bytes:
-    """What a callback says of the generation of that number."""
+    """Return a callback's body for the n-th generation."""
     return json.dumps({**BODY, "id": f"g-{number}", "state": state}).encode()
 
 
 def callbacks(count: int, state: str, *, single: bool = False) -> Operation:
-    """So many at once, each of a generation of its own."""
+    """Receive callbacks concurrently, each for a different generation."""
 
     async def receive(tracker: Tracker) -> object:
         grants = [Grant(f"nonce-{n}" if single else None) for n in range(count)]
@@ -71,7 +71,7 @@ def callbacks(count: int, state: str, *, single: bool = False) -> Operation:
 
 
 def lookups(count: int, generation_id: str) -> Operation:
-    """So many at once, all of the same generation."""
+    """Look up one generation concurrently."""
 
     async def look(tracker: Tracker) -> object:
         return await asyncio.gather(*(tracker.lookup(generation_id) for _ in range(count)))
@@ -80,7 +80,7 @@ def lookups(count: int, generation_id: str) -> Operation:
 
 
 def pages(limit: int) -> Operation:
-    """One page of the list."""
+    """Read one page of the list."""
     return lambda tracker: tracker.page(Query(limit=limit))
 
 

@@ -1,4 +1,4 @@
-"""The whole history: read, waited for and followed, on a real database."""
+"""The events of all generations: read, waited for and followed, on a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,27 +21,31 @@ from tests.conftest import Clock
 from tests.databases import execute
 from tests.reference import representation_of
 
-SOON = 10.0  # seconds that nothing here may take
+SOON = 10.0  # seconds; no step here may take longer
 STATES = ("queued", "dreaming", "completed")
 
 
 class Store:
-    """A database of the test's own, written to as other processes do."""
+    """A separate connection, for writes as by another process."""
 
     def __init__(self, database: Database, url: str, clock: Clock) -> None:
         self.database = database
         self.url = url
         self._clock = clock
 
-    async def hear(self, generation_id: str, *states: str) -> None:
+    async def store(self, generation_id: str, *states: str) -> None:
         for state in states or ("queued",):
             seen = Observation(
                 id=generation_id, upstream="agents", source=Source.FETCH, state=state
             )
             await self.database.write_all(observe, ReceivedObservation(seen, self._clock()))
 
+    async def rename(self, before: str, after: str) -> None:
+        """In a thread: it waits for a read of this loop to end."""
+        await asyncio.to_thread(execute, self.url, f"ALTER TABLE {before} RENAME TO {after}")
+
     async def forget(self) -> None:
-        """Retention removes all that there is."""
+        """Delete all events, as the retention does."""
         before = self._clock() + timedelta(days=1)
         await self.database.write(events.prune, before, 1000)
 
@@ -55,7 +59,7 @@ async def others(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def changes(others: Store, settings: Settings) -> AsyncIterator[Changes]:
-    """Of an instance that hears of what is written only by the database."""
+    """The changes of an instance that learns of writes only through the database."""
     async with open_database(settings.database_url) as database:
         made = Changes(database, Cache(0))
         yield made
@@ -72,7 +76,7 @@ async def seqs(history: History, after: int, limit: int = 100) -> list[int]:
 
 
 async def test_all_changes_are_in_one_order(history: History, others: Store) -> None:
-    await asyncio.gather(*(others.hear(f"g{n}", *STATES) for n in range(5)))
+    await asyncio.gather(*(others.store(f"g{n}", *STATES) for n in range(5)))
     events = (await history.after(0, 100)).events
     assert len(events) == 15
     assert [event.seq for event in events] == sorted({event.seq for event in events})
@@ -83,7 +87,7 @@ async def test_all_changes_are_in_one_order(history: History, others: Store) -> 
 async def test_a_part_begins_behind_the_number_that_was_seen(
     history: History, others: Store
 ) -> None:
-    await others.hear("a", *STATES)
+    await others.store("a", *STATES)
     first, second, third = await seqs(history, 0)
     assert await seqs(history, first, limit=1) == [second]
     assert await seqs(history, second) == [third]
@@ -100,7 +104,7 @@ async def test_a_history_of_nothing_is_empty(history: History) -> None:
 async def test_a_wait_is_over_at_once_if_there_is_something(
     history: History, others: Store
 ) -> None:
-    await others.hear("a")
+    await others.store("a")
     async with asyncio.timeout(SOON):
         assert len((await history.wait(0, 100, 3600)).events) == 1
 
@@ -108,12 +112,12 @@ async def test_a_wait_is_over_at_once_if_there_is_something(
 async def test_a_wait_is_over_when_another_instance_writes(history: History, others: Store) -> None:
     async with asyncio.timeout(SOON):
         waiting = asyncio.create_task(history.wait(0, 100, 3600))
-        await others.hear("a")
+        await others.store("a")
         assert [event.generation_id for event in (await waiting).events] == ["a"]
 
 
 class Interrupted:
-    """A database during whose second read, when the answer is there already, something happens."""
+    """A database that runs `happens` at the end of its second read, before the result is used."""
 
     def __init__(self, database: Database, happens: Callable[[], Awaitable[None]]) -> None:
         self._database = database
@@ -132,8 +136,8 @@ async def test_what_happens_while_one_looks_is_not_overlooked(
     others: Store, changes: Changes
 ) -> None:
     async def happens() -> None:
-        await others.hear("a")
-        await changes.close()  # so that nobody tells of it again
+        await others.store("a")
+        await changes.close()  # so that no second notification follows
         changes.notify("a")
 
     history = History(cast("Database", Interrupted(others.database, happens)), changes, Cache(0))
@@ -142,7 +146,7 @@ async def test_what_happens_while_one_looks_is_not_overlooked(
 
 
 async def test_a_wait_that_runs_out_has_nothing(history: History, others: Store) -> None:
-    await others.hear("a")
+    await others.store("a")
     assert (await history.wait(await history.newest(), 100, 0.1)).events == []
 
 
@@ -166,12 +170,12 @@ async def test_a_follower_misses_nothing_and_sees_nothing_twice(
 ) -> None:
     async with asyncio.timeout(SOON * 3):
         following = asyncio.create_task(_until(history, 0, 900))
-        await asyncio.gather(*(others.hear(f"g{n}", *STATES) for n in range(300)))
+        await asyncio.gather(*(others.store(f"g{n}", *STATES) for n in range(300)))
         assert await following == await seqs(history, 0, 1000) == list(range(1, 901))
 
 
 async def _until(history: History, after: int, newest: int) -> list[int]:
-    """What a follower sees from behind `after` up to `newest`."""
+    """Return what a follower receives after `after`, up to `newest`."""
     seen: list[int] = []
     async with aclosing(history.follow(after, 3600)) as parts:
         async for part in parts:
@@ -182,7 +186,7 @@ async def _until(history: History, after: int, newest: int) -> list[int]:
 
 
 async def test_a_slow_follower_is_given_a_bounded_part(history: History, others: Store) -> None:
-    await asyncio.gather(*(others.hear(f"g{n}") for n in range(450)))
+    await asyncio.gather(*(others.store(f"g{n}") for n in range(450)))
     sizes = []
     async for part in history.follow(0, 0.1):
         sizes.append(len(part.events))
@@ -200,14 +204,14 @@ async def test_a_quiet_time_is_told_again_and_again(history: History) -> None:
 async def test_a_database_that_fails_for_a_while_ends_no_following(
     history: History, others: Store
 ) -> None:
-    await others.hear("a")
+    await others.store("a")
     async with asyncio.timeout(SOON * 2):
         parts = history.follow(0, 3600)
         assert [e.generation_id for e in (await anext(parts)).events] == ["a"]
-        execute(others.url, "ALTER TABLE events RENAME TO away")
+        await others.rename("events", "away")
         assert (await anext(parts)).events == []
-        execute(others.url, "ALTER TABLE away RENAME TO events")
-        await others.hear("b")
+        await others.rename("away", "events")
+        await others.store("b")
         found: list[events.Event] = []
         while not found:
             found = (await anext(parts)).events
@@ -217,10 +221,10 @@ async def test_a_database_that_fails_for_a_while_ends_no_following(
 async def test_what_has_gone_with_the_retention_is_told_to_whom_it_concerns(
     history: History, others: Store
 ) -> None:
-    await others.hear("a", *STATES)
+    await others.store("a", *STATES)
     newest = await history.newest()
     await others.forget()
-    await others.hear("b", *STATES)
+    await others.store("b", *STATES)
 
     told = {after: (await history.after(after, 10)).missed for after in range(newest + 2)}
 
@@ -229,7 +233,7 @@ async def test_what_has_gone_with_the_retention_is_told_to_whom_it_concerns(
 
 
 async def test_a_number_that_was_never_given_is_not_missed(history: History, others: Store) -> None:
-    await others.hear("a", *STATES)
+    await others.store("a", *STATES)
     execute(others.url, "DELETE FROM events WHERE seq = 2")
     assert not (await history.after(1, 10)).missed
 
@@ -241,8 +245,8 @@ async def test_who_is_shown_a_change_is_not_answered_with_what_was_before(
     cache.mark_current(3600)
     seen = Observation(id="a", upstream="agents", source=Source.FETCH)
     before, _ = merge(None, seen, clock())
-    cache.keep(representation_of(before._replace(rev=0)))
+    cache.put(representation_of(before._replace(rev=0)))
     assert cache.get("a")
-    await others.hear("a")
+    await others.store("a")
     await History(others.database, changes, cache).after(0, 10)
     assert cache.get("a") is None

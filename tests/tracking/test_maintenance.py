@@ -1,4 +1,4 @@
-"""Maintenance: what could not be folded is tried again, and what is old goes, in small steps."""
+"""Maintenance: unfolded deliveries are retried, and old rows are deleted in small batches."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ DAYS = 86_400
 
 @pytest.fixture
 async def parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
-    """Everything, and nothing running by itself; what is older than ten days is old."""
+    """All parts without background loops; the retention is ten days."""
     async with open_parts(settings.model_copy(update={"retention_days": 10.0}), clock) as opened:
         yield opened
 
 
 class Outside:
-    """The same database, past our own code."""
+    """The same database, without our own code."""
 
     def __init__(self, url: str) -> None:
         self.execute = partial(execute, url)
@@ -63,7 +63,7 @@ def sql(settings: Settings, parts: Parts) -> Iterator[Outside]:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Hundreds of failures are logged here; for people on a terminal that takes its time."""
+    """Capture the logs: rendering hundreds of logged failures for a terminal is slow."""
     with capture_logs():
         yield
 
@@ -80,13 +80,13 @@ async def test_what_could_not_be_folded_is_folded_when_the_cause_is_gone(
 ) -> None:
     sql.curse("NEW.id = 'cursed'")
     assert await tell(parts.tracker, "cursed", "dreaming", "completed") == [Outcome.KEPT] * 2
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert sql.one("SELECT count(*) FROM generations") == 0
     assert "cursed" in sql.one("SELECT error FROM deliveries")
 
     sql.lift()
     clock.turn(1)
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
 
     states = sql.execute("SELECT to_state, rev FROM events ORDER BY seq")
     assert states == [("dreaming", 1), ("completed", 2)]  # in the order in which they came
@@ -103,7 +103,7 @@ async def test_what_is_folded_again_is_so_in_the_order_in_which_it_came(
     sql.curse("NEW.id = 'cursed'")
     assert await tell(parts.tracker, "cursed", *states) == [Outcome.KEPT] * len(states)
     sql.lift()
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert sql.execute("SELECT to_state FROM events ORDER BY seq") == [(s,) for s in states]
 
 
@@ -114,7 +114,7 @@ async def test_folding_again_what_is_folded_changes_nothing(
     everything = [f"SELECT * FROM {t} ORDER BY 1" for t in ("generations", "deliveries", "events")]  # noqa: S608
     before = [sql.execute(query) for query in everything]
     clock.turn(100)
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert [sql.execute(query) for query in everything] == before
 
 
@@ -125,7 +125,7 @@ async def test_whoever_waits_hears_of_what_is_folded_later(parts: Parts, sql: Ou
     waiting = asyncio.create_task(parts.tracker.wait("a", 10))
     await asyncio.sleep(0.1)
     sql.lift()
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     async with asyncio.timeout(5):
         assert (await waiting).generation.state == "completed"
 
@@ -133,7 +133,7 @@ async def test_whoever_waits_hears_of_what_is_folded_later(parts: Parts, sql: Ou
 async def test_what_can_never_be_folded_does_not_stand_in_the_way_of_what_can(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    """However many there are, and however much older."""
+    """However many there are, and however old."""
     sql.curse("NEW.id LIKE 'cursed-%' OR NEW.id = 'healed'")
     bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]
     await asyncio.gather(*(parts.tracker.deliveries.receive(body, Grant()) for body in bodies))
@@ -143,7 +143,7 @@ async def test_what_can_never_be_folded_does_not_stand_in_the_way_of_what_can(
     sql.curse("NEW.id LIKE 'cursed-%'")
     for _ in range(3):
         clock.turn(10)
-        await parts.upkeep.fold_again()
+        await parts.maintenance.refold()
     assert sql.one("SELECT count(*) FROM generations") == 1
 
 
@@ -158,17 +158,17 @@ async def test_the_service_is_not_ready_while_a_delivery_waits_too_long(
     with pytest.raises(StoreUnavailable, match="could not be folded"):
         await parts.tracker.readiness.require()
     sql.lift()
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     await parts.tracker.readiness.require()
 
 
 async def test_what_names_no_generation_does_not_make_the_service_unready(
     parts: Parts, clock: Clock
 ) -> None:
-    """Whoever has the URL could do that; and trying again would change nothing."""
+    """Anyone who has the URL could send such a body, and a retry would change nothing."""
     await parts.tracker.deliveries.receive(b"no JSON at all", Grant())
     clock.turn(DAYS)
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     await parts.tracker.readiness.require()
 
 
@@ -178,12 +178,12 @@ async def test_old_deliveries_and_events_go_and_generations_stay(
     await tell(parts.tracker, "old", "dreaming", "completed")
     clock.turn(10 * DAYS - 1)
     await tell(parts.tracker, "new", "dreaming")
-    await parts.upkeep.prune()
+    await parts.maintenance.prune()
     assert sql.one("SELECT count(*) FROM deliveries") == 3
     assert sql.one("SELECT count(*) FROM events") == 3
 
     clock.turn(2)
-    await parts.upkeep.prune()
+    await parts.maintenance.prune()
 
     assert sql.execute("SELECT generation_id FROM deliveries") == [("new",)]
     assert sql.execute("SELECT generation_id FROM events") == [("new",)]
@@ -194,11 +194,11 @@ async def test_old_deliveries_and_events_go_and_generations_stay(
 async def test_a_number_in_the_history_is_never_given_twice(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    """Whoever follows the history by number must not miss what comes after a clean-up."""
+    """A follower that resumes by `seq` must not miss events recorded after a clean-up."""
     await tell(parts.tracker, "old", "dreaming", "completed")
     last = sql.one("SELECT max(seq) FROM events")
     clock.turn(11 * DAYS)
-    await parts.upkeep.prune()
+    await parts.maintenance.prune()
     await tell(parts.tracker, "new", "dreaming")
     assert sql.one("SELECT min(seq) FROM events") > last
 
@@ -223,7 +223,7 @@ async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_ans
     parts: Parts, sql: Outside
 ) -> None:
     fill(sql)
-    cleaning = asyncio.create_task(parts.upkeep.prune())
+    cleaning = asyncio.create_task(parts.maintenance.prune())
     slowest, answered = 0.0, 0
     while not cleaning.done():
         begun = monotonic()
@@ -231,7 +231,7 @@ async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_ans
         slowest = max(slowest, monotonic() - begun)
         answered += 1
     await cleaning
-    assert answered >= 20  # there were moments between the steps
+    assert answered >= 20  # callbacks are handled between the batches
     assert slowest < 2
     assert sql.one("SELECT count(*) FROM deliveries") == answered
     assert sql.one("SELECT count(*) FROM events") == answered
@@ -239,8 +239,8 @@ async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_ans
 
 async def test_clean_up_with_nothing_to_do_does_not_go_on_for_ever(parts: Parts) -> None:
     async with asyncio.timeout(5):
-        await parts.upkeep.prune()
-        await parts.upkeep.fold_again()
+        await parts.maintenance.prune()
+        await parts.maintenance.refold()
 
 
 async def test_the_retention_is_counted_from_now_each_time(
@@ -252,7 +252,7 @@ async def test_the_retention_is_counted_from_now_each_time(
     clock.now += timedelta(days=7.5)
     kept = []
     for _ in range(3):
-        await parts.upkeep.prune()
+        await parts.maintenance.prune()
         kept.append(sql.one("SELECT count(*) FROM deliveries"))
         clock.turn(DAYS)
     assert kept == [2, 1, 0]
@@ -261,13 +261,13 @@ async def test_the_retention_is_counted_from_now_each_time(
 async def test_a_delivery_that_fails_every_time_is_given_up_and_said(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    """Long before it could make the service not ready."""
+    """It is given up long before it could make the service unready."""
     sql.curse("NEW.id = 'cursed'")
     await tell(parts.tracker, "cursed", "completed")
     with capture_logs() as said:
         for _ in range(8):
             clock.turn(10)
-            await parts.upkeep.fold_again()
+            await parts.maintenance.refold()
             await parts.tracker.readiness.require()
     assert sql.one("SELECT tries FROM deliveries") == 5
     [told] = [entry for entry in said if entry["event"] == "deliveries_given_up"]
@@ -279,7 +279,7 @@ async def test_a_delivery_that_fails_every_time_is_given_up_and_said(
     [delivery_id] = await parts.tracker.deliveries.kept()
     receipt = await parts.tracker.deliveries.replay(delivery_id)
     assert receipt.outcome is Outcome.APPLIED
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert REGISTRY.get_sample_value("luma_tracker_deliveries_given_up") == 0
 
 
@@ -287,7 +287,7 @@ async def test_a_delivery_that_fails_every_time_is_given_up_and_said(
 async def test_what_is_too_long_for_an_index_is_cut_and_folded(
     parts: Parts, sql: Outside, field: str
 ) -> None:
-    """A random text does not shrink, and PostgreSQL's indexes take 2,704 bytes for a row."""
+    """Random text does not compress, and PostgreSQL limits an index entry to 2,704 bytes."""
     chance = random.Random(7)
     long = "".join(chance.choice("湖abcdefghijklmnop😀") for _ in range(20_000))
     body = {"id": "g", "state": "dreaming", field: long}
@@ -304,15 +304,15 @@ async def test_what_is_too_long_for_an_index_is_cut_and_folded(
 async def test_a_delivery_that_was_tried_again_in_vain_never_makes_the_service_unready(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
-    """However long the rounds take in which it is tried: there may be very many."""
+    """However long a round of retries takes; there may be very many deliveries."""
     sql.curse("NEW.id = 'cursed'")
     await tell(parts.tracker, "cursed", "completed")
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     clock.turn(DAYS)
     await parts.tracker.readiness.require()
     lag = REGISTRY.get_sample_value("luma_tracker_inbox_lag_seconds")
     assert lag == 0
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert REGISTRY.get_sample_value("luma_tracker_inbox_lag_seconds") == DAYS
 
 
@@ -322,6 +322,6 @@ async def test_many_deliveries_are_folded_again_in_few_commits(parts: Parts, sql
     await asyncio.gather(*(parts.tracker.deliveries.receive(body, Grant()) for body in bodies))
     commits = "luma_tracker_commit_writes_count"
     before = REGISTRY.get_sample_value(commits) or 0
-    await parts.upkeep.fold_again()
+    await parts.maintenance.refold()
     assert sql.execute("SELECT DISTINCT tries FROM deliveries") == [(2,)]
     assert (REGISTRY.get_sample_value(commits) or 0) - before < 20

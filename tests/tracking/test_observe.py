@@ -1,4 +1,4 @@
-"""The one door: what Luma says is kept byte for byte, folded once, and never lost to a bug."""
+"""Storing observations: bodies are kept byte for byte, folded once, and not lost to a bug."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ LATER = NOON + timedelta(seconds=1)
 
 
 def body_of(name: str, **changed: Any) -> bytes:
-    """A callback's body."""
+    """Return a callback's body."""
     return json.dumps({**PAYLOADS[name], **changed}).encode()
 
 
@@ -41,7 +41,7 @@ def kept_deliveries(connection: Connection) -> list[dict[str, Any]]:
 
 
 def history(connection: Connection) -> list[tuple[str | None, str, int, str]]:
-    """What happened to the generation."""
+    """Return the events of the generation."""
     found = events.of_generation(connection, ID, after=0, limit=100)
     return [(event.from_state, event.to_state, event.rev, event.source) for event in found]
 
@@ -54,7 +54,7 @@ def row(connection: Connection) -> Generation:
 
 
 def fetched(state: str, **given: Any) -> Observation:
-    """An answer of Luma's own."""
+    """Return an observation from a fetch."""
     return Observation(id=ID, upstream="dream_machine", source=Source.FETCH, state=state, **given)
 
 

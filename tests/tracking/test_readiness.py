@@ -1,4 +1,4 @@
-"""Ready means: migrated, takes writes, and nothing waits to be folded."""
+"""Ready means: migrated, writable, and no delivery waits too long for its first retry."""
 
 import asyncio
 
@@ -67,7 +67,7 @@ async def test_a_schema_that_is_newer_is_ready_and_one_that_is_older_is_not(
         execute(settings.database_url, "UPDATE alembic_version SET version_num = '9999'")
         await parts.tracker.readiness.require()
         execute(settings.database_url, "UPDATE alembic_version SET version_num = '0001'")
-        with pytest.raises(StoreUnavailable, match=f"0001, this version needs {head()}"):
+        with pytest.raises(StoreUnavailable, match=f"0001; this version needs {head()}"):
             await parts.tracker.readiness.require()
 
 
@@ -75,7 +75,7 @@ async def test_a_schema_that_is_newer_is_ready_and_one_that_is_older_is_not(
 async def test_a_server_that_is_too_old_is_refused_at_the_start(
     settings: Settings, clock: Clock
 ) -> None:
-    """Whatever it is, it says that it is PostgreSQL 13."""
+    """A relay changes the server's reported version to PostgreSQL 13."""
     url = make_url(settings.database_url)
     now = server().one("SHOW server_version").split(".")[0].encode()
     said = b"server_version\0"

@@ -1,4 +1,4 @@
-"""The reconciler: what has gone quiet is found, by one of us, ever more gently."""
+"""The reconciler: one instance checks each due row, at growing intervals."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ CLAIM = timedelta(seconds=45)
 
 
 async def until(holds: Callable[[], object], seconds: float = 15) -> None:
-    """Wait until something holds, and fail if it does not in time."""
+    """Wait until a condition holds; fail after `seconds`."""
     deadline = monotonic() + seconds
     while not holds():
         assert monotonic() < deadline, "it did not come to hold in time"
@@ -41,14 +41,14 @@ async def until(holds: Callable[[], object], seconds: float = 15) -> None:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """With one upstream, and a budget that is not in the way."""
+    """With one upstream, and a large request budget."""
     given = {"luma_agents_api_key": None, "dream_machine_rate": "1000/second"}
     return settings.model_copy(update=given)
 
 
 @dataclass
 class Watch:
-    """Looks at the rows from outside."""
+    """Reads the rows over a separate connection."""
 
     database: Database
 
@@ -58,7 +58,7 @@ class Watch:
         return found
 
     async def count(self, *states: str) -> int:
-        """How many rows are in one of these states, confirmed."""
+        """Count the verified rows in one of these states."""
 
         def query(connection: Connection) -> int:
             of_them = select(GENERATIONS.c.id).where(
@@ -69,14 +69,14 @@ class Watch:
         return await self.database.read(query)
 
     async def until_heard(self, generation_id: str, at: datetime) -> None:
-        """Wait until what Luma said of it at that time is stored."""
+        """Wait until Luma's report of that time is stored."""
         deadline = monotonic() + 15
         while (await self.row(generation_id)).heard_at < at:
             assert monotonic() < deadline, await self.row(generation_id)
             await asyncio.sleep(0.02)
 
     async def until_rescheduled(self, generation_id: str, claimed: datetime) -> datetime:
-        """Wait until the claim has ended; answers when the row is due."""
+        """Wait until the claim has ended; returns when the row is due."""
         deadline = monotonic() + 15
         while (due := (await self.row(generation_id)).next_check_at) == claimed:
             assert monotonic() < deadline
@@ -93,7 +93,7 @@ class Watch:
 
 @asynccontextmanager
 async def reconciling(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
-    """Everything, with the reconciler running and nothing else."""
+    """Open all parts, with only the reconciler running."""
     async with open_parts(settings, clock) as parts, background(parts.reconciler.run):
         yield parts
 
@@ -105,13 +105,13 @@ async def watch(settings: Settings, clock: Clock) -> AsyncIterator[Watch]:
 
 
 async def tell(tracker: Tracker, generation_id: str, *states: str) -> None:
-    """Callbacks that did come."""
+    """Receive callbacks with these states."""
     for body in life_of(generation_id, *states):
         await tracker.deliveries.receive(body, Grant())
 
 
 def asked(luma: Luma, generation_id: str) -> int:
-    """How often Luma was asked about it."""
+    """Return how many times the generation was requested from Luma."""
     return luma.count("GET", f"/generations/{generation_id}")
 
 
@@ -213,7 +213,7 @@ async def test_without_a_key_nothing_is_asked_and_rows_stay_due(
 async def pauses_of(
     watch: Watch, luma: Luma, clock: Clock, generation_id: str, *, answers: bool
 ) -> list[float]:
-    """Turn the clock to each next question; the pauses between them."""
+    """Advance the clock to each next check; returns the intervals between them."""
     pauses = []
     for times in range(1, 9):
         await until(lambda times=times: asked(luma, generation_id) == times)  # type: ignore[misc]
@@ -235,7 +235,7 @@ async def pauses_of(
 async def test_what_is_no_answer_makes_no_pause_longer(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch, fault: Fault
 ) -> None:
-    """But a key that was revoked must not make us ask every 2 s about every row either."""
+    """But with a revoked key, rows must not be checked every 2 s either."""
     generation_id = luma.create(plan=ENDLESS)
     luma.fault(fault)
     async with reconciling(settings, clock) as parts:
@@ -294,7 +294,7 @@ async def test_questions_that_bring_nothing_come_more_and_more_rarely(
 async def test_a_claim_of_what_is_old_lasts_less_than_a_minute_and_so_does_its_failure(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:
-    """Should we die before the answer comes, another instance asks soon."""
+    """If this instance dies during a check, another one checks the row soon."""
     generation_id = luma.create(plan=ENDLESS)
     async with open_parts(settings, clock) as parts:
         await tell(parts.tracker, generation_id, "queued")
@@ -359,11 +359,11 @@ async def test_it_stops_at_once_even_while_luma_does_not_answer(
     luma.clear_faults()
 
 
-@pytest.mark.sqlite  # whose plans tell
+@pytest.mark.sqlite  # it reads SQLite's query plans
 async def test_looking_for_what_is_due_does_not_read_all_that_is_finished(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:
-    """Callbacks wait for it: it is done in the writer's transaction, several times a second."""
+    """The search runs in the writer several times a second, and callbacks wait for it."""
     said = list[tuple[str, Any]]()
     generation_id = luma.create(plan=FINISHED)
     with closing(_Noting(said)):

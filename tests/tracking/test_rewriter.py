@@ -35,7 +35,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def seen_by(noted: list[str]) -> Step:
-    """A step that rewrites a column, and notes which rows it has gone through."""
+    """Return a step that rewrites a column, and records in `noted` the rows that it processed."""
 
     def step(connection: Connection, after: str | None, limit: int) -> tuple[str | None, int]:
         find = "SELECT id FROM generations WHERE id > :after ORDER BY id LIMIT :most"
@@ -80,7 +80,7 @@ async def test_a_document_that_is_not_rewritten_yet_reads_the_same(
 async def test_rows_are_rewritten_while_callbacks_are_answered(
     settings: Settings, clock: Clock
 ) -> None:
-    """By the service itself, unasked."""
+    """By the background loop of the service."""
     fill(settings.database_url, 3000)
     answered = 0
     async with open_service(settings, clock) as tracker, asyncio.timeout(30):
@@ -199,7 +199,7 @@ _OLD_BODY = """INSERT INTO deliveries (id, digest, body, received_at, outcome, d
 async def test_bodies_that_older_versions_kept_lose_their_tokens_and_nothing_else(
     settings: Settings, database: Database, clock: Clock
 ) -> None:
-    """What comes again is known by its digest, which is of what came."""
+    """Duplicates are recognized by the digest of the original body, so it must not change."""
     token = CallbackTokens(["secret"]).reusable()
     body = '{{"id":"g{}", "u":"https://t.example/{}"}}'.format
     url = settings.database_url

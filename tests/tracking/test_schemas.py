@@ -1,4 +1,4 @@
-"""Pages and histories, as they are shown."""
+"""The response models for pages and events."""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 
 def row(generation_id: str) -> Listed:
-    """A row that heard of a generation once, as it is sent."""
+    """Return a row of a page: a generation with one observation."""
     seen = Observation(id=generation_id, upstream="agents", source=Source.FETCH)
     return Listed(generation_id, 1, body_of(merge(None, seen, NOON)[0]))
 

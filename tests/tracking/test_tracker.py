@@ -1,4 +1,4 @@
-"""The use cases, over a real socket: when Luma is asked, how often, and what if it fails."""
+"""The use cases, over a real socket: when and how often Luma is asked, and how failures show."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ Submitter = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def opened(settings: Settings, clock: Clock) -> Opener:
-    """Opens trackers on the test's database, with settings of their own."""
+    """Return a function that opens trackers on the test's database, with changed settings."""
 
     @asynccontextmanager
     async def open_(**changed: Any) -> AsyncIterator[Tracker]:
@@ -56,14 +56,14 @@ def opened(settings: Settings, clock: Clock) -> Opener:
 
 @pytest.fixture
 async def alone(opened: Opener) -> AsyncIterator[Tracker]:
-    """A tracker with a key to Dream Machine only, which gives a request 1 s."""
+    """A tracker with a key for Dream Machine only, and a timeout of 1 s."""
     async with opened(luma_agents_api_key=None, upstream_timeout=1.0) as tracker:
         yield tracker
 
 
 @pytest.fixture
 def submitted(settings: Settings, clock: Clock) -> Submitter:
-    """Stores what Luma says to a create, past the tracker on the same database."""
+    """Return a function that stores the response to a create, without using the tracker."""
 
     async def submit(**given: Any) -> None:
         seen = Observation(source=Source.SUBMIT, **given)
@@ -74,12 +74,12 @@ def submitted(settings: Settings, clock: Clock) -> Submitter:
 
 
 def said(luma: Luma, generation_id: str, **changed: Any) -> bytes:
-    """A callback with what the generation is now."""
+    """Return the body of a callback with the generation's current state."""
     return json.dumps({**luma.body(generation_id), **changed}).encode()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Until something that happens on a socket has happened; not for ever."""
+    """Wait until the condition holds, for up to 5 s."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - the simulator lives in another thread
             await asyncio.sleep(0.005)
@@ -274,7 +274,7 @@ async def test_a_callback_that_overtakes_the_answer_is_not_undone_by_it(
 
 
 async def failure(tracker: Tracker, luma: Luma, fault: Fault) -> TrackerError:
-    """What looking up an unknown id ends in."""
+    """Return the error of a lookup of an unknown id."""
     luma.fault(fault)
     with pytest.raises(TrackerError) as error:
         await tracker.lookup(UNKNOWN)
@@ -335,7 +335,7 @@ async def test_what_may_pass_is_unavailable(alone: Tracker, luma: Luma, fault: F
 
 @pytest.fixture
 def unheard() -> Iterator[str]:
-    """An address where nobody listens."""
+    """The URL of a port on which no server listens."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
@@ -402,7 +402,7 @@ async def test_no_failure_of_luma_fails_the_read_of_a_stored_row(
         id_ = f"g{number}"
         luma.clear_faults()
         luma.fault(Fault(**fault, times=None))
-        # A tracker each, since an upstream that failed is left alone for a while.
+        # A new tracker each time, because the breaker of a failed upstream stays open for a while.
         async with opened(upstream_timeout=0.5) as tracker:
             await submitted(id=id_, upstream=upstream, state="queued")
             fresh = await tracker.lookup(id_, fresh=True)
@@ -577,7 +577,7 @@ async def test_what_luma_no_longer_knows_is_gone_and_still_answered(
         await http.delete(f"{luma.dream_machine_url}/generations/{made}")
     clock.turn(31)
     missing = (await tracker.lookup(made, fresh=True)).generation
-    assert (missing.gone_at, missing.rev) == (None, before.rev), "once is not the truth yet"
+    assert (missing.gone_at, missing.rev) == (None, before.rev), "one 404 is not enough"
     clock.turn(31)
     gone = (await tracker.lookup(made, fresh=True)).generation
     assert (gone.gone_at, gone.rev, gone.state) == (clock.now, before.rev + 1, before.state)
@@ -605,14 +605,14 @@ async def test_what_luma_knows_again_is_no_longer_gone(
 async def test_a_404_that_is_not_lumas_says_nothing_of_a_row_nor_of_an_id(
     alone: Tracker, luma: Luma, clock: Clock
 ) -> None:
-    """As a wrong base URL answers, or a proxy."""
+    """Such a 404 comes from a wrong base URL, or from a proxy."""
     made = luma.create()
     before = (await alone.lookup(made)).generation
     luma.fault(Fault(status=404, body=b"<h1>Not Found</h1>", content_type="text/html", times=None))
     for _ in range(3):
         clock.turn(60)
         assert (await alone.lookup(made, fresh=True)).generation == before
-    with pytest.raises(UpstreamNonsense, match="not as Luma does"):
+    with pytest.raises(UpstreamNonsense, match="not in Luma's error format"):
         await alone.lookup(UNKNOWN)
 
 
@@ -682,7 +682,7 @@ async def test_dead_urls_are_better_than_no_answer(
 async def test_a_claim_about_the_other_upstreams_generation_is_put_right(
     tracker: Tracker, luma: Luma
 ) -> None:
-    """A callback can only be Dream Machine's; whoever has its URL can name any id."""
+    """Only Dream Machine sends callbacks, but anyone who has the URL can name any id."""
     made = luma.create("image", upstream="agents")
     luma.advance(100)
     await tracker.deliveries.receive(json.dumps({"id": made, "state": "failed"}).encode(), Grant())
@@ -697,7 +697,7 @@ async def test_a_claim_about_the_other_upstreams_generation_is_put_right(
 
 
 async def soon(wait: Awaitable[Any]) -> Any:
-    """What waits for much longer is woken at once."""
+    """Check that a longer wait ends within 3 s."""
     async with asyncio.timeout(3):
         return await wait
 
@@ -884,7 +884,7 @@ async def test_a_whole_life_by_callbacks_that_repeat_and_overtake_each_other(
 async def test_callbacks_that_wait_are_bounded_in_bytes(
     tracker: Tracker, settings: Settings
 ) -> None:
-    """Beyond that Luma is told to try again, before anything runs out of memory."""
+    """Beyond the bound callbacks are refused, so that Luma retries and memory does not run out."""
     large = [b'{"id":"g%d","x":"%b"}' % (n, b"x" * 1_000_000) for n in range(80)]
     with locked(settings.database_url):
         receiving = [tracker.deliveries.receive(body, Grant()) for body in large]

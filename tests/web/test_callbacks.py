@@ -1,5 +1,6 @@
-"""The door in front of FastAPI answers callbacks as the documented route does, byte for byte."""
+"""`CallbackReceiver` answers callbacks with the same bytes as the documented route."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ FOREIGN = {"Origin": "https://evil.example", "Host": "any.example", "Content-Typ
 
 @asynccontextmanager
 async def asking(app: Application, entrance: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an application that runs."""
+    """A client of a running application."""
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(entrance, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -38,7 +39,7 @@ async def asking(app: Application, entrance: ASGIApp) -> AsyncIterator[httpx.Asy
 
 @pytest.fixture
 async def door(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The service as it is."""
+    """The service with its fast path."""
     app = create_app(settings)
     async with asking(app, app) as client:
         yield client
@@ -46,7 +47,7 @@ async def door(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """The service with a third one, asked by our own server."""
+    """The service on a third database, behind our own server."""
     folder = tmp_path / "server"
     folder.mkdir()
     app = create_app(settings.model_copy(update={"database_url": migrated_in(folder)}))
@@ -60,17 +61,17 @@ async def server(settings: Settings, tmp_path: Path) -> AsyncIterator[httpx.Asyn
 
 @pytest.fixture
 async def route(settings: Settings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """The service with another database, and without the door."""
+    """The service on another database, without `CallbackReceiver`."""
     folder = tmp_path / "route"
     folder.mkdir()
     app = create_app(settings.model_copy(update={"database_url": migrated_in(folder)}))
-    async with asking(app, app.behind) as client:
+    async with asking(app, app.call_framework) as client:
         yield client
 
 
 @pytest.fixture
 def questions(settings: Settings) -> list[httpx.Request]:
-    """In this order, since what is stored decides what is answered."""
+    """In this order, because the stored rows decide the responses."""
     tokens = CallbackTokens(callback_secrets(settings))
     any_, one = (
         f"http://127.0.0.1/callbacks/{token}" for token in (tokens.reusable(), tokens.single())
@@ -93,7 +94,7 @@ def questions(settings: Settings) -> list[httpx.Request]:
 
 
 async def told(client: httpx.AsyncClient, request: httpx.Request) -> Told:
-    """All that an answer says, but for what a server says of itself."""
+    """Everything in a response except the server's own headers."""
     asked = client.build_request(
         request.method, request.url.raw_path.decode(), content=request.content
     )
@@ -124,8 +125,8 @@ async def test_door_and_server_answer_as_the_route_does(
 async def test_a_database_that_fails_has_luma_try_again(
     door: httpx.AsyncClient, settings: Settings, questions: list[httpx.Request]
 ) -> None:
-    execute(settings.database_url, "DROP TABLE deliveries")
+    await asyncio.to_thread(execute, settings.database_url, "DROP TABLE deliveries")
     answer = await door.send(questions[0])
-    assert (answer.status_code, answer.json()["title"]) == (503, "Not available just now")
+    assert (answer.status_code, answer.json()["title"]) == (503, "Temporarily unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.headers["x-frame-options"] == "DENY"

@@ -1,4 +1,4 @@
-"""The short way and the ordinary one: the same answers, whatever is asked."""
+"""The fast path and the normal path send the same responses to all requests."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ QUESTIONS = 1000
 
 @dataclass
 class Both:
-    """The same application by its two ways in."""
+    """One application with a client of either path."""
 
     app: Application
     short: httpx.AsyncClient
@@ -36,12 +36,12 @@ class Both:
     passed_on: int = 0
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What is not answered in front."""
+        """Count the requests that the fast path passes on."""
         self.passed_on += 1
-        await self.app.behind(scope, receive, send)
+        await self.app.call_framework(scope, receive, send)
 
     async def answers(self, method: str, url: str, **given: Any) -> list[httpx.Response]:
-        """Of both; asked again if a second began between them, which shows in `Age`."""
+        """Return the responses of both; repeat if a new second between them changed `Age`."""
         for _ in range(5):
             both = [
                 await each.request(method, url, **given) for each in (self.short, self.ordinary)
@@ -51,13 +51,13 @@ class Both:
         return both
 
     async def at_once(self, url: str, **given: Any) -> tuple[httpx.Response, bool]:
-        """What the short way answers, and whether it did so alone."""
+        """Return the response of the fast path, and whether it passed nothing on."""
         before = self.passed_on
         answer = await self.short.get(url, **given)
         return answer, self.passed_on == before
 
     async def warm(self, url: str, **given: Any) -> None:
-        """Ask until it is answered at once: the visitor is known, and changes are followed."""
+        """Repeat until the fast path answers alone: changes are followed by then."""
         for _ in range(100):
             if (await self.at_once(url, **given))[1]:
                 return
@@ -68,19 +68,19 @@ class Both:
 async def both_ways(
     settings: Settings, *tokens: str, by_socket: bool = False
 ) -> AsyncIterator[Both]:
-    """An application, and a client at either entrance: of each itself, or of a server of ours."""
+    """An application and its two clients: called directly, or through our server."""
     given = {**settings.model_dump(), "callback_secret": SECRET, "api_tokens": ",".join(tokens)}
     app = create_app(Settings.model_validate(given))
     entrance = at_a_socket if by_socket else called
-    async with app.router.lifespan_context(app), entrance(app.behind) as ordinary:
+    async with app.router.lifespan_context(app), entrance(app.call_framework) as ordinary:
         both = Both(app, ordinary, ordinary)
         behind = both.behind
         front = FastPath(
             behind,
-            callbacks=app.front.callbacks,
+            callbacks=app.fast_path.callbacks,
             mcp=behind,
             state=app.state,
-            visitors=app.state.visitors,
+            authenticator=app.state.authenticator,
             slow_after=1.0,
         )
         async with entrance(front) as both.short:
@@ -88,19 +88,19 @@ async def both_ways(
 
 
 def called(app: ASGIApp) -> httpx.AsyncClient:
-    """Who calls the application itself."""
+    """A client that calls the application directly."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 
 @asynccontextmanager
 async def at_a_socket(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """Who asks a server of ours, which first asks what can be answered at once."""
+    """A client of our server, which calls `respond` first."""
     async with served_here(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client
 
 
 async def told(both: Both, *bodies: object) -> None:
-    """By callbacks."""
+    """Send callbacks."""
     for body in bodies:
         assert (await both.ordinary.post(CALLBACK, content=json.dumps(body))).is_success
 
@@ -110,14 +110,14 @@ BODIES = [body for name, body in PAYLOADS.items() if "id" in body and "agents" n
 
 @pytest.fixture
 async def keyless(settings: Settings) -> AsyncIterator[Both]:
-    """Without keys nobody is asked, so what was told stays as it is."""
+    """Without keys Luma is not asked, so rows stay as callbacks reported them."""
     quiet = settings.model_copy(update={"luma_api_key": None, "luma_agents_api_key": None})
     async with both_ways(quiet) as both:
         yield both
 
 
 def _sent(tag: str | None) -> list[Mapping[str, str | bytes]]:
-    """Headers that a question may come with."""
+    """Headers that a request may have."""
     tags = [tag or '"x"', f"W/{tag}", "*", '"other"', f'"other", {tag}', "not a tag", ""]
     return [
         {},
@@ -141,7 +141,7 @@ TOKENS_SENT = ["Bearer good", "bearer good", "Bearer  reads ", "Bearer wrong", "
 
 
 def _without_date(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
-    """The headers that are ours; a server says the date."""
+    """The headers of the application; the server adds `Date`."""
     return [(name, value) for name, value in answer.headers.raw if name != b"date"]
 
 
@@ -150,7 +150,7 @@ def _without_date(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
 async def test_a_thousand_questions_have_the_same_answers(
     settings: Settings, by_socket: bool
 ) -> None:
-    """Status, headers and bytes, by both ways in."""
+    """Compare status, headers and bytes of both paths."""
     plenty = {"dream_machine_rate": "1000/second", "agents_rate": "1000/second"}
     settings = settings.model_copy(update=plenty)
     async with both_ways(settings, *TOKENS, by_socket=by_socket) as both:

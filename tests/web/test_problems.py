@@ -1,4 +1,4 @@
-"""Errors as RFC 9457: one envelope, the right status, and nothing that cannot be sent."""
+"""Errors as RFC 9457: one format, the right status, and always serializable."""
 
 import json
 
@@ -8,11 +8,13 @@ from fastapi import FastAPI, HTTPException
 from starlette.responses import Response
 
 from service import errors
+from service.config import Settings
 from service.web.problems import install, of_error, problem, responses
+from tests.web.api.test_generations import client_of
 
 
 def body_of(response: Response) -> dict[str, object]:
-    """What a program reads."""
+    """Parse the body of a problem."""
     assert response.media_type == "application/problem+json"
     read: dict[str, object] = json.loads(bytes(response.body))
     assert read["status"] == response.status_code
@@ -75,7 +77,7 @@ def test_routes_document_their_problems() -> None:
 
 @pytest.fixture
 def http() -> httpx.AsyncClient:
-    """An application in which everything goes wrong."""
+    """An application whose routes all fail."""
     app = FastAPI()
     install(app)
 
@@ -131,3 +133,42 @@ async def test_every_wrong_field_is_named(http: httpx.AsyncClient) -> None:
     assert [field["loc"] for field in told["errors"]] == [["path", "n"], ["query", "m"]]
     assert "path.n: " in told["detail"]
     assert "query.m: " in told["detail"]
+
+
+@pytest.mark.either_database
+@pytest.mark.parametrize(
+    ("target", "suggested"),
+    [
+        ("/v1/generations?stat=failed", "state"),
+        ("/v1/generations?Limit=5", "limit"),
+        ("/v1/generations?created_befor=2026", "created_before"),
+        ("/v1/generations/some-id?frsh=true", "fresh"),
+        ("/v1/generations/some-id/events?cursr=1", "cursor"),
+        ("/v1/events?afer=4", "after"),
+        ("/v1/deliveries?outcomes=kept", "outcome"),
+    ],
+)
+async def test_an_unknown_parameter_suggests_the_nearest_known_one(
+    settings: Settings, target: str, suggested: str
+) -> None:
+    async with client_of(settings) as client:
+        answer = await client.get(target)
+
+    unknown = target.partition("?")[2].partition("=")[0]
+    message = f"Unknown parameter. Did you mean `{suggested}`?"
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"loc": ["query", unknown], "msg": message}]
+    assert answer.json()["detail"] == f"query.{unknown}: {message}"
+
+
+@pytest.mark.either_database
+@pytest.mark.parametrize(
+    "target", ["/v1/generations?zzz=1", "/v1/deliveries/x?anything=1", "/v1/events?access_token=x"]
+)
+async def test_an_unknown_parameter_that_is_near_to_none_suggests_nothing(
+    settings: Settings, target: str
+) -> None:
+    async with client_of(settings) as client:
+        told = (await client.get(target)).json()
+
+    assert [field["msg"] for field in told["errors"]] == ["Unknown parameter."]

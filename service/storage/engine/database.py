@@ -1,4 +1,4 @@
-"""What every database can do, and the writer's queue."""
+"""The interface of a database, and the queue of writes for group commit."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -19,20 +19,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-_BATCH = 512  # writes that share a commit, at most
-_MANY = 8  # writes in one commit that make it likely that as many follow at once
-_BATCH_BYTES = 4_194_304  # of what they bring, likewise
-_QUEUE = 10_000  # writes that may wait; past that the store says so instead of growing
-_QUEUE_BYTES = 67_108_864  # of what they bring, likewise
+_MAX_BATCH = 512  # writes in one commit
+_BUSY_BATCH = 8  # writes in one commit, from which as many are expected to follow immediately
+_MAX_BATCH_BYTES = 4_194_304  # of items in one commit
+_MAX_QUEUE = 10_000  # waiting writes; more are refused
+_MAX_QUEUE_BYTES = 67_108_864  # of items of waiting writes
 
 Row = tuple[Any, ...]
-"""Values as the driver has them."""
+"""A row as the driver returns it."""
 
-Together = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+WriteFn = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+"""Writes items, and returns a result or an exception for each."""
 
 
 class Dialect(Enum):
-    """Whose SQL it is."""
+    """The SQL dialect of a database."""
 
     SQLITE = "sqlite"
     POSTGRES = "postgresql"
@@ -40,53 +41,54 @@ class Dialect(Enum):
 
 @dataclass(slots=True)
 class Write:
-    """One caller's part of a commit."""
+    """The part of one caller in a commit."""
 
-    together: Together
+    fn: WriteFn
     item: Any
     size: int
     done: asyncio.Future[Any]
     result: Any = None
-    """What its caller gets; an exception is raised there."""
+    """The result for the caller. An exception is raised there."""
 
 
 class Database(ABC):
-    """Runs functions of a connection. Use as an async context manager.
+    """Runs functions that take a connection. Use it as an async context manager.
 
     Args:
-        patience: seconds for which a commit waits for those whom the last one answered.
-        commits: how many may be under way: what is parsed and folded for the next one takes no
-            time from a database that is busy flushing the last.
+        commit_delay: the seconds for which a commit waits for new writes of the callers whose
+            writes were in the last one.
+        commits: the number of concurrent commits. With more than one, the service parses and folds
+            for the next commit while the database flushes the last.
     """
 
     dialect: Dialect
 
-    def __init__(self, patience: float = 0.0, commits: int = 1) -> None:
-        self._patience = patience
-        self._free = asyncio.Semaphore(commits)
+    def __init__(self, commit_delay: float = 0.0, commits: int = 1) -> None:
+        self._commit_delay = commit_delay
+        self._commit_slots = asyncio.Semaphore(commits)
         self._committing = set[asyncio.Task[None]]()
-        self._queue: asyncio.Queue[Write] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[Write] = asyncio.Queue(_MAX_QUEUE)
         self._queued_bytes = 0
-        self._awaited = 0
-        self._together = asyncio.Event()
-        self._drain: asyncio.Task[None] | None = None
+        self._expected_writes = 0
+        self._enough_queued = asyncio.Event()
+        self._writer_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._drain = asyncio.create_task(self._commit_for_ever(), name="db-writer")
+        self._writer_task = asyncio.create_task(self._run_writer(), name="db-writer")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._queue.join()
-        if self._drain:
-            self._drain.cancel()
-            await asyncio.gather(self._drain, return_exceptions=True)
+        if self._writer_task:
+            self._writer_task.cancel()
+            await asyncio.gather(self._writer_task, return_exceptions=True)
         await self.close()
 
     @abstractmethod
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn`, which only reads, and little.
+        """Run `fn`, which only reads, and only a few rows.
 
         Raises:
             StoreUnavailable: the database did not answer.
@@ -94,7 +96,7 @@ class Database(ABC):
 
     @abstractmethod
     async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
-        """The rows of a small question, in the driver's own words.
+        """Run a small query in the SQL of the driver, and return its rows.
 
         Raises:
             StoreUnavailable: the database did not answer.
@@ -102,45 +104,49 @@ class Database(ABC):
 
     @abstractmethod
     async def search(self, sql: str, *values: object) -> Sequence[Row]:
-        """The rows of a question that may take long, without disturbing anybody else's.
+        """Run a query that may take long, separately from all others, and return its rows.
 
-        It ends when its caller is cancelled, or after some seconds.
+        It is stopped when its caller is cancelled, or after a timeout.
 
         Raises:
-            StoreUnavailable: the database did not answer in time, or too many search already.
+            StoreUnavailable: the database did not answer in time, or too many searches are running.
         """
 
     def fetch_nowait(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
-        """Answer a question that takes microseconds at once; None where one would have to wait.
+        """Run a query of microseconds without waiting; None if that is not possible.
 
         Args:
-            _sql: in the driver's own words, as are the values that come back.
+            _sql: in the SQL of the driver.
+            _values: its parameters.
+
+        Returns:
+            The rows, with values as the driver returns them.
         """
         return None
 
     @abstractmethod
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction while nobody else runs anything so, in whatever process.
+        """Run `fn` in a transaction, exclusively among all processes that use this method.
 
         Raises:
-            DBAPIError: the database's own; nothing was written.
+            DBAPIError: the database failed; nothing was written.
         """
 
     @abstractmethod
     async def changed(self) -> None:
-        """Return as soon as anybody may have committed something since the last call.
+        """Wait, for about a second at most, until any process may have committed.
 
-        At the latest after a second or so.
+        Commits since the last call count.
         """
 
     async def write(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn`; when this returns, what it wrote is on disk.
+        """Run `fn` in a transaction. When this returns, the changes are on disk.
 
         Raises:
             StoreUnavailable: nothing was written.
-            Exception: whatever `fn` raised; nothing of it was written.
+            Exception: what `fn` raised; its changes were rolled back.
         """
         result: T = await self.write_all(lambda c, _: [fn(c, *args, **kwargs)], None)
         return result
@@ -148,13 +154,14 @@ class Database(ABC):
     async def write_all(
         self, fn: Callable[[Connection, Sequence[Item]], Sequence[T | Exception]], item: Item
     ) -> T:
-        """Run `fn` once for all the items that wait for it; answers what it has for ours.
+        """Run `fn` once for all queued items, and return its result for this item.
 
-        Where `fn` raises for several items, it is run again for each of them alone.
+        `fn` takes the items and returns one result, or exception, for each. If it raises for
+        several items, it runs again for each item separately.
 
         Raises:
             StoreUnavailable: nothing was written.
-            Exception: what `fn` answered or raised for this item; nothing of it was written.
+            Exception: what `fn` returned or raised for this item.
         """
         return await self.submit(fn, item)
 
@@ -164,41 +171,43 @@ class Database(ABC):
         item: Item,
         size: int = 0,
     ) -> asyncio.Future[T]:
-        """The same, for who does not wait here: the future has what `write_all` would answer.
+        """Queue an item like `write_all`, and return a future for its result.
 
         Args:
-            size: bytes that the item keeps in memory.
+            fn: see `write_all`.
+            item: the item.
+            size: the bytes of memory that the item uses.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if self._queue.full() or self._queued_bytes + size > _QUEUE_BYTES:
+        if self._queue.full() or self._queued_bytes + size > _MAX_QUEUE_BYTES:
             waiting = f"{self._queue.qsize()} writes are waiting for the database."
             done.set_exception(StoreUnavailable(waiting))
             return done
         self._queue.put_nowait(Write(fn, item, size, done))
         self._queued_bytes += size
-        if self._queue.qsize() >= self._awaited:
-            self._together.set()
+        if self._queue.qsize() >= self._expected_writes:
+            self._enough_queued.set()
         return done
 
     @abstractmethod
     async def _commit(self, batch: list[Write]) -> None:
-        """Run a batch, and note each result; does not raise."""
+        """Run a batch and set the result of each write. Does not raise."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of every connection; all that one that was never entered needs."""
+        """Close every connection. A database that was never entered needs nothing else."""
 
-    async def _commit_for_ever(self) -> None:
+    async def _run_writer(self) -> None:
         while True:
-            await self._free.acquire()
+            await self._commit_slots.acquire()
             batch = self._batch_from(await self._queue.get())
             committing = asyncio.create_task(self._commit_and_answer(batch), name="db-commit")
             self._committing.add(committing)
-            committing.add_done_callback(self._committed)
+            committing.add_done_callback(self._on_committed)
 
-    def _committed(self, committing: asyncio.Task[None]) -> None:
+    def _on_committed(self, committing: asyncio.Task[None]) -> None:
         self._committing.discard(committing)
-        self._free.release()
+        self._commit_slots.release()
 
     async def _commit_and_answer(self, batch: list[Write]) -> None:
         COMMIT_WRITES.observe(len(batch))
@@ -206,56 +215,62 @@ class Database(ABC):
         for write in batch:
             _answer(write)
             self._queue.task_done()
-        if self._patience and len(batch) >= _MANY:
-            await self._come_together(len(batch))
+        if self._commit_delay and len(batch) >= _BUSY_BATCH:
+            await self._wait_for_writes(len(batch))
 
     def _batch_from(self, first: Write) -> list[Write]:
-        """The next writes that share a commit; what they bring is bounded, too."""
+        """Take the writes for the next commit from the queue, bounded in number and in bytes."""
         batch, size = [first], first.size
-        while len(batch) < _BATCH and size < _BATCH_BYTES and not self._queue.empty():
+        while len(batch) < _MAX_BATCH and size < _MAX_BATCH_BYTES and not self._queue.empty():
             batch.append(self._queue.get_nowait())
             size += batch[-1].size
         self._queued_bytes -= size
         return batch
 
-    async def _come_together(self, answered: int) -> None:
-        """Wait until as many wait as there seem to be: one commit for all costs the least."""
-        self._awaited = min(answered + self._queue.qsize(), _BATCH)
-        self._together.clear()
+    async def _wait_for_writes(self, answered: int) -> None:
+        """Wait until about as many writes are queued as there seem to be concurrent writers.
+
+        One commit for all of them costs the least.
+        """
+        self._expected_writes = min(answered + self._queue.qsize(), _MAX_BATCH)
+        self._enough_queued.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
-                await self._together.wait()
+            async with asyncio.timeout(self._commit_delay):
+                await self._enough_queued.wait()
 
 
 def groups(batch: list[Write]) -> list[list[Write]]:
-    """Neighbours that one call can run, in their order."""
-    return [list(writes) for _, writes in groupby(batch, key=lambda write: write.together)]
+    """Split a batch into runs of consecutive writes with the same function."""
+    return [list(writes) for _, writes in groupby(batch, key=lambda write: write.fn)]
 
 
-def run_together(connection: Connection, writes: list[Write]) -> None:
-    """One call for all of them; if it raises, a new transaction must run them apart.
+def run_as_one(connection: Connection, writes: list[Write]) -> None:
+    """Call the function once for all writes.
 
-    No savepoint: SQLite copies every page that is changed within one, and failures are rare.
+    If it raises, the caller must use `run_separately` in a new transaction.
+
+    There is no savepoint, because SQLite copies every page that changes within one, and failures
+    are rare.
     """
     items = [write.item for write in writes]
-    for write, result in zip(writes, writes[0].together(connection, items), strict=True):
+    for write, result in zip(writes, writes[0].fn(connection, items), strict=True):
         write.result = result
 
 
-def run_apart(connection: Connection, writes: list[Write]) -> None:
-    """A call for each; only a failure of the database itself ends the transaction."""
+def run_separately(connection: Connection, writes: list[Write]) -> None:
+    """Call the function for each write. Only a failure of the database ends the transaction."""
     for write in writes:
         try:
             with connection.begin_nested():
-                run_together(connection, [write])
+                run_as_one(connection, [write])
         except Exception as error:
             if is_database_failure(error):
                 raise
-            write.result = error  # it is its caller's
+            write.result = error  # raised at its caller
 
 
 def _answer(write: Write) -> None:
-    if write.done.done():  # its caller has gone
+    if write.done.done():  # its caller was cancelled
         return
     if isinstance(write.result, Exception):
         write.done.set_exception(write.result)

@@ -1,4 +1,4 @@
-"""Which failures are the database's own: nothing was wrong with what it was asked."""
+"""Classifies errors: failures of the database, as opposed to errors in the code that uses it."""
 
 import sqlite3
 
@@ -8,28 +8,28 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from service.errors import StoreUnavailable
 from service.logs import log
 
-# PostgreSQL's classes of errors: connection, transaction state, conflict with another transaction,
-# resources, lock not available, operator's intervention (a restart among them), system, internal.
-_PASSING = ("08", "25", "40", "53", "55", "57", "58", "XX")
-_LASTING = ("42",)  # a table or a right that is not there
+# SQLSTATE classes: connection, transaction state, transaction rollback (serialization, deadlock),
+# resources, lock not available, operator intervention (including a restart), system, internal.
+_TRANSIENT = ("08", "25", "40", "53", "55", "57", "58", "XX")
+_PERMANENT = ("42",)  # a missing table or privilege
 
 
 class Conflict(Exception):
-    """Another instance was faster; the whole transaction begins again."""
+    """Another instance changed a row first. The whole transaction is retried."""
 
 
 def is_database_failure(error: BaseException) -> bool:
-    """Whether the database could not, rather than would not."""
-    return _is_of(error, _PASSING + _LASTING)
+    """Whether the database failed, as opposed to an error in the statement."""
+    return _is_of(error, _TRANSIENT + _PERMANENT)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether another try, in a moment, may succeed."""
-    return _is_of(error, _PASSING)
+    """Whether a retry may succeed."""
+    return _is_of(error, _TRANSIENT)
 
 
 def _is_of(error: BaseException, classes: tuple[str, ...]) -> bool:
-    if state := getattr(error, "sqlstate", None):  # asyncpg's own
+    if state := getattr(error, "sqlstate", None):  # an error of asyncpg
         return str(state).startswith(classes)
     if not isinstance(error, DBAPIError):
         return isinstance(error, Conflict | PoolTimeout | OSError)  # TimeoutError is an OSError
@@ -40,9 +40,9 @@ def _is_of(error: BaseException, classes: tuple[str, ...]) -> bool:
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:
-    """What callers are told, and the log."""
+    """Log a failure of the database, and return the error for callers."""
     if isinstance(error, StoreUnavailable):
         return error
     reason = str(getattr(error, "orig", error)) or type(error).__name__
     log.error("database_failed", reason=reason)
-    return StoreUnavailable(f"The database did not take it: {reason}.")
+    return StoreUnavailable(f"The database failed: {reason}.")

@@ -1,4 +1,4 @@
-"""A connection of SQLite's whose questions end when their time is up, or when nobody waits."""
+"""A SQLite connection whose queries have a timeout and can be stopped."""
 
 import sqlite3
 import time
@@ -8,11 +8,11 @@ Rows = list[tuple[Any, ...]]
 
 
 class InterruptibleConnection:
-    """Asks, in whatever thread, one question at a time.
+    """Runs one query at a time, in any thread.
 
     Args:
-        connection: its own, which may be used by any thread.
-        steps: of SQLite's machine between looks at the clock.
+        connection: a connection for its exclusive use, which any thread may use.
+        steps: the number of SQLite virtual machine instructions between checks of the timeout.
     """
 
     def __init__(self, connection: sqlite3.Connection, steps: int) -> None:
@@ -20,21 +20,22 @@ class InterruptibleConnection:
         self._deadline = 0.0
         connection.set_progress_handler(self._is_late, steps)
 
-    def ask(self, sql: str, values: tuple[object, ...], seconds: float) -> Rows:
-        """The rows of the answer.
+    def fetch(self, sql: str, values: tuple[object, ...], seconds: float) -> Rows:
+        """Run a query and return its rows.
 
         Raises:
-            sqlite3.OperationalError: it was late, stopped, or the database's own; `is_late` tells.
+            sqlite3.OperationalError: the query timed out or was stopped, for which `was_stopped` is
+                true; or the database failed.
         """
         self._deadline = time.monotonic() + seconds
         return self._connection.execute(sql, values).fetchall()
 
     def stop(self) -> None:
-        """End what is asked just now."""
+        """Stop the running query."""
         self._deadline = 0.0
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         self._connection.close()
 
     def _is_late(self) -> bool:
@@ -42,5 +43,5 @@ class InterruptibleConnection:
 
 
 def was_stopped(error: sqlite3.Error) -> bool:
-    """Whether a question ended because its time was up, or nobody waited."""
+    """Whether a query timed out or was stopped."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT

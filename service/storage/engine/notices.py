@@ -1,8 +1,8 @@
-"""LISTEN and NOTIFY: how instances on one PostgreSQL hear of each other's commits.
+"""LISTEN and NOTIFY: instances on one PostgreSQL notify each other of commits.
 
-A notice says only that something was committed; whoever hears it looks for events behind the
-last that it knows. So a notice that is lost, late or doubled does no harm, and one can stand
-for many: a NOTIFY in each transaction would cost two thirds of the writes.
+A notice says only that something was committed. The receiver reads the events after the last one
+that it knows. A lost, late or repeated notice therefore does no harm, and one notice can stand
+for many commits: a NOTIFY in each transaction would cost two thirds of the write throughput.
 """
 
 import asyncio
@@ -14,40 +14,40 @@ import asyncpg
 from service.logs import log
 
 _CHANNEL = "luma_tracker"
-_SPACING = 0.02  # seconds between notices
-_QUIET = 1.0  # seconds after which one looks without a notice, and whether the server is there
-_ANSWER = 2.0  # seconds for the server to answer
-_PAUSE = 0.5  # seconds before connecting again
+_MIN_INTERVAL = 0.02  # seconds between notices
+_MAX_WAIT = 1.0  # seconds without a notice, then receivers poll and the connection is tested
+_TIMEOUT = 2.0  # seconds for an answer of the server
+_RECONNECT_DELAY = 0.5  # seconds
 
 
 class Notices:
-    """Tells others of our commits, and us of theirs, on one connection that is made anew as needed.
+    """Sends and receives notices on one connection, and reconnects as needed.
 
     Args:
-        connect: opens a connection that no pooler shares.
+        connect: opens a connection that does not go through a pooler.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
         self._connect = connect
-        self._heard = asyncio.Event()
-        self._to_say = asyncio.Event()
+        self._received = asyncio.Event()
+        self._pending = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     def announce(self) -> None:
-        """Something was committed."""
-        self._to_say.set()
+        """Notify other instances that something was committed. Does not wait."""
+        self._pending.set()
         self._start()
 
     async def wait(self) -> None:
-        """Until something was announced, or might have been."""
+        """Wait for a notice, for a second at most."""
         self._start()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_QUIET):
-                await self._heard.wait()
-        self._heard.clear()
+            async with asyncio.timeout(_MAX_WAIT):
+                await self._received.wait()
+        self._received.clear()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._running:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -59,28 +59,28 @@ class Notices:
     async def _run(self) -> None:
         while True:
             try:
-                await self._converse(await self._connect())
+                await self._exchange(await self._connect())
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("notices_failed", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RECONNECT_DELAY)
 
-    async def _converse(self, connection: asyncpg.Connection) -> None:
+    async def _exchange(self, connection: asyncpg.Connection) -> None:
         try:
-            connection.add_termination_listener(lambda *_: self._to_say.set())
-            await connection.add_listener(_CHANNEL, lambda *_: self._heard.set())
-            self._heard.set()  # what was missed meanwhile
+            connection.add_termination_listener(lambda *_: self._pending.set())
+            await connection.add_listener(_CHANNEL, lambda *_: self._received.set())
+            self._received.set()  # notices may have been missed
             while True:
-                await self._say(connection)
+                await self._send_next(connection)
         finally:
             connection.terminate()
 
-    async def _say(self, connection: asyncpg.Connection) -> None:
+    async def _send_next(self, connection: asyncpg.Connection) -> None:
         try:
-            async with asyncio.timeout(_QUIET):
-                await self._to_say.wait()
+            async with asyncio.timeout(_MAX_WAIT):
+                await self._pending.wait()
         except TimeoutError:
-            await connection.execute("SELECT 1", timeout=_ANSWER)
+            await connection.execute("SELECT 1", timeout=_TIMEOUT)
             return
-        self._to_say.clear()
-        await connection.execute(f"NOTIFY {_CHANNEL}", timeout=_ANSWER)
-        await asyncio.sleep(_SPACING)
+        self._pending.clear()
+        await connection.execute(f"NOTIFY {_CHANNEL}", timeout=_TIMEOUT)
+        await asyncio.sleep(_MIN_INTERVAL)

@@ -1,8 +1,8 @@
-"""PostgreSQL: as many instances as wanted, each with one writer that commits for all its callers.
+"""PostgreSQL: any number of instances, each with a shared writer for group commit.
 
-Whatever fails by the database's own trouble - a deadlock, a restart, a failover - is begun
-again for a few seconds, so callers wait rather than fail. That is safe: a transaction that
-was cut off either left nothing, or what it left makes the second one a duplicate.
+A transaction that fails for a transient reason (a deadlock, a restart, a failover) is retried for a
+few seconds, so that callers wait instead of failing. Retries are safe: an interrupted transaction
+either left no changes, or the retry finds them and counts as a duplicate.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ from service.storage.engine.database import (
     Row,
     Write,
     groups,
-    run_apart,
-    run_together,
+    run_as_one,
+    run_separately,
 )
 from service.storage.engine.failures import is_database_failure, is_transient, unavailable
 from service.storage.engine.notices import Notices
@@ -45,29 +45,29 @@ from service.storage.engine.postgres_reader import BY_KEY, PostgresReader
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OLDEST = 14  # of PostgreSQL's versions that we run on; 18 is the newest that was tried
-_WRITERS = 5
-_COMMITS = 2  # of callbacks; a third gains nothing
-_READERS = 3
+MIN_VERSION = 14  # of PostgreSQL; tested up to 18
+_WRITERS = 5  # connections
+_COMMITS = 2  # concurrent group commits; a third gains nothing
+_READERS = 3  # connections
 _CONNECT_SECONDS = 3.0
-_PATIENCE = 4.0  # seconds for which trouble is waited out; shorter than Luma's 5
-_EACH = 0.05  # seconds
-_ONLY_READS = "25006"  # what a server says that is, or has become, no primary
-_LONGEST_READ = 10.0  # seconds
-_GOODBYE = 2.0  # seconds
-_MIGRATION_LOCK = 0x6C756D61  # any number that is ours alone
-_LOCK_WAIT = "30s"  # for others that migrate, and for each lock that a migration takes
+_RETRY_SECONDS = 4.0  # shorter than the 5 s that Luma waits for an answer to a callback
+_SECONDS_PER_WRITE = 0.05
+_READ_ONLY = "25006"  # SQLSTATE of a server that is not, or no longer, the primary
+_READ_TIMEOUT = 10.0  # seconds
+_CLOSE_TIMEOUT = 2.0  # seconds
+_MIGRATION_LOCK_ID = 0x6C756D61  # arbitrary, but used for nothing else
+_LOCK_TIMEOUT = "30s"  # for other migrations, and for each lock that a migration takes
 
 
 class Postgres(Database):
-    """A server, or several of which one takes writes.
+    """A database on one PostgreSQL server, or on several of which one accepts writes.
 
     Args:
-        url: `postgresql://user:password@host/name`; several hosts and `target_session_attrs`
-            as libpq has them.
-        direct_url: the same past a pooler; where they differ, nothing is prepared on `url`,
-            since the next statement may meet another server process.
-        longest_search: seconds that a search may take.
+        url: `postgresql://user:password@host/name`. Several hosts and `target_session_attrs` are
+            possible, as in libpq.
+        direct_url: the URL without the pooler. If it differs from `url`, no statement is prepared
+            on `url`, because a pooler may run the next statement in another server process.
+        longest_search: the timeout of a search, in seconds.
     """
 
     dialect = Dialect.POSTGRES
@@ -77,15 +77,15 @@ class Postgres(Database):
         pooled = url != direct_url
         connect = partial(_connect, url, statement_cache_size=0 if pooled else 100)
         by_key = connect if pooled else partial(connect, settings=BY_KEY)
-        self._engine = _make_engine(by_key, _WRITERS, pooled=pooled)
+        self._write_engine = _make_engine(by_key, _WRITERS, pooled=pooled)
         self._reader = PostgresReader(connect, pooled=pooled, longest_search=longest_search)
-        self._reading = _make_engine(connect, _READERS, pooled=pooled).execution_options(
-            # A pooler keeps us at one server process only for a transaction, and to prepare a
-            # statement and to run it are two requests.
+        self._read_engine = _make_engine(connect, _READERS, pooled=pooled).execution_options(
+            # A pooler assigns a server process per transaction, and preparing and running a
+            # statement are two requests.
             isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT"
         )
         self._notices = Notices(partial(_connect, direct_url))
-        self._writing = set[asyncio.Task[Any]]()
+        self._writes = set[asyncio.Task[Any]]()
 
     async def __aenter__(self) -> Self:
         await self._reader.open()
@@ -94,44 +94,46 @@ class Postgres(Database):
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn`; each of its statements sees all that is committed."""
+        """Run `fn`. Each of its statements sees everything that is committed before it."""
 
         async def run() -> T:
-            async with asyncio.timeout(_LONGEST_READ), self._reading.connect() as connection:
+            async with asyncio.timeout(_READ_TIMEOUT), self._read_engine.connect() as connection:
                 return await connection.run_sync(fn, *args, **kwargs)
 
         try:
-            return await _patiently(run)
+            return await _with_retries(run)
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise unavailable(error) from error
 
     async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
-        """Ask the driver."""
-        return await self._asked(partial(self._reader.fetch, sql, values))
+        """Run a small query through the driver."""
+        return await self._fetch(partial(self._reader.fetch, sql, values))
 
     async def search(self, sql: str, *values: object) -> Sequence[Row]:
-        """Ask the driver, on a connection that only searches use."""
-        return await self._asked(partial(self._reader.search, sql, values))
+        """Run a query through the driver, on a connection that only searches use."""
+        return await self._fetch(partial(self._reader.search, sql, values))
 
-    async def _asked(self, ask: Callable[[], Coroutine[Any, Any, Sequence[Row]]]) -> Sequence[Row]:
+    async def _fetch(
+        self, query: Callable[[], Coroutine[Any, Any, Sequence[Row]]]
+    ) -> Sequence[Row]:
         try:
-            return await _patiently(ask)
+            return await _with_retries(query)
         except (asyncpg.PostgresError, OSError) as error:
             raise unavailable(error) from error
 
     async def write(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn` in a transaction of its own: locks of many functions together may deadlock."""
+        """Run `fn` in its own transaction: the locks of several functions could deadlock."""
 
         async def run() -> T:
-            async with asyncio.timeout(_PATIENCE), self._engine.begin() as connection:
+            async with asyncio.timeout(_RETRY_SECONDS), self._write_engine.begin() as connection:
                 return await connection.run_sync(fn, *args, **kwargs)
 
-        # Who asks may leave; a connection that is cut off costs more than the rest of a write.
-        writing = asyncio.create_task(_patiently(run))
-        self._writing.add(writing)
-        writing.add_done_callback(self._written)
+        # Not cancelled with the caller: a broken connection costs more than finishing the write.
+        writing = asyncio.create_task(_with_retries(run))
+        self._writes.add(writing)
+        writing.add_done_callback(self._on_written)
         try:
             result = await asyncio.shield(writing)
         except Exception as error:
@@ -139,20 +141,20 @@ class Postgres(Database):
         self._notices.announce()
         return result
 
-    def _written(self, writing: asyncio.Task[Any]) -> None:
-        self._writing.discard(writing)
+    def _on_written(self, writing: asyncio.Task[Any]) -> None:
+        self._writes.discard(writing)
         if not writing.cancelled():
-            writing.exception()  # its caller's, who may have left
+            writing.exception()  # mark it as retrieved: the caller may have been cancelled
 
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` while nobody else runs anything so, on whatever instance."""
-        async with self._engine.begin() as connection:
-            await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
-            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        """Run `fn` exclusively among all instances, under an advisory lock."""
+        async with self._write_engine.begin() as connection:
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK_ID})"))
             return await connection.run_sync(fn)
 
     async def changed(self) -> None:
-        """Wait for a notice, or for a second: notices are only a hint."""
+        """Wait for a notice, for a second at most, because notices can be lost."""
         await self._notices.wait()
 
     async def _commit(self, batch: list[Write]) -> None:
@@ -160,7 +162,7 @@ class Postgres(Database):
             try:
                 with COMMIT_SECONDS.time():
                     await self._commit_group(writes)
-            except Exception as error:  # noqa: BLE001 - whatever it was, callers must not rely on it
+            except Exception as error:  # noqa: BLE001 - whatever the error, nothing counts as written
                 failure = unavailable(error)
                 for write in writes:
                     write.result = failure
@@ -169,34 +171,34 @@ class Postgres(Database):
 
     async def _commit_group(self, writes: list[Write]) -> None:
         try:
-            await _patiently(partial(self._commit_once, run_together, writes, _PATIENCE))
+            await _with_retries(partial(self._commit_once, run_as_one, writes, _RETRY_SECONDS))
         except Exception as error:
             if is_database_failure(error):
                 raise
-            patience = _PATIENCE + _EACH * len(writes)
-            await _patiently(partial(self._commit_once, run_apart, writes, patience))
+            timeout = _RETRY_SECONDS + _SECONDS_PER_WRITE * len(writes)
+            await _with_retries(partial(self._commit_once, run_separately, writes, timeout))
 
     async def _commit_once(
-        self, run: Callable[[Connection, list[Write]], None], writes: list[Write], patience: float
+        self, run: Callable[[Connection, list[Write]], None], writes: list[Write], timeout: float
     ) -> None:
-        async with asyncio.timeout(patience), self._engine.begin() as connection:
+        async with asyncio.timeout(timeout), self._write_engine.begin() as connection:
             await connection.run_sync(run, writes)
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         await self._notices.close()
         self._reader.close()
-        if self._writing:
-            await asyncio.wait(self._writing, timeout=_GOODBYE)
-        with suppress(TimeoutError):  # a network that is gone takes no goodbye
-            async with asyncio.timeout(_GOODBYE):
-                await asyncio.gather(self._engine.dispose(), self._reading.dispose())
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=_CLOSE_TIMEOUT)
+        with suppress(TimeoutError):  # the network may be down
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await asyncio.gather(self._write_engine.dispose(), self._read_engine.dispose())
 
 
 def _make_engine(
     connect: Callable[[], Coroutine[Any, Any, asyncpg.Connection]], size: int, *, pooled: bool
 ) -> AsyncEngine:
-    unprepared = {
+    without_prepared = {
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__{uuid4()}__",
     }
@@ -204,21 +206,21 @@ def _make_engine(
         "postgresql+asyncpg://",
         connect_args={
             "async_creator_fn": connect,
-            **(unprepared if pooled else {}),
+            **(without_prepared if pooled else {}),
         },
         pool_size=size,
         max_overflow=0,
-        pool_timeout=_PATIENCE,
+        pool_timeout=_RETRY_SECONDS,
         pool_use_lifo=True,
         hide_parameters=True,
     )
-    event.listen(engine.sync_engine, "handle_error", _leave_who_only_reads)
+    event.listen(engine.sync_engine, "handle_error", _disconnect_if_read_only)
     return engine
 
 
-def _leave_who_only_reads(context: ExceptionContext) -> None:
-    """Another server may take writes by now: every connection that there is is made anew."""
-    if getattr(context.original_exception, "sqlstate", None) == _ONLY_READS:
+def _disconnect_if_read_only(context: ExceptionContext) -> None:
+    """Reopen all connections when the server is read-only: another one may accept writes now."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
 
 
@@ -231,24 +233,24 @@ async def _connect(
             url, timeout=_CONNECT_SECONDS, server_settings=settings, **given
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise ConnectionError(str(error)) from error  # trouble of the same kind as no server
+        raise ConnectionError(str(error)) from error  # treated like an unreachable server
     major = connection.get_server_version().major
-    if major < OLDEST:
+    if major < MIN_VERSION:
         connection.terminate()
         raise StoreUnavailable(
-            f"The server is PostgreSQL {major}, and luma-tracker needs {OLDEST} or newer.",
-            "Upgrade it, or name another in TRACKER_DATABASE_URL.",
+            f"The server is PostgreSQL {major}; luma-tracker needs {MIN_VERSION} or newer.",
+            "Upgrade the server, or set TRACKER_DATABASE_URL to another one.",
         )
     return connection
 
 
-async def _patiently(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run it; where that may help, begin again for some seconds."""
-    began = time.monotonic()
+async def _with_retries(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function, and retry transient failures for `_RETRY_SECONDS`."""
+    started = time.monotonic()
     try:
-        return await run()  # nearly always; to build what retries costs as much as a lookup
+        return await run()  # usually enough; creating the retry object costs as much as a lookup
     except Exception as error:
-        if not is_transient(error) or (left := began + _PATIENCE - time.monotonic()) <= 0:
+        if not is_transient(error) or (left := started + _RETRY_SECONDS - time.monotonic()) <= 0:
             raise
     retrying = AsyncRetrying(
         retry=retry_if_exception(is_transient),

@@ -1,7 +1,7 @@
-"""Reads past SQLAlchemy, straight from the driver: what it costs would be half of a lookup.
+"""Reads through the driver, without SQLAlchemy, whose overhead would be half of a lookup.
 
-Small questions and searches have connections of their own, so that no search can take those of
-a lookup, and neither those of a writer.
+Small queries and searches have separate connection pools, so that searches cannot use up the
+connections of lookups, and neither can use up those of writers.
 """
 
 import asyncio
@@ -11,61 +11,63 @@ from typing import Any
 import asyncpg
 
 from service.storage.engine.database import Row
-from service.storage.engine.search_slots import SearchSlots, too_long
+from service.storage.engine.search_slots import SearchSlots, search_timeout
 
-_SMALL = 2  # connections
-_SEARCHES = 3
-_OF_SMALL, _OF_LONG = range(2)  # which of the pools
-_LONGEST = 10.0  # seconds for a small question
+_SMALL_CONNECTIONS = 2
+_SEARCH_CONNECTIONS = 3
+_SMALL_POOL, _SEARCH_POOL = range(2)  # indexes of the pools
+_SMALL_TIMEOUT = 10.0  # seconds for a small query
 BY_KEY = {"enable_seqscan": "off"}
-"""For who finds all rows by an index: a plan that was made while the table was small would read
-the whole of it until there are statistics."""
+"""Settings for connections whose queries all use an index. A plan that was made while the table was
+small would scan the whole table until there are statistics."""
 Connect = Callable[..., Awaitable[asyncpg.Connection]]
 
 
 class PostgresReader:
-    """Two pools, whose connections are opened as they are needed.
+    """Two connection pools, one for small queries and one for searches. They connect on demand.
 
     Args:
         connect: opens a connection.
-        pooled: whether a pooler keeps us at one server process only for a transaction, so that to
-            prepare a statement and to run it have to be in one.
-        longest_search: seconds that a search may take.
+        pooled: whether there is a pooler. It assigns a server process per transaction, so a
+            statement must be prepared and run in one transaction.
+        longest_search: the timeout of a search, in seconds.
     """
 
     def __init__(self, connect: Connect, *, pooled: bool, longest_search: float) -> None:
         self._connect = connect
         self._longest_search = longest_search
-        self._lane = SearchSlots(_SEARCHES)
+        self._slots = SearchSlots(_SEARCH_CONNECTIONS)
         self._pooled = pooled
         self._pools: tuple[asyncpg.Pool, ...] = ()
 
     async def open(self) -> None:
-        """Begin; nobody is connected yet."""
-        # The server itself ends a search, should we be gone before we can say so.
+        """Create the pools. They open no connection yet."""
+        # The server ends a search by itself if this process stops before it can cancel it.
         timeout = {"statement_timeout": f"{self._longest_search * 1000:.0f}"}
-        by_key, timeout = ({}, {}) if self._pooled else (BY_KEY, timeout)  # poolers take none
-        small, long = _pool(self._connect, _SMALL, by_key), _pool(self._connect, _SEARCHES, timeout)
-        self._pools = (await small, await long)
+        by_key, timeout = ({}, {}) if self._pooled else (BY_KEY, timeout)  # poolers reject them
+        self._pools = (
+            await _pool(self._connect, _SMALL_CONNECTIONS, by_key),
+            await _pool(self._connect, _SEARCH_CONNECTIONS, timeout),
+        )
 
     async def fetch(self, sql: str, values: tuple[object, ...]) -> Sequence[Row]:
-        """The rows of a small question."""
-        return await self._ask(_OF_SMALL, _LONGEST, sql, values)
+        """Run a small query and return its rows."""
+        return await self._query(_SMALL_POOL, _SMALL_TIMEOUT, sql, values)
 
     async def search(self, sql: str, values: tuple[object, ...]) -> Sequence[Row]:
-        """The rows of a question that may take long."""
-        async with self._lane.turn():
+        """Run a query that may take long, in a search slot, and return its rows."""
+        async with self._slots.slot():
             try:
-                return await self._ask(_OF_LONG, self._longest_search, sql, values)
+                return await self._query(_SEARCH_POOL, self._longest_search, sql, values)
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
-                raise too_long(self._longest_search) from error
+                raise search_timeout(self._longest_search) from error
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         for pool in self._pools:
             pool.terminate()
 
-    async def _ask(
+    async def _query(
         self, pool: int, seconds: float, sql: str, values: tuple[object, ...]
     ) -> Sequence[Row]:
         try:
@@ -77,19 +79,19 @@ class PostgresReader:
                 async with connection.transaction(readonly=True):
                     found = await connection.fetch(sql, *values)
                     return found
-        except asyncpg.InterfaceError as error:  # the connection was lost on the way
+        except asyncpg.InterfaceError as error:  # the connection was lost
             raise ConnectionError(str(error)) from error
 
 
 def _pool(connect: Connect, size: int, settings: Mapping[str, str]) -> asyncpg.Pool:
-    async def open_(*_: object, **given: Any) -> asyncpg.Connection:
-        """Where and how is ours to know; of what class it is, the pool's."""
-        classes = {name: given[name] for name in ("connection_class", "record_class")}
+    async def open_(*_: object, **arguments: Any) -> asyncpg.Connection:
+        """Use only the classes that the pool passes; `connect` knows the address and settings."""
+        classes = {name: arguments[name] for name in ("connection_class", "record_class")}
         return await connect(settings=settings, **classes)
 
-    # A reset after each question would cost as much as the question, and we leave nothing behind.
-    return asyncpg.create_pool(min_size=0, max_size=size, connect=open_, reset=_nothing)
+    # A reset after each query would cost as much as the query, and queries leave no session state.
+    return asyncpg.create_pool(min_size=0, max_size=size, connect=open_, reset=_no_reset)
 
 
-async def _nothing(_connection: asyncpg.Connection) -> None:
-    """There is nothing to tidy up."""
+async def _no_reset(_connection: asyncpg.Connection) -> None:
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""A bound on work of one kind: so many at once, the others wait a while, or are refused."""
+"""A limit on concurrent searches: further ones wait for a slot, and time out."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,45 +6,45 @@ from contextlib import asynccontextmanager
 
 from service.errors import StoreUnavailable
 
-_PATIENCE = 5.0  # seconds
-_WAITING = 256
+_WAIT_TIMEOUT = 5.0  # seconds
+_MAX_WAITING = 256
 
 
 class SearchSlots:
-    """Lets searches through, few at a time.
+    """Limits the number of concurrent searches.
 
     Args:
-        at_once: how many may run.
-        patience: seconds that others wait for their turn.
+        slots: the number of searches that may run at the same time.
+        timeout: the seconds that a search waits for a slot.
     """
 
-    def __init__(self, at_once: int, patience: float = _PATIENCE) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._patience = patience
+    def __init__(self, slots: int, timeout: float = _WAIT_TIMEOUT) -> None:
+        self._free = asyncio.Semaphore(slots)
+        self._timeout = timeout
         self._waiting = 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Run a search inside this.
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold a slot while a search runs.
 
         Raises:
-            StoreUnavailable: too many are under way.
+            StoreUnavailable: no slot became free in time, or too many searches are waiting.
         """
         if self._free.locked():
             await self._wait()
         else:
-            await self._free.acquire()  # at once
+            await self._free.acquire()  # does not wait
         try:
             yield
         finally:
             self._free.release()
 
     async def _wait(self) -> None:
-        if self._waiting >= _WAITING:
+        if self._waiting >= _MAX_WAITING:
             raise _too_many()
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
         except TimeoutError as error:
             raise _too_many() from error
@@ -52,14 +52,14 @@ class SearchSlots:
             self._waiting -= 1
 
 
-def too_long(seconds: float) -> StoreUnavailable:
-    """What is told of a search that was ended."""
+def search_timeout(seconds: float) -> StoreUnavailable:
+    """Return the error for a search that was stopped after its timeout."""
     return StoreUnavailable(
-        f"The search took longer than {seconds:g} s.", "Search for less, or add a filter."
+        f"The search took longer than {seconds:g} s.", "Search for fewer words, or add a filter."
     )
 
 
 def _too_many() -> StoreUnavailable:
     return StoreUnavailable(
-        "Too many searches are under way.", "Ask again in a moment, or search for less."
+        "Too many searches are running.", "Retry in a few seconds, or add a filter."
     )

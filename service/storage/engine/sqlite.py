@@ -1,8 +1,8 @@
-"""SQLite: one file in WAL mode, readers in threads, and one writer that commits for all.
+"""SQLite: one file in WAL mode, reads in threads, and one writer thread for group commit.
 
-`fetch_nowait` needs no thread: it finds a few rows in a file that nobody can lock against readers,
-in a fifth of the time that going to a thread and back takes. A query that turns out to be a long
-one is interrupted after two milliseconds, and repeated in a thread that only searches use.
+`fetch_nowait` uses no thread. In WAL mode no writer can block readers, and reading a few rows takes
+a fifth of the time of switching to a thread and back. A query that takes longer than two
+milliseconds is interrupted and repeated in a thread; searches have threads of their own.
 """
 
 import asyncio
@@ -25,63 +25,67 @@ from service.storage.engine.database import (
     Row,
     Write,
     groups,
-    run_apart,
-    run_together,
+    run_as_one,
+    run_separately,
 )
 from service.storage.engine.failures import is_database_failure, unavailable
 from service.storage.engine.interruptible import InterruptibleConnection, was_stopped
-from service.storage.engine.search_slots import SearchSlots, too_long
+from service.storage.engine.search_slots import SearchSlots, search_timeout
 from service.storage.engine.sqlite_connections import instant, make_engine
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_READERS = 4  # threads for small questions
-_SEARCHERS = 2  # threads for long ones: they also compute, and share two cores with all the rest
-_NOWAIT = 0.002  # seconds
-_STEPS = 1_000  # of SQLite's machine between looks at the clock, some 0.05 ms
-_STEPS_OF_SEARCH = 50_000
-_LOOK_EVERY = 0.02  # seconds between looks for what another process has committed
-_LOOKS = 50  # then one looks for what is new even so
+_READ_THREADS = 4
+_SEARCH_THREADS = 2  # few, because searches use much CPU time
+_NOWAIT_TIMEOUT = 0.002  # seconds
+_NOWAIT_STEPS = 1_000  # SQLite instructions between checks of the timeout, about 0.05 ms
+_SEARCH_STEPS = 50_000
+_POLL_INTERVAL = 0.02  # seconds between checks for commits of other processes
+_MAX_POLLS = 50  # then `changed` returns in any case
 
 
 class Sqlite(Database):
-    """A file.
+    """A database in one SQLite file.
 
     Args:
         url: `sqlite:///path`.
-        patience: seconds for which a commit waits for those whom the last one answered, if they
-            were many. Python runs one thread at a time: writer and loop had better take turns.
-        longest_search: seconds that a search may take.
+        commit_delay: after a commit of many writes, the seconds for which the next one waits for
+            new writes of the same callers. Python runs one thread at a time, so it is better if
+            the writer and the event loop alternate.
+        longest_search: the timeout of a search, in seconds.
     """
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, url: str, *, patience: float = 0.004, longest_search: float = 10.0) -> None:
-        super().__init__(patience)
+    def __init__(
+        self, url: str, *, commit_delay: float = 0.004, longest_search: float = 10.0
+    ) -> None:
+        super().__init__(commit_delay)
         self._longest_search = longest_search
         self.engine = make_engine(url)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="db-read")
-        self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="db-search")
-        self._lane = SearchSlots(_SEARCHERS)
-        self._idle: list[InterruptibleConnection] = []  # of those who search
+        self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="db-read")
+        self._searchers = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="db-search")
+        self._search_slots = SearchSlots(_SEARCH_THREADS)
+        self._idle_search_connections: list[InterruptibleConnection] = []
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
-        self._writing: Connection | None = None  # always the same: it knows pages and statements
-        self._near: InterruptibleConnection | None = None  # for `fetch_nowait`, which never wait
-        self._version: object = None
+        # Reused, because it caches pages and statements.
+        self._write_connection: Connection | None = None
+        self._nowait_connection: InterruptibleConnection | None = None  # for `fetch_nowait`
+        self._data_version: object = None
 
     async def __aenter__(self) -> Self:
-        with suppress(StoreUnavailable, sqlite3.Error):  # whoever reads or writes will say so
-            self._near = await self._in_thread(self._come_near)
+        with suppress(StoreUnavailable, sqlite3.Error):  # reads and writes will report it
+            self._nowait_connection = await self._in_thread(self._open_nowait_connection)
         return await super().__aenter__()
 
-    def _come_near(self) -> InterruptibleConnection:
-        near = self._connect()
-        near.execute("PRAGMA busy_timeout=0")
-        return InterruptibleConnection(near, _STEPS)
+    def _open_nowait_connection(self) -> InterruptibleConnection:
+        connection = self._connect()
+        connection.execute("PRAGMA busy_timeout=0")
+        return InterruptibleConnection(connection, _NOWAIT_STEPS)
 
     def _connect(self) -> sqlite3.Connection:
-        """A connection past SQLAlchemy, for any thread."""
+        """Open a connection that is detached from SQLAlchemy and usable in any thread."""
         pooled = self.engine.raw_connection()
         connection = cast("sqlite3.Connection", pooled.driver_connection)
         pooled.detach()
@@ -90,7 +94,7 @@ class Sqlite(Database):
     async def read(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `fn` in a transaction that sees one moment of the database."""
+        """Run `fn` in a transaction that sees one snapshot of the database."""
 
         def run() -> T:
             with self.engine.begin() as connection:
@@ -99,45 +103,49 @@ class Sqlite(Database):
         return await self._in_thread(run)
 
     async def fetch(self, sql: str, *values: object) -> Sequence[Row]:
-        """Answer from the file, at once if that can be."""
+        """Run a small query, without a thread if possible."""
         found = self.fetch_nowait(sql, *values)
-        return found if found is not None else await self.read(_ask, sql, _as_text(values))
+        return found if found is not None else await self.read(_fetch, sql, _as_text(values))
 
     async def search(self, sql: str, *values: object) -> Sequence[Row]:
-        """The same, in a thread of those who search if it takes long."""
+        """Run a query; if it takes long, in a thread that only searches use."""
         found = self.fetch_nowait(sql, *values)
         if found is not None:
             return found
-        async with self._lane.turn(), self._searching() as connection:
+        async with self._search_slots.slot(), self._search_connection() as connection:
             searching = asyncio.get_running_loop().run_in_executor(
-                self._searchers, connection.ask, sql, _as_text(values), self._longest_search
+                self._searchers, connection.fetch, sql, _as_text(values), self._longest_search
             )
             try:
                 return await asyncio.shield(searching)
             except asyncio.CancelledError:
-                while not searching.done():  # nobody waits for it
+                while not searching.done():  # its caller was cancelled
                     connection.stop()
-                    await asyncio.wait([searching], timeout=_NOWAIT)
-                searching.exception()  # that it was stopped
+                    await asyncio.wait([searching], timeout=_NOWAIT_TIMEOUT)
+                searching.exception()  # mark it as retrieved
                 raise
             except sqlite3.Error as error:
-                late = too_long(self._longest_search) if was_stopped(error) else None
-                raise late or unavailable(error) from error
+                timeout = search_timeout(self._longest_search) if was_stopped(error) else None
+                raise timeout or unavailable(error) from error
 
     @asynccontextmanager
-    async def _searching(self) -> AsyncIterator[InterruptibleConnection]:
-        """One of the connections of those who search; there are as many as turns in the lane."""
-        connection = self._idle.pop() if self._idle else await self._in_thread(self._come_to_search)
+    async def _search_connection(self) -> AsyncIterator[InterruptibleConnection]:
+        """Lend a search connection. There is at most one for each search slot."""
+        connection = (
+            self._idle_search_connections.pop()
+            if self._idle_search_connections
+            else await self._in_thread(self._open_search_connection)
+        )
         try:
             yield connection
         finally:
-            self._idle.append(connection)
+            self._idle_search_connections.append(connection)
 
-    def _come_to_search(self) -> InterruptibleConnection:
-        return InterruptibleConnection(self._connect(), _STEPS_OF_SEARCH)
+    def _open_search_connection(self) -> InterruptibleConnection:
+        return InterruptibleConnection(self._connect(), _SEARCH_STEPS)
 
     async def exclusively(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` as the only writer."""
+        """Run `fn` as the only writer, in the writer thread."""
 
         def run() -> T:
             connecting = self.engine.connect().execution_options(writes=True)
@@ -147,20 +155,20 @@ class Sqlite(Database):
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     def fetch_nowait(self, sql: str, *values: object) -> list[tuple[Any, ...]] | None:
-        """Answer from the file, on this thread; None if that is too long, or cannot be just now."""
-        if self._near is None:
+        """Run a query in this thread; None if it takes too long or is not possible now."""
+        if self._nowait_connection is None:
             return None
         try:
-            return self._near.ask(sql, _as_text(values), _NOWAIT)
+            return self._nowait_connection.fetch(sql, _as_text(values), _NOWAIT_TIMEOUT)
         except sqlite3.Error:
             return None
 
     async def changed(self) -> None:
-        """Look again and again whether any process has committed something."""
-        for _ in range(_LOOKS):
-            await asyncio.sleep(_LOOK_EVERY)
-            if (version := self.fetch_nowait("PRAGMA data_version")) != self._version:
-                self._version = version
+        """Poll until any process has committed."""
+        for _ in range(_MAX_POLLS):
+            await asyncio.sleep(_POLL_INTERVAL)
+            if (version := self.fetch_nowait("PRAGMA data_version")) != self._data_version:
+                self._data_version = version
                 return
 
     async def _in_thread(self, run: Callable[[], T]) -> T:
@@ -174,42 +182,44 @@ class Sqlite(Database):
         await loop.run_in_executor(self._writer, self._commit_now, batch)
 
     def _commit_now(self, batch: list[Write]) -> None:
-        """In the writer's thread."""
+        """Run a batch in the writer thread."""
         try:
-            connection = self._writing = self._writing or self._open_writing()
+            connection = self._write_connection = (
+                self._write_connection or self._open_write_connection()
+            )
             with COMMIT_SECONDS.time():
                 _run(connection, batch)
-        except Exception as error:  # noqa: BLE001 - whatever it was, nothing is on disk
-            self._stop_writing()
+        except Exception as error:  # noqa: BLE001 - whatever the error, nothing is on disk
+            self._close_write_connection()
             failure = unavailable(error)
             for write in batch:
                 write.result = failure
 
-    def _open_writing(self) -> Connection:
+    def _open_write_connection(self) -> Connection:
         return self.engine.connect().execution_options(writes=True)
 
-    def _stop_writing(self) -> None:
-        if self._writing:
-            self._writing.close()
-            self._writing = None
+    def _close_write_connection(self) -> None:
+        if self._write_connection:
+            self._write_connection.close()
+            self._write_connection = None
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close every connection, and stop the threads."""
         self._readers.shutdown()
         self._writer.shutdown()
-        self._stop_writing()
+        self._close_write_connection()
         self._searchers.shutdown()
-        for connection in filter(None, (self._near, *self._idle)):
+        for connection in filter(None, (self._nowait_connection, *self._idle_search_connections)):
             connection.close()
         self.engine.dispose()
 
 
-def _ask(connection: Connection, sql: str, values: tuple[object, ...]) -> Sequence[Row]:
+def _fetch(connection: Connection, sql: str, values: tuple[object, ...]) -> Sequence[Row]:
     return connection.exec_driver_sql(sql, values).all()
 
 
 def _as_text(values: tuple[object, ...]) -> tuple[object, ...]:
-    """Times as they stand in the file."""
+    """Convert times to the form in which they are stored."""
     return tuple(instant(value) if isinstance(value, datetime) else value for value in values)
 
 
@@ -217,9 +227,9 @@ def _run(connection: Connection, batch: list[Write]) -> None:
     try:
         with connection.begin():
             for writes in groups(batch):
-                run_together(connection, writes)
+                run_as_one(connection, writes)
     except Exception as error:
         if is_database_failure(error):
             raise
         with connection.begin():
-            run_apart(connection, batch)
+            run_separately(connection, batch)

@@ -1,4 +1,4 @@
-"""How a connection to a file is set up, and what stands in the file otherwise than in Python."""
+"""Connection settings for SQLite, and the stored form of times."""
 
 import sqlite3
 import time
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
 
-_CONNECTIONS = 7  # of readers, of the writer, and of who migrates
-_BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for our answer
+_MAX_CONNECTIONS = 7  # for readers, the writer, and a migration
+_BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for an answer to a callback
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -18,17 +18,17 @@ _PRAGMAS = (
 
 
 def make_engine(url: str) -> Engine:
-    """An engine whose every connection is set up as the module's head says."""
+    """Create an engine that sets the pragmas of this module on every connection."""
     engine = create_engine(
-        url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=5, hide_parameters=True
+        url, pool_size=_MAX_CONNECTIONS, max_overflow=0, pool_timeout=5, hide_parameters=True
     )
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        connection.isolation_level = None  # no implicit BEGIN of the driver; see `_begin`
         for pragma in _PRAGMAS:
-            _execute_patiently(connection, pragma)
-        # SQLite's own knows ASCII only, and people search in their own languages.
+            _execute_with_retries(connection, pragma)
+        # The built-in `lower` of SQLite handles ASCII only, but searches can be in any language.
         connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
@@ -39,8 +39,8 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
-def _execute_patiently(connection: sqlite3.Connection, pragma: str) -> None:
-    """SQLite does not wait for a lock while it changes the journal's mode, so we do."""
+def _execute_with_retries(connection: sqlite3.Connection, pragma: str) -> None:
+    """Wait for locks: `busy_timeout` does not apply to a change of the journal mode."""
     deadline = time.monotonic() + _BUSY_MS / 1000
     while True:
         try:
@@ -58,5 +58,5 @@ def _lower(value: str | None) -> str | None:
 
 
 def instant(at: datetime) -> str:
-    """A time as it stands in the file."""
+    """Convert a time to the form in which it is stored."""
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]

@@ -1,4 +1,4 @@
-"""The inbox: what came, what became of it, and another try."""
+"""Routes of the inbox: list deliveries, show one, and replay it."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -20,12 +20,14 @@ _PROBLEMS = responses(
 
 
 class DeliveryParameters(Strict):
-    """Which deliveries."""
+    """The query parameters of the inbox."""
 
     outcome: list[Outcome] = Field([], description="Repeatable.")
     generation_id: list[str] = Field([], description="Repeatable.")
     limit: int = Field(50, ge=1, le=MAX_LIMIT)
-    cursor: str | None = Field(None, max_length=64, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(
+        None, max_length=64, description="`next_cursor` of the previous page."
+    )
 
 
 @router.get(
@@ -37,7 +39,7 @@ class DeliveryParameters(Strict):
 async def list_deliveries(
     parameters: Annotated[DeliveryParameters, Query()], tracker: TheTracker
 ) -> DeliveriesOut:
-    """Every callback that came with a good token, newest first, without the bodies."""
+    """Lists every callback that had a valid token, newest first, without bodies."""
     found = await tracker.deliveries.page(
         outcomes=tuple(parameters.outcome),
         generation_ids=tuple(parameters.generation_id),
@@ -49,14 +51,14 @@ async def list_deliveries(
 
 @router.get(
     "/{delivery_id}",
-    summary="One delivery, with its body",
+    summary="Get a delivery with its body",
     operation_id="getDelivery",
     responses=_PROBLEMS,
 )
 async def get_delivery(
     delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
 ) -> DeliveryWithBody:
-    """What Luma, or whoever had the URL, said; our own callback URL is taken out of it."""
+    """Returns what the sender posted, without callback URLs of this service."""
     delivery, body = await tracker.deliveries.get(delivery_id)
     shown = DeliveryWithBody.model_validate(delivery)
     shown.body = body
@@ -65,12 +67,12 @@ async def get_delivery(
 
 @router.post(
     "/{delivery_id}/replay",
-    summary="Fold a delivery again",
+    summary="Replay a delivery",
     operation_id="replayDelivery",
     responses=_PROBLEMS,
 )
 async def replay(
     delivery_id: str, _parameters: Annotated[Strict, Query()], tracker: TheTracker
 ) -> ReplayOut:
-    """For what was kept but not understood; folding twice does no harm."""
+    """Folds a delivery again, for example one with the outcome `kept`. Repeating it is safe."""
     return ReplayOut.of(await tracker.deliveries.replay(delivery_id))

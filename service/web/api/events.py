@@ -1,4 +1,4 @@
-"""All changes of all generations as they come: in pages, by long-poll, or as a stream."""
+"""The event feed, all changes of all generations: as pages, by long polling, or as a stream."""
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -14,49 +14,49 @@ from service.storage.listing import MAX_LIMIT
 from service.tracking.history import EventBatch, History
 from service.tracking.schemas import EVENT, EventOut, EventsOut
 from service.web.guards.head import BODILESS
-from service.web.guards.slow_log import ASKED_TO_WAIT
+from service.web.guards.slow_log import WAIT_SECONDS
 from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
 
-HEARTBEAT = 15.0  # seconds of quiet that proxies bear
-_RETRY = 1000  # milliseconds after which a browser comes again
+HEARTBEAT = 15.0  # seconds; proxies close connections that are silent for longer
+_RETRY = 1000  # milliseconds until a browser reconnects
 _STREAM = "text/event-stream"
-_LARGEST = 2**63 - 1
+_MAX_SEQ = 2**63 - 1
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
-_Seq = Annotated[int, Field(ge=0, le=_LARGEST)]
+_Seq = Annotated[int, Field(ge=0, le=_MAX_SEQ)]
 
 
 class FeedParameters(Strict):
-    """From where, how many, and for how long to wait."""
+    """The query parameters of the event feed."""
 
     after: _Seq | Literal["now"] | None = Field(
-        None, description="The `seq` that was seen last; `now` for only what is yet to come."
+        None, description="Return events after this `seq`; `now`: only future events."
     )
-    limit: int = Field(100, ge=1, le=MAX_LIMIT, description="Of a page; a stream has no end.")
-    wait: WaitSeconds | None = Field(
-        None, description="Seconds to wait for the first event of a page."
+    limit: int = Field(
+        100, ge=1, le=MAX_LIMIT, description="Events per page; ignored for a stream."
     )
+    wait: WaitSeconds | None = Field(None, description="Seconds to wait if there is no event yet.")
 
 
-def _line(event: EventOut) -> bytes:
+def _stream_event(event: EventOut) -> bytes:
     return format_sse_event(id=str(event.seq), event="change", data_str=event.model_dump_json())
 
 
 @router.get(
     "/events",
-    summary="Every change, as it comes",
+    summary="List or stream all changes",
     operation_id="listEvents",
     response_model=EventsOut,
     responses={
         **responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
         200: {
-            "description": "A page, or as `text/event-stream` a stream without end.",
+            "description": "A page, or as `text/event-stream` an endless stream.",
             "content": {
                 _STREAM: {
                     "schema": {"type": "string"},
-                    "example": _line(EventOut.model_validate(EVENT)).decode(),
+                    "example": _stream_event(EventOut.model_validate(EVENT)).decode(),
                 }
             },
         },
@@ -68,13 +68,13 @@ async def list_all_events(
     tracker: TheTracker,
     last_event_id: Annotated[
         _Seq | SkipJsonSchema[None],  # a header cannot be null
-        Header(description="As `after`, and goes before it."),
+        Header(description="Like `after`, and takes precedence over it."),
     ] = None,
     prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """All changes of all generations in one order, which is the same on every instance.
+    """Lists all changes of all generations in one order, the same on every instance.
 
-    Without `after` a page begins with the oldest event that is kept, a stream with the next.
+    Without `after`, a page starts with the oldest event that is kept, a stream with the next event.
     """
     streaming = _STREAM in request.headers.get("accept", "").lower()
     after = last_event_id if last_event_id is not None else parameters.after
@@ -91,7 +91,7 @@ async def _page(
     preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds, limit = parameters.wait or preferred or 0, parameters.limit
     if seconds:
-        request.scope[ASKED_TO_WAIT] = seconds
+        request.scope[WAIT_SECONDS] = seconds
         found = await history.wait(after, limit + 1, seconds)
     else:
         found = await history.after(after, limit + 1)
@@ -109,25 +109,26 @@ async def _page(
 
 def _stream(history: History, after: int, *, endless: bool) -> Response:
     headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(_told(history, after) if endless else _nothing(), headers=headers)
+    events = _events(history, after) if endless else _no_events()
+    return EventSourceResponse(events, headers=headers)
 
 
-async def _told(history: History, after: int) -> AsyncIterator[bytes]:
-    # Who is cut off before the first event must not begin with another `now`: hence the id.
+async def _events(history: History, after: int) -> AsyncIterator[bytes]:
+    # A client that is cut off before the first event resumes by this id, not with a new `now`.
     yield format_sse_event(id=str(after), retry=_RETRY)
     async for found in history.follow(after, HEARTBEAT):
-        yield _said(found)
+        yield stream_chunk(found)
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _no_events() -> AsyncIterator[bytes]:
     return
     yield b""
 
 
-def _said(found: EventBatch) -> bytes:
-    """A stretch in the words of the stream; none is a heartbeat."""
-    lines = [_line(EventOut.model_validate(event)) for event in found.events]
+def stream_chunk(found: EventBatch) -> bytes:
+    """Encode a batch of events for the stream; an empty batch is a heartbeat."""
+    lines = [_stream_event(EventOut.model_validate(event)) for event in found.events]
     if found.missed:
-        told = f'{{"before":{found.events[0].seq}}}'
-        lines.insert(0, format_sse_event(event="missed", data_str=told))
+        before = f'{{"before":{found.events[0].seq}}}'
+        lines.insert(0, format_sse_event(event="missed", data_str=before))
     return b"".join(lines) or KEEPALIVE_COMMENT

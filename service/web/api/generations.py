@@ -1,4 +1,4 @@
-"""The REST API under /v1."""
+"""Routes of generations: lookup, list, and history."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.storage import listing
 from service.storage.shape import GenerationOut
 from service.tracking.schemas import EventsOut, PageOut
-from service.web.guards.slow_log import ASKED_TO_WAIT
+from service.web.guards.slow_log import WAIT_SECONDS
 from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
 from service.web.responses import lists
@@ -28,28 +28,28 @@ _READ_PROBLEMS = responses(
 
 
 class GetParameters(Strict):
-    """How to look a generation up."""
+    """The query parameters of a lookup."""
 
     wait: WaitSeconds | None = Field(None, description="Seconds to wait for a terminal state.")
-    fresh: bool = Field(False, description="Ask Luma first.")
+    fresh: bool = Field(False, description="Ask Luma before answering.")
 
 
 _GenerationId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class EventParameters(Strict):
-    """Which part of the history."""
+    """The query parameters of a history."""
 
     limit: int = Field(100, ge=1, le=listing.MAX_LIMIT)
-    cursor: int = Field(0, ge=0, le=2**63 - 1, description="`next_cursor` of the page before.")
+    cursor: int = Field(0, ge=0, le=2**63 - 1, description="`next_cursor` of the previous page.")
 
 
 @router.get(
     "/generations/{generation_id}",
-    summary="Look a generation up",
+    summary="Look up a generation",
     operation_id="getGeneration",
     response_model=GenerationOut,
-    responses={**_READ_PROBLEMS, 304: {"description": "You have this already."}},
+    responses={**_READ_PROBLEMS, 304: {"description": "Not modified: your copy is current."}},
 )
 async def get_generation(
     generation_id: _GenerationId,
@@ -60,15 +60,16 @@ async def get_generation(
     cache_control: Annotated[str | None, Header()] = None,
     prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """From the store; Luma is asked once if the generation is unknown, or on `fresh`.
+    """Answers from the store. Luma is asked if the generation is unknown, or with `fresh`.
 
-    `Age` says how many seconds ago Luma last told us, `Cache-Status` where the answer is from.
+    `Age` is the number of seconds since Luma last reported the generation. `Cache-Status` says
+    whether the answer comes from the store.
     """
     fresh = parameters.fresh or "no-cache" in (cache_control or "").lower()
     preferred = preferred_wait(prefer) if parameters.wait is None else None
     seconds = parameters.wait or preferred or 0
     if seconds:
-        request.scope[ASKED_TO_WAIT] = seconds
+        request.scope[WAIT_SECONDS] = seconds
         answer = await tracker.wait(generation_id, seconds, fresh=fresh)
     else:
         answer = await tracker.lookup(generation_id, fresh=fresh)
@@ -88,14 +89,14 @@ async def get_generation(
 async def list_generations(
     parameters: Annotated[lists.ListParameters, Query()], request: Request, tracker: TheTracker
 ) -> Response:
-    """What is stored, newest first; costs no request to Luma."""
-    asked = lists.asked(parameters, request.scope["query_string"])
-    return _response(await lists.answer(tracker, asked, request.receive))
+    """Lists what is stored, newest first. Costs no request to Luma."""
+    list_request = lists.list_request(parameters, request.scope["query_string"])
+    return _response(await lists.answer(tracker, list_request, request.receive))
 
 
 @router.get(
     "/generations/{generation_id}/events",
-    summary="The history of a generation",
+    summary="List the history of a generation",
     operation_id="listGenerationEvents",
     response_model=EventsOut,
     responses=responses(
@@ -107,13 +108,13 @@ async def list_events(
     parameters: Annotated[EventParameters, Query()],
     tracker: TheTracker,
 ) -> EventsOut:
-    """Every change, oldest first."""
+    """Lists every recorded change of the generation, oldest first."""
     limit = parameters.limit
     events = await tracker.events(generation_id, after=parameters.cursor, limit=limit + 1)
     return EventsOut.of(events, limit)
 
 
-def _response(whole: PreparedResponse) -> Response:
-    response = Response(whole.body, whole.status)
-    response.raw_headers = whole.headers
+def _response(prepared: PreparedResponse) -> Response:
+    response = Response(prepared.body, prepared.status)
+    response.raw_headers = prepared.headers
     return response

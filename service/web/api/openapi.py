@@ -1,4 +1,4 @@
-"""The API's description, completed by what the framework cannot know."""
+"""The OpenAPI document, with additions that FastAPI cannot derive."""
 
 from typing import Any
 
@@ -7,30 +7,30 @@ from fastapi import FastAPI
 from service.storage.shape import EXAMPLE
 from service.web.problems import Problem, responses
 
-_OPEN = ("/callbacks", "/healthz", "/readyz")
+_UNGUARDED = ("/callbacks", "/healthz", "/readyz")
 
 
 def install(app: FastAPI) -> None:
-    """Complete what `/openapi.json` says."""
-    describe = app.openapi
+    """Add examples, the problem schema and the token to `/openapi.json`."""
+    generate = app.openapi
 
-    def described() -> dict[str, Any]:
-        document = describe()
+    def complete() -> dict[str, Any]:
+        document = generate()
         parts = document["components"]
         parts["schemas"]["Problem"] = Problem.model_json_schema()
-        parts["schemas"]["GenerationOut"]["examples"] = [EXAMPLE]  # with its nulls
+        parts["schemas"]["GenerationOut"]["examples"] = [EXAMPLE]  # FastAPI would drop its nulls
         parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
-            if not path.startswith(_OPEN):
-                _guard(operations)
+            if not path.startswith(_UNGUARDED):
+                _require_token(operations)
         return document
 
-    app.openapi = described  # type: ignore[method-assign]
+    app.openapi = complete  # type: ignore[method-assign]
 
 
-def _guard(operations: dict[str, Any]) -> None:
-    """A token is wanted where tokens are set, and only there: hence `{}`, no token at all."""
-    refusals = {str(status): told for status, told in responses(401, 403, 429).items()}
+def _require_token(operations: dict[str, Any]) -> None:
+    """Document the token and its errors; `{}` because it is required only if tokens are set."""
+    refusals = {str(status): described for status, described in responses(401, 403, 429).items()}
     for operation in operations.values():
         operation["security"] = [{"bearer": []}, {}]
         operation["responses"] = refusals | operation["responses"]

@@ -1,7 +1,7 @@
-"""Who may ask: bearer tokens, and pages of other sites kept out.
+"""Authentication and origin checks: bearer tokens, and pages of other sites are refused.
 
-Pure ASGI, in front of everything. Luma's callbacks carry their own token and come from
-anywhere, so nothing here concerns them.
+Pure ASGI middleware. Luma's callbacks carry their own token and may come from anywhere, so no check
+applies to them.
 """
 
 from collections.abc import Iterable
@@ -16,25 +16,27 @@ from service.web.guards.authentication import Authenticator, is_direct, is_local
 from service.web.guards.wrong_tokens import PERIOD
 from service.web.problems import problem
 
-_OPEN = ("/healthz", "/readyz")
-_READS = ("GET", "HEAD", "OPTIONS")
+_UNGUARDED = ("/healthz", "/readyz")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class AccessGuard:
-    """Lets through who may ask, and answers 401, 403, 421 or 429 to the others.
+    """Middleware that refuses requests without permission: 401, 403, 421 or 429.
 
     Args:
-        visitors: who is welcome.
-        origins: origins whose pages may call us.
+        authenticator: knows the tokens.
+        origins: origins whose pages may send requests.
     """
 
-    def __init__(self, app: ASGIApp, *, visitors: Authenticator, origins: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, authenticator: Authenticator, origins: Iterable[str]
+    ) -> None:
         self._app = app
-        self._visitors = visitors
+        self._authenticator = authenticator
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check, then pass on."""
+        """Refuse the request, or call the application."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
             REFUSALS.labels(str(refusal.status_code)).inc()
             await refusal(scope, receive, send)
@@ -47,61 +49,75 @@ class AccessGuard:
             return None
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if path not in _OPEN and (misdirected := self._misdirected(scope)):
-            return misdirected
-        if self._is_foreign(headers.get("origin"), host) and self._changes(scope, mcp=True):
+        if path not in _UNGUARDED and (refusal := self._refusal_without_tokens(scope)):
+            return refusal
+        if self._is_foreign(headers.get("origin"), host) and _is_write(scope, mcp_counts=True):
             return problem(
-                403, "Pages of this origin may not do that.", hint="TRACKER_CORS_ORIGINS"
+                403,
+                "Pages of this origin may not send this request.",
+                hint="Add the origin to TRACKER_CORS_ORIGINS if its pages should be allowed.",
             )
-        if path in _OPEN or scope["method"] == "OPTIONS" or not self._visitors.need_tokens:
+        if (
+            path in _UNGUARDED
+            or scope["method"] == "OPTIONS"
+            or not self._authenticator.need_tokens
+        ):
             return None
-        return self._unauthorized(scope)
+        return self._refusal_by_token(scope)
 
-    def _misdirected(self, scope: Scope) -> Response | None:
-        """The refusal of who may not ask where there are no tokens."""
-        if self._visitors.need_tokens or (_is_local(scope) and not self._visitors.callbacks_only):
+    def _refusal_without_tokens(self, scope: Scope) -> Response | None:
+        """Check a request where no tokens are set: it must be local."""
+        if self._authenticator.need_tokens or (
+            _is_local(scope) and not self._authenticator.callbacks_only
+        ):
             return None
-        told = "Without tokens, only programs on this machine may ask, and by a local name."
-        if self._visitors.callbacks_only:
-            told = "Without tokens, only callbacks, /healthz and /readyz are served here."
-        return problem(421, told, hint="Set TRACKER_API_TOKENS, and send one of them.")
+        detail = "Without tokens, only programs on this machine are served, under a local name."
+        if self._authenticator.callbacks_only:
+            detail = "Without tokens, only callbacks, /healthz and /readyz are served here."
+        return problem(421, detail, hint="Set TRACKER_API_TOKENS, and send one of the tokens.")
 
-    def _unauthorized(self, scope: Scope) -> Response | None:
+    def _refusal_by_token(self, scope: Scope) -> Response | None:
+        """Check the token where tokens are set."""
         authorization = _first(scope, b"authorization")
-        token = self._visitors.token_of(authorization)
-        if token is None:
-            return self._wrong(scope) if sent_token(authorization) else _no_token()
-        if self._changes(scope, mcp=False) and not self._visitors.may_write(token):
-            return problem(403, "This token may only read.", hint="Use one without `ro:`.")
+        digest = self._authenticator.digest_of(authorization)
+        if digest is None:
+            return self._wrong_token(scope) if sent_token(authorization) else _unauthorized()
+        if _is_write(scope, mcp_counts=False) and not self._authenticator.may_write(digest):
+            return problem(403, "This token is read-only.", hint="Send a token without `ro:`.")
         return None
 
-    def _wrong(self, scope: Scope) -> Response:
-        """The refusal of a wrong token; a good one passes however many wrong ones came."""
-        address, guesses = (scope.get("client") or ("",))[0], self._visitors.guesses
-        if not guesses.too_many(address):
-            guesses.add(address)
-            return _no_token()
+    def _wrong_token(self, scope: Scope) -> Response:
+        """Count and refuse a wrong token. A valid one always passes, whatever the count."""
+        address, counter = (scope.get("client") or ("",))[0], self._authenticator.wrong_tokens
+        if not counter.too_many(address):
+            counter.add(address)
+            return _unauthorized()
         return problem(
             429,
             "Too many wrong tokens came from this address.",
-            hint="Send a good one, which always passes.",
+            hint="Send a valid token, which is always accepted, or wait.",
             headers={"Retry-After": f"{PERIOD:.0f}"},
         )
-
-    def _changes(self, scope: Scope, *, mcp: bool) -> bool:
-        """Whether the request may change something; of MCP the caller knows, by its tools."""
-        if scope["path"] == "/mcp":
-            return mcp
-        return scope["method"] not in _READS
 
     def _is_foreign(self, origin: str | None, host: str) -> bool:
         return bool(origin) and origin not in self._origins and _netloc(origin) != host
 
 
-def _no_token() -> Response:
+def _is_write(scope: Scope, *, mcp_counts: bool) -> bool:
+    """Return whether the request may change something.
+
+    Args:
+        mcp_counts: whether `/mcp` counts: all its requests are POSTs, but its tools only read.
+    """
+    if scope["path"] == "/mcp":
+        return mcp_counts
+    return scope["method"] not in _SAFE_METHODS
+
+
+def _unauthorized() -> Response:
     return problem(
         401,
-        "A valid bearer token is wanted.",
+        "A valid bearer token is required.",
         hint="Send `Authorization: Bearer` with one of TRACKER_API_TOKENS.",
         headers={"WWW-Authenticate": "Bearer"},
     )
@@ -115,11 +131,11 @@ def _netloc(origin: str | None) -> str | None:
 
 
 def _is_local(scope: Scope) -> bool:
-    """Whether a request was made to a local name, and not passed on by a proxy or tunnel."""
+    """Return whether the request has a local host name and passed no proxy or tunnel."""
     names = [name for name, _ in scope["headers"]]
     return is_direct(names) and is_local_name(_first(scope, b"host"))
 
 
 def _first(scope: Scope, name: bytes) -> bytes:
-    """The value of a header, as it came."""
+    """Return the value of a header, unchanged; empty if it is missing."""
     return next((value for key, value in scope["headers"] if key == name), b"")

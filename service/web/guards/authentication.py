@@ -1,4 +1,4 @@
-"""Who is welcome: bearer tokens, or without any, programs on this machine."""
+"""Authentication by bearer tokens or, if none are set, by being local."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,21 +8,22 @@ from urllib.parse import urlsplit
 from service.web.guards.wrong_tokens import WrongTokenCounter
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
-_PASSED_ON = frozenset(
+_PROXY_HEADERS = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"}
 )
 _READ_ONLY = "ro:"
 
 
 class Authenticator:
-    """Knows the tokens, and who guesses.
+    """The accepted tokens, and the count of wrong ones.
 
     Args:
-        tokens: bearer tokens that are accepted; `ro:` before one makes it read-only.
-        callbacks_only: whether, without tokens, nobody is welcome: a proxy or tunnel leads here
-            from elsewhere, and nothing that a request says proves where it began. Otherwise all
-            who reach the port are on this machine; refused are requests that a web page in a
-            browser may have made (another `Host`), or that a proxy passed on all the same.
+        tokens: accepted bearer tokens; the prefix `ro:` makes one read-only.
+        callbacks_only: whether, without tokens, nothing but callbacks is accepted. Set it if a
+            proxy or tunnel leads here, because nothing in a request proves where it began. If it
+            is false, every client that reaches the port is on this machine. Then two kinds of
+            requests are refused: those that a web page in a browser may have sent (`Host` is not
+            local), and those that a proxy forwarded nevertheless.
     """
 
     def __init__(self, tokens: Iterable[str], *, callbacks_only: bool = False) -> None:
@@ -31,52 +32,57 @@ class Authenticator:
             for token in tokens
         }
         self.callbacks_only = callbacks_only and not self._may_write
-        self.guesses = WrongTokenCounter()
+        self.wrong_tokens = WrongTokenCounter()
 
     @property
     def need_tokens(self) -> bool:
-        """Whether there are tokens at all."""
+        """Whether tokens are set."""
         return bool(self._may_write)
 
     @property
-    def suspect(self) -> frozenset[bytes]:
-        """Headers of requests that must be looked at closely."""
-        return frozenset() if self._may_write else _PASSED_ON
+    def headers_to_check(self) -> frozenset[bytes]:
+        """Names of the headers with which `may_read` is not enough to admit a request."""
+        return frozenset() if self._may_write else _PROXY_HEADERS
 
-    def welcomes(self, authorization: bytes, host: bytes) -> bool:
-        """Whether a request without suspect headers is certainly of somebody who may read."""
+    def may_read(self, authorization: bytes, host: bytes) -> bool:
+        """Return whether a request may read, provided it has none of `headers_to_check`.
+
+        Args:
+            authorization: the value of `Authorization`; empty if it is missing.
+            host: the value of `Host`; empty if it is missing.
+        """
         if self._may_write:
-            return self.token_of(authorization) is not None
+            return self.digest_of(authorization) is not None
         return is_local_name(host) and not self.callbacks_only
 
-    def token_of(self, authorization: bytes) -> bytes | None:
-        """The digest of the token that was sent, if it is one of ours.
+    def digest_of(self, authorization: bytes) -> bytes | None:
+        """Return the digest of the token that was sent, if it is accepted, else None.
 
-        To look a digest up takes a time that tells nothing about the token.
+        Digests are compared instead of tokens, so that the time reveals nothing about a token.
         """
         token = sent_token(authorization)
         digest = _digest(token) if token else None
         return digest if digest in self._may_write else None
 
-    def may_write(self, token: bytes) -> bool:
-        """Whether a token of ours is good for more than reading."""
-        return self._may_write[token]
+    def may_write(self, digest: bytes) -> bool:
+        """Return whether an accepted token, given by its digest, may write."""
+        return self._may_write[digest]
 
 
 def sent_token(authorization: bytes) -> bytes:
-    """The bearer token in this header; empty if there is none."""
+    """Return the bearer token of an `Authorization` header; empty if there is none."""
     scheme, _, token = authorization.partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def is_direct(names: Iterable[bytes]) -> bool:
-    """Whether a request with headers of these names was passed on by no proxy or tunnel."""
-    return _PASSED_ON.isdisjoint(names)
+    """Return whether no header name shows that a proxy or tunnel forwarded the request."""
+    return _PROXY_HEADERS.isdisjoint(names)
 
 
 @lru_cache(maxsize=64)
 def is_local_name(host: bytes) -> bool:
-    """Whether a `Host` means this machine."""
+    """Return whether a `Host` header names this machine."""
     try:
         return urlsplit(f"//{host.decode('latin-1')}").hostname in _LOCAL
     except ValueError:

@@ -1,19 +1,19 @@
-"""HEAD is GET without the body, on every route."""
+"""Answers HEAD on every route that has GET."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 BODILESS = "service.head"
-"""In the scope where nobody will read the body, for routes whose body has no end."""
+"""Key in the scope of a HEAD request. A route whose body never ends must send an empty one."""
 
 
 class HeadAsGet:
-    """Has HEAD answered by the route for GET; the server leaves the body out."""
+    """Middleware that turns HEAD into GET. The server leaves the body out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Call the application."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", BODILESS: True}
         await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""A log of requests that took long; there is none of the others."""
+"""Logs slow requests. Other requests are not logged."""
 
 import time
 
@@ -7,15 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.domain.redaction import without_tokens
 from service.logs import log
 
-ASKED_TO_WAIT = "service.asked_to_wait"
-"""In the scope: the seconds for which the caller wants us to wait."""
+WAIT_SECONDS = "service.wait_seconds"
+"""Key in the scope: for how many seconds the client asked to wait; not counted as slow."""
 
 
 class SlowLog:
-    """Notes every request whose answer begins late.
+    """Middleware that logs every request whose response starts late.
 
     Args:
-        after: seconds; those for which the caller asked us to wait are not counted.
+        after: seconds, in addition to those for which the client asked to wait.
     """
 
     def __init__(self, app: ASGIApp, *, after: float) -> None:
@@ -23,23 +23,23 @@ class SlowLog:
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and look at the clock when the answer begins."""
+        """Call the application, and measure the time until its response starts."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.monotonic()
+        started = time.monotonic()
 
-        async def timed(message: Message) -> None:
+        async def measured(message: Message) -> None:
             if "status" in message:
-                note_slow(scope, message["status"], time.monotonic() - began, self._after)
+                log_if_slow(scope, message["status"], time.monotonic() - started, self._after)
             await send(message)
 
-        await self._app(scope, receive, timed)
+        await self._app(scope, receive, measured)
 
 
-def note_slow(scope: Scope, status: int, seconds: float, after: float) -> None:
-    """Note it, if it took longer than `after`."""
-    if seconds <= after + scope.get(ASKED_TO_WAIT, 0):
+def log_if_slow(scope: Scope, status: int, seconds: float, after: float) -> None:
+    """Log the request if it took more than `after` seconds."""
+    if seconds <= after + scope.get(WAIT_SECONDS, 0):
         return
     path = without_tokens(scope["path"])
     log.warning(

@@ -1,20 +1,20 @@
-"""Counts the wrong tokens of each address, in a store that cannot grow."""
+"""Counts wrong tokens per client address, with bounded memory."""
 
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 
-MOST_WRONG_TOKENS = 20  # wrong tokens of one address in PERIOD
+MAX_WRONG_TOKENS = 20  # of one address within PERIOD
 PERIOD = 60.0  # seconds
-MOST_ADDRESSES = 4096  # the one that was quiet for longest is forgotten first
+MAX_ADDRESSES = 4096  # the least recently used one is dropped first
 
 
 class WrongTokenCounter:
-    """When wrong tokens came, by address; an IPv6 network of /64 counts as one address.
+    """The times of wrong tokens, by address; an IPv6 /64 network counts as one address.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,21 +25,21 @@ class WrongTokenCounter:
         return len(self._times)
 
     def too_many(self, address: str) -> bool:
-        """Whether so many wrong tokens came from there that no more are looked at."""
+        """Return whether the address has sent the maximum of wrong tokens within `PERIOD`."""
         times = self._times.get(_network(address), deque[float]())
-        return len(times) == MOST_WRONG_TOKENS and self._clock() - times[0] < PERIOD
+        return len(times) == MAX_WRONG_TOKENS and self._clock() - times[0] < PERIOD
 
     def add(self, address: str) -> None:
-        """A wrong token came from there."""
+        """Count a wrong token."""
         network = _network(address)
-        self._times.setdefault(network, deque(maxlen=MOST_WRONG_TOKENS)).append(self._clock())
+        self._times.setdefault(network, deque(maxlen=MAX_WRONG_TOKENS)).append(self._clock())
         self._times.move_to_end(network)
-        if len(self._times) > MOST_ADDRESSES:
+        if len(self._times) > MAX_ADDRESSES:
             self._times.popitem(last=False)
 
 
 def _network(address: str) -> str:
-    """The part of an address that one visitor cannot change at will."""
+    """Return the part of an address that a client cannot choose."""
     try:
         ip = IPv6Address(address)
     except AddressValueError:

@@ -1,1 +1,5 @@
-"""web.responses"""
+"""Responses that a route and the fast path must send with the same bytes.
+
+generation  one generation, with `ETag`, `Age` and `Cache-Status`; 304
+lists       a page of generations, with the link to the next page
+"""

@@ -1,4 +1,4 @@
-"""Lists over HTTP, whichever way the question came in: what may be asked, and the answer."""
+"""Lists over HTTP, for the route and for the fast path: their parameters and their responses."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -21,9 +21,9 @@ T = TypeVar("T")
 PATH = "/v1/generations"
 _REVALIDATE = (b"cache-control", b"no-cache")
 _JSON = (b"content-type", b"application/json")
-_SOON = 0.05  # seconds; what is found by then, nobody has to be watched for
-_CLOSED = 499
-"""What is answered to who has gone, so by nobody seen: nginx's own code for it."""
+_UNWATCHED = 0.05  # seconds; the client is watched only if the page takes longer
+_CLIENT_CLOSED_REQUEST = 499
+"""The status if the client has disconnected, which nobody receives; nginx's own code."""
 
 
 def _utc(at: datetime) -> datetime:
@@ -33,54 +33,55 @@ def _utc(at: datetime) -> datetime:
         raise ValueError("is out of range") from error
 
 
-_Values = Annotated[list[str], Field(max_length=listing.MOST_VALUES)]
+_Values = Annotated[list[str], Field(max_length=listing.MAX_VALUES)]
 _InUtc = Annotated[datetime, AfterValidator(_utc)]
 
 
 class ListParameters(Strict):
-    """Which generations to list."""
+    """The query parameters of a list of generations."""
 
-    id: _Values = Field([], description="Repeatable, as the filters below.")
+    id: _Values = Field([], description="Repeatable, like the filters below.")
     state: _Values = Field([])
     upstream: _Values = Field([])
     generation_type: _Values = Field([])
     operation: _Values = Field([])
     model: _Values = Field([])
     q: str | None = Field(
-        None, max_length=500, pattern=r"^[^\x00]*$", description="Words of prompt, id or failure."
+        None, max_length=500, pattern=r"^[^\x00]*$", description="Words in prompt, id or failure."
     )
     created_after: _InUtc | None = None
     created_before: _InUtc | None = None
-    gone: bool = Field(False, description="Include those that Luma no longer knows.")
+    gone: bool = Field(False, description="Include generations that Luma no longer knows.")
     sort: listing.Sort = listing.Sort.CREATED_DOWN
     limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
     cursor: str | None = Field(
-        None, max_length=1000, description="`next_cursor` of the page before."
+        None, max_length=1000, description="`next_cursor` of the previous page."
     )
 
     def query(self) -> listing.Query:
-        """The same, as the tracker takes it."""
+        """Return the parameters as the tracker takes them."""
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self}
         return listing.Query(**given)
 
 
-class Asked(NamedTuple):
-    """A list that may be asked for, and the address of its next page but for the cursor."""
+class ListRequest(NamedTuple):
+    """A valid request for a list."""
 
     query: listing.Query
     next_page: str
+    """The URL of the next page, up to the cursor."""
 
 
-def asked(parameters: ListParameters, query_string: bytes) -> Asked:
-    """What a request asks for."""
+def list_request(parameters: ListParameters, query_string: bytes) -> ListRequest:
+    """Build the request from its validated parameters."""
     given = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     kept = [(name, value) for name, value in given if name != "cursor"]
-    return Asked(parameters.query(), f"{PATH}?{urlencode([*kept, ('cursor', '')])}")
+    return ListRequest(parameters.query(), f"{PATH}?{urlencode([*kept, ('cursor', '')])}")
 
 
-@lru_cache(256)  # dashboards ask the same again and again, and to validate costs as much as to find
-def plainly_asked(query_string: bytes) -> Asked | None:
-    """The same without the framework; None for what the framework has to judge."""
+@lru_cache(256)  # dashboards repeat their requests, and validating costs as much as searching
+def parse_request(query_string: bytes) -> ListRequest | None:
+    """Validate a query string without the framework; None if the framework must answer it."""
     given: dict[str, Any] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         given.setdefault(name, []).append(value)
@@ -89,46 +90,46 @@ def plainly_asked(query_string: bytes) -> Asked | None:
         return None
     flat = {name: values if name in many else values[0] for name, values in given.items()}
     try:
-        return asked(ListParameters.model_validate(flat), query_string)
+        return list_request(ListParameters.model_validate(flat), query_string)
     except ValidationError:
         return None
 
 
-async def answer(tracker: Tracker, asked: Asked, receive: Receive) -> PreparedResponse:
-    """The page; the search for it ends when who asked has gone.
+async def answer(tracker: Tracker, request: ListRequest, receive: Receive) -> PreparedResponse:
+    """Return a page. If the client disconnects, end the search.
 
     Raises:
-        InvalidInput: the cursor is not one of ours, or of another order.
+        InvalidInput: the cursor is not valid, or belongs to another order.
         StoreUnavailable: the database did not answer.
     """
-    page = await unless_gone(tracker.page(asked.query), receive)
+    page = await unless_disconnected(tracker.page(request.query), receive)
     if page is None:
-        return PreparedResponse(_CLOSED, [], b"")
+        return PreparedResponse(_CLIENT_CLOSED_REQUEST, [], b"")
     body = page_body(page)
     headers = [_REVALIDATE, (b"content-length", b"%d" % len(body)), _JSON]
     if page.next_cursor:
-        headers.append((b"link", f'<{asked.next_page}{page.next_cursor}>; rel="next"'.encode()))
+        headers.append((b"link", f'<{request.next_page}{page.next_cursor}>; rel="next"'.encode()))
     return PreparedResponse(200, headers, body)
 
 
-async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
-    """What `work` returns; None if who asked has gone, which ends the work."""
+async def unless_disconnected(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """Return the result of `work`; if the client disconnects first, cancel it and return None."""
     working = asyncio.create_task(work)
-    done, _ = await asyncio.wait([working], timeout=_SOON)
+    done, _ = await asyncio.wait([working], timeout=_UNWATCHED)
     return working.result() if done else await _first_of(working, receive)
 
 
 async def _first_of(working: asyncio.Task[T], receive: Receive) -> T | None:
-    leaving = asyncio.create_task(_gone(receive))
+    disconnecting = asyncio.create_task(_disconnected(receive))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnecting):
             task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(working, disconnecting, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
-"""Reads a request's body, up to a size; the server sees to the time (`web/server/limits.py`).
+"""Reads a request body up to a maximum size. The server limits the time (`web/server/limits.py`).
 
-One that has come whole before the application is called need not be waited for. A server that
-knows says so in the scope, as the specification has it for extensions.
+A body that is complete before the application is called need not be read from messages. Our server
+passes it in the scope, as an ASGI extension.
 """
 
 from starlette.responses import Response
@@ -10,25 +10,25 @@ from starlette.types import Receive, Scope
 from service.web.problems import problem
 
 BODY = "luma_tracker.body"
-"""The name of the extension; its value is the body."""
+"""Name of the ASGI extension. Its value is the complete body."""
 
 
-async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes | Response:
-    """The whole body, or the refusal of one that is larger than `largest` bytes, or cut off."""
-    whole: bytes | None = scope.get("extensions", {}).get(BODY)
-    if whole is not None:
-        return whole if len(whole) <= largest else _too_large(largest)
+async def read_body(scope: Scope, receive: Receive, max_size: int) -> bytes | Response:
+    """Return the body, or an error: 413 above `max_size` bytes, 408 if it is incomplete."""
+    complete: bytes | None = scope.get("extensions", {}).get(BODY)
+    if complete is not None:
+        return complete if len(complete) <= max_size else _too_large(max_size)
     body, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return problem(408, "The body did not come whole.")
+            return problem(408, "The connection was closed before the body was complete.")
         body += message.get("body", b"")
-        if len(body) > largest:
-            return _too_large(largest)
+        if len(body) > max_size:
+            return _too_large(max_size)
         more = message.get("more_body", False)
     return bytes(body)
 
 
-def _too_large(largest: int) -> Response:
-    return problem(413, f"The body may have {largest} bytes at most.")
+def _too_large(max_size: int) -> Response:
+    return problem(413, f"The body is larger than {max_size} bytes.")

@@ -1,12 +1,12 @@
-"""HTTP as uvicorn speaks it, with one hook for answers that need no task.
+"""uvicorn's HTTP protocol, with a hook for responses that need no task.
 
-An application may have one method more than ASGI asks for:
+An application may have one method in addition to ASGI:
 
     respond(scope, body, send) -> bool
 
-It says whether the application takes the request, and then calls `send` once, with a
-`PreparedResponse`, now or later. `body` is whole; of a GET it is empty. If the answer is False, or
-if any other server is used, the application is called as usual and answers the same.
+It returns whether the application takes the request. If so, it calls `send` once, immediately or
+later, with a `PreparedResponse`. `body` is complete; for a GET it is empty. If it returns False, or
+on any other server, the application is called as usual and must send the same response.
 """
 
 from collections.abc import Callable
@@ -34,56 +34,57 @@ _EXTENSIONS: dict[str, object] = {PREPARED: {}}
 
 
 class FastProtocol(HttpToolsProtocol):
-    """Asks the application for an answer before it begins a task for the request."""
+    """Calls `respond` of the application before it starts a task for the request."""
 
     running: RequestResponseCycle | None = None
-    """The request whose turn it is; with pipelining others may have been read after it."""
+    """The request that is being answered; with pipelining, later ones may be read already."""
 
     @property
-    def is_answering(self) -> bool:
-        """Whether a request that was read has not been answered."""
+    def is_responding(self) -> bool:
+        """Whether the response to the running request is incomplete."""
         return self.running is not None and not self.running.response_complete
 
     def on_message_begin(self) -> None:
-        """Another request on the same connection."""
+        """Start a request; offer the extensions in its scope."""
         super().on_message_begin()
         self.scope["extensions"] = _EXTENSIONS  # type: ignore[typeddict-item]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        """Answer without a task, if that can be, else begin one.
+        """Answer without a task if possible, else start one.
 
-        The body of a POST is parsed first, as far as it has come.
+        For a POST, all received bytes are parsed first, so that its body may be complete.
         """
         self.running = cycle
         if cycle.scope["method"] == "POST":
-            self.loop.call_soon(self._begin, cycle, app)
+            self.loop.call_soon(self._start, cycle, app)
         else:
-            self._begin(cycle, app)
+            self._start(cycle, app)
 
-    def _begin(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        if not self._takes(cycle, app):
+    def _start(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if not self._respond(cycle, app):
             super()._start_asgi_task(cycle, partial(_run, cast("ASGIApp", app), cycle))
 
-    def _takes(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
-        """Whether the application answers by `respond`, if it has that, and we may write.
+    def _respond(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
+        """Call `respond`, and return whether the application takes the request.
 
-        Behind uvicorn's own look at proxies it is another application, which has it not.
+        `respond` is not called if uvicorn has wrapped the application in its middleware for proxy
+        headers, if the body is incomplete, or if the client does not read what is written.
         """
         respond: Respond | None = getattr(self.config.app, "respond", None)
-        has_come = not cycle.more_body or cycle.scope["method"] == "GET"
-        if respond is None or app is not self.app or self.flow.write_paused or not has_come:
+        is_complete = not cycle.more_body or cycle.scope["method"] == "GET"
+        if respond is None or app is not self.app or self.flow.write_paused or not is_complete:
             return False
         try:
             send = partial(self._write_soon, cycle)
             return respond(cast("Scope", cycle.scope), bytes(cycle.body), send)
-        except Exception as error:  # noqa: BLE001 - the call may yet answer it
+        except Exception as error:  # noqa: BLE001 - the application is called next
             log.error("fast_path_failed", exc_info=error)
             return False
 
     def _write_soon(self, cycle: RequestResponseCycle, response: PreparedResponse) -> None:
-        """Write when all that has come is read.
+        """Write after all received bytes are read.
 
-        Whoever waits for an answer on this machine has to be woken: quicker for many in a row.
+        Clients on this machine must be woken for each response: faster for many in a row.
         """
         self.loop.call_soon(_write, cycle, response)
 
@@ -91,11 +92,11 @@ class FastProtocol(HttpToolsProtocol):
 async def _run(
     app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Call the application, hand it a body that is whole, and let it send what is prepared."""
+    """Call the application with the extensions: a complete body, and prepared responses."""
     if not cycle.more_body:
         scope["extensions"] = {**_EXTENSIONS, BODY: bytes(cycle.body)}
 
-    async def sent(message: Message) -> None:
+    async def send_any(message: Message) -> None:
         if message["type"] != PREPARED:
             await send(message)
             return
@@ -103,7 +104,7 @@ async def _run(
             await cycle.flow.drain()
         _write(cycle, PreparedResponse(message["status"], message["headers"], message["body"]))
 
-    await app(scope, receive, sent)
+    await app(scope, receive, send_any)
 
 
 def _write(cycle: RequestResponseCycle, response: PreparedResponse) -> None:

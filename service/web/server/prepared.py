@@ -1,9 +1,9 @@
-"""Answers that are sent in one piece.
+"""Prepared responses: sent to the server in one piece.
 
-An ASGI server looks at every header of every answer. Ours may be handed a whole one of which we
-know that it is well-formed, and then only has to write it: half of what a raw application
-costs. It says so in the scope, as the specification has it for extensions; from any other
-server the same answer goes out in the usual two messages.
+An ASGI server checks every header of every response, which is half of the cost of a minimal
+application. A prepared response is known to be well-formed, and our server writes it as it is.
+The server offers this in the scope, as an ASGI extension. To any other server the same response is
+sent in the usual two messages.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from service.web.security_headers import SECURE
 
 Headers = list[tuple[bytes, bytes]]
 
-PREPARED = "luma_tracker.whole"
-"""The message's type, and the name of the extension."""
+PREPARED = "luma_tracker.prepared"
+"""Name of the ASGI extension, and the type of its message."""
 
 
 class PreparedResponse(NamedTuple):
-    """An answer whose headers, `content-length` among them, were written by us."""
+    """A response with all its headers, including `content-length`."""
 
     status: int
     headers: Headers
@@ -28,16 +28,16 @@ class PreparedResponse(NamedTuple):
 
     @classmethod
     def of(cls, response: Response) -> "PreparedResponse":
-        """The same as the guards would have it."""
+        """Prepare a response, with the security headers that the middleware would add."""
         return cls(response.status_code, [*response.raw_headers, *SECURE], bytes(response.body))
 
 
-async def send_prepared(scope: Scope, send: Send, whole: PreparedResponse) -> None:
-    """Send an answer in one piece, if the server has learnt that."""
+async def send_prepared(scope: Scope, send: Send, response: PreparedResponse) -> None:
+    """Send a response in one piece if the server supports it, else in two messages."""
     if PREPARED in scope.get("extensions", ()):
-        await send({"type": PREPARED, **whole._asdict()})
+        await send({"type": PREPARED, **response._asdict()})
         return
-    status, headers, body = whole
+    status, headers, body = response
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
-"""HTTP as uvicorn speaks it, within limits of size, number and time.
+"""uvicorn's HTTP protocol, with limits on size, number and time.
 
-What comes is parsed as it is: no byte of it is changed. It is parsed in pieces, so that nothing
-large is made of it before a limit is looked at.
+The bytes are parsed as they came, without a change. They are parsed in pieces, so that the limits
+are checked before anything large is built.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.web.server.limits import ConnectionLimits
 
 
 class _Phase(Enum):
-    """What the client has to send next."""
+    """What the client is to send next."""
 
     IDLE = auto()
     HEAD = auto()
@@ -31,79 +31,79 @@ class _Phase(Enum):
 
 
 class LimitedProtocol(FastProtocol):
-    """Ends connections on which too much comes, or too little happens."""
+    """Closes connections that exceed the limits of size, number or time."""
 
     limits: ClassVar = ConnectionLimits()
-    room: ClassVar = ConnectionLimiter(limits)
+    limiter: ClassVar = ConnectionLimiter(limits)
 
     _opened_at = 0.0
     _phase = _Phase.IDLE
-    _since: float | None = None
-    """When a look at the clock first found the phase begun."""
+    _phase_since: float | None = None
+    """When a check of the timeouts first found the phase; None until then."""
     _unparsed: bytes | memoryview = b""
     _overhead = 0
-    """Bytes that came since a head began, or since the last byte of a body."""
+    """Bytes received since the head started, or since the last byte of a body."""
     _body_left: int | None = None
-    """Bytes of the last body on a connection, if the parser does not read it."""
+    """Bytes left of a body that the parser does not read: the last one of the connection."""
     _refusal: Response | None = None
-    """What is to be said when everything before it is answered."""
+    """The error response to send after the responses to all earlier requests."""
     _ending = False
-    """Whether nothing that comes will be looked at."""
-    _take_by = math.inf
-    """When the client must have taken what is written."""
-    _untaken_since: float | None = None
-    """Since when it has not taken enough of it."""
-    _look: asyncio.TimerHandle | None = None
+    """Whether further input is ignored."""
+    _read_by = math.inf
+    """When the client must have read what is written."""
+    _unread_since: float | None = None
+    """Since when the client has read too little of what is written; None if it keeps up."""
+    _timer: asyncio.TimerHandle | None = None
 
     # --- the connection ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first request should begin soon."""
+        """Start the timeout for the first request; refuse the connection if there are too many."""
         super().connection_made(transport)
         self._opened_at = self.loop.time()
         self.ws_protocol_class = None
         self.headers = []
-        self._look_later()
-        if not self.room.make(self, self.connections):
+        self._schedule_check()
+        if not self.limiter.admit(self, self.connections):
             self._refuse(503, "There are too many connections.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """There is nothing left to wait for."""
-        if self._look:
-            self._look.cancel()
+        """Cancel the timer, and tell the application that the client has disconnected."""
+        if self._timer:
+            self._timer.cancel()
         self._ending = True
-        self._tell_gone()
+        self._notify_disconnect()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client takes less than we write."""
+        """Start the timeout for a client that reads slower than the application writes."""
         super().pause_writing()
         size = self.transport.get_write_buffer_size()
-        allowed = self.limits.answer_seconds + size / self.limits.answer_rate
-        self._untaken_since = self.loop.time()
-        self._take_by = self._untaken_since + allowed
+        allowed = self.limits.response_seconds + size / self.limits.response_rate
+        self._unread_since = self.loop.time()
+        self._read_by = self._unread_since + allowed
 
     def resume_writing(self) -> None:
-        """It has taken most of it."""
+        """Cancel that timeout: the client has read most of what was written."""
         super().resume_writing()
-        self._take_by, self._untaken_since = math.inf, None
+        self._read_by, self._unread_since = math.inf, None
 
     def on_response_complete(self) -> None:
-        """Go on with what was sent meanwhile."""
+        """Continue with the bytes received meanwhile, or send the error response that waits."""
         is_last, we_paused = not self.pipeline, self.flow.read_paused
         super().on_response_complete()
         if is_last and self._refusal:
-            self._say(self._refusal)
+            self._send_refusal(self._refusal)
             return
         if we_paused or self._phase is _Phase.IDLE:
-            self._since = None  # the client's time begins now
+            self._phase_since = None  # restart the client's timeout
         if self._unparsed:
             self._parse()
 
-    # --- what comes ---
+    # --- input ---
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, unless enough is waiting already."""
+        """Parse the bytes, unless enough requests are waiting already."""
         if self._ending:
             return
         self._unset_keepalive_if_required()
@@ -114,37 +114,37 @@ class LimitedProtocol(FastProtocol):
             self._feed(data)
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Start a request at its first byte."""
         super().on_message_begin()
         self._overhead = 0
-        self._phase, self._since = _Phase.HEAD, None
+        self._phase, self._phase_since = _Phase.HEAD, None
 
     def on_headers_complete(self) -> None:
-        """A whole head: begin to answer."""
+        """Start to answer a request whose head is complete."""
         if len(self.headers) > self.limits.fields:
             raise ValueError("too many fields")
         body_left = self._length_after_upgrade() if self.parser.should_upgrade() else None
         super().on_headers_complete()
         self._body_left = body_left
         self._overhead = 0
-        self._phase, self._since = _Phase.BODY, None
-        self.headers = []  # what comes as trailers is nobody's business
+        self._phase, self._phase_since = _Phase.BODY, None
+        self.headers = []  # trailers are collected here, and ignored
         if body_left is not None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Some of a body."""
+        """Receive a part of a body."""
         self._overhead = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The whole request, unless the parser left its body to us."""
+        """End a request, unless its body is still to be read without the parser."""
         if not self._body_left:
-            self._phase, self._since = _Phase.IDLE, None
+            self._phase, self._phase_since = _Phase.IDLE, None
             super().on_message_complete()
 
     def _parse(self) -> None:
-        """Parse piece by piece, until enough requests wait."""
+        """Parse in pieces, until enough requests are waiting."""
         size, rest = self.limits.piece, memoryview(self._unparsed)
         while rest and not self._ending and len(self.pipeline) < self.limits.pipelined:
             piece, rest = rest[:size], rest[size:]
@@ -163,21 +163,22 @@ class LimitedProtocol(FastProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._read_body(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(400, "What came is no request of HTTP/1.1.")
+            self._refuse(400, "The received bytes are not a valid HTTP/1.1 request.")
         if self._overhead > self.limits.head or len(self.headers) > self.limits.fields:
             self._refuse(431, "The request's headers are too large.")
 
     # --- a request that offers another protocol ---
 
     def _length_after_upgrade(self) -> int:
-        """How long the body is. We do not take the offer, which declines it (RFC 9110, 7.8).
+        """Return the length of the body.
 
-        The parser reads nothing behind such a head. So the body is counted off here, and nothing
-        behind it is looked at: what nobody interprets cannot be smuggled.
+        The offer is ignored, which declines it (RFC 9110, 7.8). The parser reads nothing after such
+        a head. So the body is read here by its length, and all bytes after it are ignored: bytes
+        that nobody interprets cannot smuggle a request.
         """
         fields = dict(self.headers)
         if self.parser.get_method() == b"CONNECT" or b"transfer-encoding" in fields:
-            raise ValueError("no tunnels, and no body without a length")
+            raise ValueError("CONNECT, or a body without a length")
         return int(fields.get(b"content-length", 0))
 
     def _read_body(self, data: bytes | memoryview) -> None:
@@ -190,10 +191,10 @@ class LimitedProtocol(FastProtocol):
         if taken and self._ending:
             self.on_message_complete()
 
-    # --- what is refused ---
+    # --- refusals ---
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Look at nothing more, and say why when what was asked before is answered."""
+        """Ignore further input, and send an error after the responses to earlier requests."""
         if self._ending:
             return
         REFUSALS.labels(str(status)).inc()
@@ -203,64 +204,67 @@ class LimitedProtocol(FastProtocol):
         if self.pipeline and self.pipeline[0][0] is broken:
             self.pipeline.popleft()
         refusal = problem(status, detail, headers={"Connection": "close"})
-        if self.is_answering and self.running is not broken:
+        if self.is_responding and self.running is not broken:
             self._refusal = refusal
         elif broken and broken.response_started:
-            self._end()
+            self._close()
         else:
-            self._say(refusal)
+            self._send_refusal(refusal)
 
-    def _say(self, refusal: Response) -> None:
+    def _send_refusal(self, refusal: Response) -> None:
         secure(MutableHeaders(raw=refusal.raw_headers))
         lines = [b": ".join(header) for header in refusal.raw_headers]
-        first = STATUS_LINE[refusal.status_code]
-        self.transport.write(first + b"\r\n".join([*lines, b"", b""]) + bytes(refusal.body))
-        self._end()
+        status_line = STATUS_LINE[refusal.status_code]
+        self.transport.write(status_line + b"\r\n".join([*lines, b"", b""]) + bytes(refusal.body))
+        self._close()
 
-    def _end(self) -> None:
-        self._tell_gone()
+    def _close(self) -> None:
+        self._notify_disconnect()
         self.transport.close()
 
-    def _tell_gone(self) -> None:
-        """Whoever still answers learns that nobody will read it; uvicorn tells but the last."""
+    def _notify_disconnect(self) -> None:
+        """Tell the running request of the disconnect; uvicorn tells only the last one read."""
         if self.running:
             self.running.disconnected = True
             self.running.message_event.set()
 
-    # --- the clock ---
+    # --- timeouts ---
 
     @property
-    def awaited_since(self) -> float | None:
-        """Since when we have waited for the client; None while it waits for us."""
-        if self._untaken_since is not None:
-            return self._untaken_since
+    def idle_since(self) -> float | None:
+        """Since when the server has waited for the client; None while the client waits."""
+        if self._unread_since is not None:
+            return self._unread_since
         if self.pipeline or self._unparsed:
-            return self._opened_at  # it does not wait for one answer before it asks for the next
+            return self._opened_at  # a client that sends requests without reading responses
         in_body = self._phase is _Phase.BODY and self.running is self.cycle
-        if self._waits_for_us() or (self.is_answering and not in_body):
+        if self._is_waiting_for_server() or (self.is_responding and not in_body):
             return None
-        return self._since or self.loop.time()
+        return self._phase_since or self.loop.time()
 
-    def _look_later(self) -> None:
-        self._look = self.loop.call_later(self.limits.look_seconds, self._look_at_the_clock)
+    def _schedule_check(self) -> None:
+        self._timer = self.loop.call_later(self.limits.check_seconds, self._check_timeouts)
 
-    def _look_at_the_clock(self) -> None:
-        """One timer for a connection: one for each request costs more than reading it."""
+    def _check_timeouts(self) -> None:
+        """Close the connection if a timeout is over.
+
+        There is one timer per connection: one per request costs more than reading the request.
+        """
         now = self.loop.time()
-        self._since = self._since or now
+        self._phase_since = self._phase_since or now
         if self.transport.is_closing():
-            self._take_by = min(self._take_by, now + self.limits.answer_seconds)
-        elif self._is_late(now - self._since):
+            self._read_by = min(self._read_by, now + self.limits.response_seconds)
+        elif self._is_late(now - self._phase_since):
             self._end_late()
-        if now > self._take_by:
+        if now > self._read_by:
             self.transport.abort()
-        self._look_later()
+        self._schedule_check()
 
-    def _waits_for_us(self) -> bool:
+    def _is_waiting_for_server(self) -> bool:
         return self._ending or self.flow.read_paused or self.transport.is_closing()
 
     def _is_late(self, seconds: float) -> bool:
-        if self._waits_for_us() or (self._phase is _Phase.IDLE and self.is_answering):
+        if self._is_waiting_for_server() or (self._phase is _Phase.IDLE and self.is_responding):
             return False
         in_body = self._phase is _Phase.BODY
         return seconds > (self.limits.body_seconds if in_body else self.limits.head_seconds)
@@ -269,4 +273,4 @@ class LimitedProtocol(FastProtocol):
         if self._phase is _Phase.IDLE:
             self.transport.close()
         else:
-            self._refuse(408, "The request did not come whole in time.")
+            self._refuse(408, "The request was not complete in time.")

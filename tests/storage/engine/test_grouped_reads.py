@@ -1,4 +1,4 @@
-"""Group reads: many who ask at the same time share a question, and none is answered from before."""
+"""Grouped reads: concurrent callers share a query, and no result is older than the call."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from service.storage.engine import GroupedReads
 
 
 class Table:
-    """Answers when it is let, and notes what it was asked."""
+    """Returns values once it is released, and records the keys of each query."""
 
     def __init__(self) -> None:
         self.values = {"a": 1, "b": 2}
@@ -41,7 +41,7 @@ async def test_nobody_is_answered_from_before_the_question() -> None:
     first = asyncio.create_task(reads.get("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    table.values["a"] = 7  # while the first question is under way
+    table.values["a"] = 7  # while the first query is running
     second = asyncio.create_task(reads.get("a"))
     await asyncio.sleep(0)
     table.free.set()

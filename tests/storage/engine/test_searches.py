@@ -1,4 +1,4 @@
-"""Searches that take long: they disturb nobody, and end with whoever asked."""
+"""Long searches do not block other queries, and stop when their caller is cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from service.storage.engine import Database, Dialect
 from service.storage.engine.postgres import Postgres
 from service.storage.engine.search_slots import SearchSlots
 from service.storage.engine.sqlite import Sqlite
-from service.web.responses.lists import unless_gone
+from service.web.responses.lists import unless_disconnected
 from tests.databases import url_of
 
 ENDLESS = {
@@ -27,13 +27,13 @@ BOUND = 5.0  # seconds, far less than any of those would take
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> str:
-    """Of a migrated database."""
+    """The URL of a migrated database."""
     return url_of(engine)
 
 
 @asynccontextmanager
 async def opened(url: str, longest_search: float = 60.0) -> AsyncIterator[Database]:
-    """The database behind it, whose searches may take so long."""
+    """Open the database with a timeout for searches, in seconds."""
     if url.startswith("sqlite"):
         made: Database = Sqlite(url, longest_search=longest_search)
     else:
@@ -44,7 +44,7 @@ async def opened(url: str, longest_search: float = 60.0) -> AsyncIterator[Databa
 
 @asynccontextmanager
 async def searching(database: Database, times: int) -> AsyncIterator[None]:
-    """So many search without end, until this is left."""
+    """Run endless searches until the block is left."""
     endless = ENDLESS[database.dialect]
     tasks = [asyncio.ensure_future(database.search(endless)) for _ in range(times)]
     await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def searching(database: Database, times: int) -> AsyncIterator[None]:
 
 
 def one(connection: Connection) -> int:
-    """As little as can be asked."""
+    """Run the smallest query."""
     return int(connection.execute(text("SELECT 1")).scalar_one())
 
 
@@ -70,8 +70,8 @@ async def test_sixteen_searches_stop_neither_writers_nor_small_questions(url: st
 async def test_a_search_ends_when_nobody_waits_for_it(url: str) -> None:
     async with opened(url) as database:
         async with searching(database, 16):
-            pass  # all have gone
-        async with asyncio.timeout(BOUND):  # else their places would still be taken
+            pass  # all searches are cancelled here
+        async with asyncio.timeout(BOUND):  # otherwise their slots would still be taken
             found = [await database.search("SELECT 1 + 0") for _ in range(16)]
     assert [[tuple(row) for row in rows] for rows in found] == [[(1,)]] * 16
 
@@ -79,7 +79,7 @@ async def test_a_search_ends_when_nobody_waits_for_it(url: str) -> None:
 @pytest.mark.postgres
 async def test_a_search_that_nobody_waits_for_ends_on_the_server_as_well(url: str) -> None:
     watched = f"/* watched */ {ENDLESS[Dialect.POSTGRES]}"
-    # A server takes no notice of who gives up before it has begun; then its own timeout ends it.
+    # A server ignores a cancellation before the query has begun; then its own timeout ends it.
     busy = """SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active'
         AND clock_timestamp() - query_start > interval '200 ms'"""
     async with opened(url) as database:
@@ -102,12 +102,12 @@ async def test_a_search_that_takes_too_long_is_ended_and_says_so(url: str) -> No
 
 
 async def test_who_waits_too_long_for_a_turn_is_told_to_come_again() -> None:
-    lane = SearchSlots(1, patience=0.01)
-    async with lane.turn():
+    slots = SearchSlots(1, timeout=0.01)
+    async with slots.slot():
         with pytest.raises(StoreUnavailable, match="Too many searches"):
-            async with lane.turn():
+            async with slots.slot():
                 pass
-    async with lane.turn():
+    async with slots.slot():
         pass
 
 
@@ -135,7 +135,7 @@ async def test_work_for_who_has_gone_is_ended() -> None:
         return {"type": "http.disconnect"}
 
     async with asyncio.timeout(BOUND):
-        assert await unless_gone(work(), leaves) is None
+        assert await unless_disconnected(work(), leaves) is None
     assert ended.is_set()
 
 
@@ -147,9 +147,9 @@ async def test_work_that_fails_late_says_why() -> None:
         raise StoreUnavailable("late")
 
     async def stays() -> Message:
-        failing.set()  # we are being watched, so this takes its time
+        failing.set()  # the watcher is running: from here on the work fails late
         await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
     with pytest.raises(StoreUnavailable, match="late"):
-        await unless_gone(work(), stays)
+        await unless_disconnected(work(), stays)

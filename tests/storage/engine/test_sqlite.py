@@ -1,4 +1,4 @@
-"""The writer: what is queued shares a commit, and each caller learns exactly what became of it."""
+"""The writer: queued writes share a commit, and each caller gets the result of its own write."""
 
 import asyncio
 import random
@@ -20,13 +20,13 @@ from service.storage.engine.sqlite_connections import make_engine
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the database is."""
+    """The path of the database."""
     return tmp_path / "some.db"
 
 
 @pytest.fixture
 async def database(path: Path) -> AsyncIterator[Sqlite]:
-    """With one table of numbers."""
+    """A database with one table of numbers."""
     async with Sqlite(f"sqlite:///{path}") as opened:
         await opened.write(lambda c: c.execute(text("CREATE TABLE n (n INTEGER PRIMARY KEY)")))
         yield opened
@@ -39,13 +39,13 @@ def put(connection: Connection, number: int) -> int:
 
 
 def numbers(connection: Connection) -> list[int]:
-    """What was written."""
+    """Return the numbers that were written."""
     return [int(row[0]) for row in connection.execute(text("SELECT n FROM n ORDER BY n"))]
 
 
 @contextmanager
 def counting(engine: Engine) -> Iterator[list[None]]:
-    """Grows by one with each commit."""
+    """Yield a list that grows by one element with each commit."""
     commits: list[None] = []
 
     def note(_connection: Connection) -> None:
@@ -56,27 +56,27 @@ def counting(engine: Engine) -> Iterator[list[None]]:
     event.remove(engine, "commit", note)
 
 
-class AdmissionControl:
-    """A write that stays in the writer until it is let go, so that others queue behind it."""
+class BlockingWrite:
+    """A write that blocks the writer until it is released, so that other writes queue behind it."""
 
     def __init__(self) -> None:
-        self._entered = threading.Event()
-        self._open = threading.Event()
+        self._started = threading.Event()
+        self._released = threading.Event()
 
-    def hold(self, _connection: Connection) -> None:
-        self._entered.set()
-        assert self._open.wait(20)
+    def run(self, _connection: Connection) -> None:
+        self._started.set()
+        assert self._released.wait(20)
 
-    async def entered(self) -> None:
-        assert await asyncio.to_thread(self._entered.wait, 20)
+    async def started(self) -> None:
+        assert await asyncio.to_thread(self._started.wait, 20)
 
-    def open(self) -> None:
-        self._open.set()
+    def release(self) -> None:
+        self._released.set()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another process has begun to write, and does not end."""
+    """Hold the write lock, as another process would."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -95,13 +95,13 @@ async def test_what_was_answered_is_on_disk(database: Sqlite, path: Path) -> Non
 
 
 async def test_everything_that_is_queued_shares_one_commit(database: Sqlite) -> None:
-    gate = AdmissionControl()
+    blocking = BlockingWrite()
     with counting(database.engine) as commits:
-        first = asyncio.create_task(database.write(gate.hold))
-        await gate.entered()
+        first = asyncio.create_task(database.write(blocking.run))
+        await blocking.started()
         rest = [asyncio.create_task(database.write(put, n)) for n in range(200)]
         await asyncio.sleep(0)  # all of them are queued now
-        gate.open()
+        blocking.release()
         assert await asyncio.gather(first, *rest) == [None, *range(200)]
     assert len(commits) == 2
     assert await database.read(numbers) == list(range(200))
@@ -115,13 +115,13 @@ async def test_many_who_write_again_and_again_come_to_share_every_commit(
     async def write_again_and_again(patient: Sqlite, writer: int) -> None:
         for n in range(20):
             await patient.write(put, writer * 100 + n)
-            await asyncio.sleep(pauses.uniform(0, 0.002))  # as clients that are elsewhere
+            await asyncio.sleep(pauses.uniform(0, 0.002))  # like remote clients
 
-    async with Sqlite(f"sqlite:///{path}", patience=1) as patient:
+    async with Sqlite(f"sqlite:///{path}", commit_delay=1) as patient:
         with counting(patient.engine) as commits:
             await asyncio.gather(*(write_again_and_again(patient, n) for n in range(40)))
     assert len(await database.read(numbers)) == 800
-    assert len(commits) < 25, "else it would be some 60, each with a part of them"
+    assert len(commits) < 25, "without the delay there would be about 60 small commits"
 
 
 async def test_who_waits_for_others_that_do_not_come_is_not_forgotten(database: Sqlite) -> None:
@@ -130,13 +130,13 @@ async def test_who_waits_for_others_that_do_not_come_is_not_forgotten(database: 
 
 
 async def test_a_commit_is_shared_by_512_at_most(database: Sqlite) -> None:
-    gate = AdmissionControl()
+    blocking = BlockingWrite()
     with counting(database.engine) as commits:
-        first = asyncio.create_task(database.write(gate.hold))
-        await gate.entered()
+        first = asyncio.create_task(database.write(blocking.run))
+        await blocking.started()
         rest = [asyncio.create_task(database.write(put, n)) for n in range(513)]
         await asyncio.sleep(0)
-        gate.open()
+        blocking.release()
         await asyncio.gather(first, *rest)
     assert len(commits) == 3
 
@@ -156,16 +156,16 @@ async def test_a_write_that_raises_undoes_only_itself(database: Sqlite) -> None:
         put(connection, 100)
         raise LookupError("no more")
 
-    gate = AdmissionControl()
+    blocking = BlockingWrite()
     with counting(database.engine) as commits:
-        first = asyncio.create_task(database.write(gate.hold))
-        await gate.entered()
+        first = asyncio.create_task(database.write(blocking.run))
+        await blocking.started()
         rest = [
             asyncio.create_task(database.write(fn, *given))
             for fn, given in ((put, (1,)), (half, ()), (put, (1,)), (put, (2,)))
         ]
         await asyncio.sleep(0)
-        gate.open()
+        blocking.release()
         one, broken, again, two = await asyncio.gather(*rest, return_exceptions=True)
         await first
     assert len(commits) == 2, "they did share a commit"
@@ -183,18 +183,18 @@ async def test_a_commit_that_fails_fails_for_all_who_shared_it(database: Sqlite)
     )
 
     def orphan(connection: Connection) -> str:
-        connection.execute(text("INSERT INTO child VALUES (99)"))  # found out at the commit
+        connection.execute(text("INSERT INTO child VALUES (99)"))  # detected at the commit
         return "all is well"
 
-    gate = AdmissionControl()
-    first = asyncio.create_task(database.write(gate.hold))
-    await gate.entered()
+    blocking = BlockingWrite()
+    first = asyncio.create_task(database.write(blocking.run))
+    await blocking.started()
     rest = [
         asyncio.create_task(write)
         for write in (database.write(put, 1), database.write(orphan), database.write(put, 2))
     ]
     await asyncio.sleep(0)
-    gate.open()
+    blocking.release()
     answers = await asyncio.gather(first, *rest, return_exceptions=True)
     assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 3
     assert await database.read(numbers) == []
@@ -207,7 +207,7 @@ async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recover
     loop = asyncio.get_running_loop()
     with capture_logs() as said, locked(path):
         began = loop.time()
-        async with asyncio.timeout(5):  # so long does Luma wait for the answer to a callback
+        async with asyncio.timeout(5):  # the time that Luma waits for an answer to a callback
             answers = await asyncio.gather(
                 *(database.write(put, n) for n in range(3)), return_exceptions=True
             )
@@ -239,28 +239,28 @@ async def test_what_the_database_cannot_do_is_unavailable(database: Sqlite) -> N
 
 
 async def test_a_full_queue_is_said_at_once_and_drains(database: Sqlite) -> None:
-    gate = AdmissionControl()
-    first = asyncio.create_task(database.write(gate.hold))
-    await gate.entered()
+    blocking = BlockingWrite()
+    first = asyncio.create_task(database.write(blocking.run))
+    await blocking.started()
     rest = [asyncio.create_task(database.write(lambda _: None)) for _ in range(10_000)]
     await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable, match="10000 writes are waiting"):
         await database.write(put, 1)
-    gate.open()
+    blocking.release()
     await asyncio.gather(first, *rest)
     assert await database.write(put, 2) == 2
     assert await database.read(numbers) == [2]
 
 
 async def test_a_caller_who_leaves_does_not_take_the_others_along(database: Sqlite) -> None:
-    gate = AdmissionControl()
-    first = asyncio.create_task(database.write(gate.hold))
-    await gate.entered()
+    blocking = BlockingWrite()
+    first = asyncio.create_task(database.write(blocking.run))
+    await blocking.started()
     leaver = asyncio.create_task(database.write(put, 1))
     stayer = asyncio.create_task(database.write(put, 2))
     await asyncio.sleep(0)
     leaver.cancel()
-    gate.open()
+    blocking.release()
     await first
     assert await stayer == 2
     with pytest.raises(asyncio.CancelledError):
@@ -279,13 +279,13 @@ async def test_a_read_sees_one_moment(database: Sqlite, path: Path) -> None:
 
 
 async def test_reads_run_beside_one_another_and_beside_a_write(database: Sqlite) -> None:
-    gate = AdmissionControl()
-    write = asyncio.create_task(database.write(gate.hold))
-    await gate.entered()
+    blocking = BlockingWrite()
+    write = asyncio.create_task(database.write(blocking.run))
+    await blocking.started()
     together = threading.Barrier(4)
     async with asyncio.timeout(20):
         await asyncio.gather(*(database.read(lambda _: together.wait(15)) for _ in range(4)))
-    gate.open()
+    blocking.release()
     await write
 
 
@@ -298,7 +298,7 @@ async def test_what_a_read_raises_comes_out(database: Sqlite) -> None:
 
 
 async def test_it_says_when_anybody_has_committed(database: Sqlite, path: Path) -> None:
-    await database.changed()  # since nobody has looked before
+    await database.changed()  # the first call has nothing to compare with
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(database.changed(), 0.2)
     await database.write(put, 1)
@@ -346,7 +346,7 @@ async def test_a_file_that_is_no_database_is_unavailable(
                 await attempt
         assert database.fetch_nowait("SELECT 1 FROM n") is None
         async with asyncio.timeout(10):
-            await database.changed()  # whoever looks for what is new finds out
+            await database.changed()  # returns in spite of the errors
 
 
 async def test_a_glance_sees_what_is_committed_and_needs_no_thread(path: Path) -> None:

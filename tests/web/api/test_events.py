@@ -1,4 +1,4 @@
-"""`GET /v1/events` on the whole application in process: pages, long-polls and the stream."""
+"""`GET /v1/events` on the whole application in process: pages, long polling and the stream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ from service.config import Settings
 from service.storage.events import Event
 from service.tracking.history import EventBatch
 from service.tracking.tracker import Tracker
-from service.web.api.events import _said
+from service.web.api.events import stream_chunk
 from tests.databases import execute
 from tests.listening import Stream
 from tests.web.api.test_generations import client_of, told
@@ -25,7 +25,7 @@ KEYLESS: dict[str, object] = {"luma_api_key": None, "luma_agents_api_key": None}
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service that asks nobody."""
+    """A client of a service without keys."""
     async with client_of(settings, **KEYLESS) as client:
         yield client
 
@@ -50,7 +50,7 @@ class Listener:
         self._told = asyncio.Event()
         self._gone = asyncio.Event()
         self.reading = asyncio.Event()
-        """Unset it, and the connection takes no more."""
+        """While it is unset, the connection accepts no more bytes."""
         self.reading.set()
 
     async def receive(self) -> Message:
@@ -81,7 +81,7 @@ class Listener:
 async def listening(
     http: httpx.AsyncClient, query: str = "", method: str = "GET", **headers: str
 ) -> AsyncIterator[Listener]:
-    """Somebody who listens, from when the answer has begun."""
+    """A listener on the stream, whose response has started."""
     listener = Listener()
     sent = {"host": "127.0.0.1", "accept": "text/event-stream"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -209,7 +209,7 @@ async def test_a_long_poll_that_runs_out_is_an_empty_page(http: httpx.AsyncClien
     assert "preference-applied" not in answer.headers
 
 
-async def test_a_preferred_wait_is_shortened_and_said(http: httpx.AsyncClient) -> None:
+async def test_a_preferred_wait_is_shortened_andstream_chunk(http: httpx.AsyncClient) -> None:
     await changed(http, "a")
     for prefer, applied in {"wait=5": "wait=5", "wait=600": "wait=60", "": None}.items():
         answer = await http.get("/v1/events", headers={"Prefer": prefer})
@@ -288,13 +288,13 @@ async def test_who_hangs_up_leaves_nothing_behind(http: httpx.AsyncClient) -> No
     tracker: Tracker = app_of(http).state.tracker
     for _ in range(3):
         async with listening(http):
-            assert len(tracker.history._changes._waiting) == 1
-    assert not tracker.history._changes._waiting
+            assert len(tracker.history._changes._subscribers) == 1
+    assert not tracker.history._changes._subscribers
 
 
 async def test_a_client_that_does_not_read_is_not_read_for(http: httpx.AsyncClient) -> None:
-    """One part waits for it, however much happens; then it gets all of it."""
-    waiting = app_of(http).state.tracker.history._changes._waiting
+    """However much happens, one part is waiting for it; then it receives everything."""
+    waiting = app_of(http).state.tracker.history._changes._subscribers
     async with listening(http) as listener, asyncio.timeout(SOON):
         listener.reading.clear()
         await changed(http, "first")
@@ -332,7 +332,7 @@ async def test_who_comes_too_late_is_told_what_is_missing(
 
 def test_a_quiet_time_is_a_comment() -> None:
     stream = Stream()
-    stream.feed(_said(EventBatch([])))
+    stream.feed(stream_chunk(EventBatch([])))
     assert (stream.heartbeats, stream.events, stream.others) == (1, [], [])
 
 
@@ -340,6 +340,6 @@ def test_an_event_is_one_line_whatever_it_says() -> None:
     at = datetime(2026, 5, 30, tzinfo=UTC)
     odd = "a\r\n\u2028\x85data: x\n\nid: 9"
     stream = Stream()
-    stream.feed(_said(EventBatch([Event(7, "a", None, odd, 1, "callback", at, None)])))
+    stream.feed(stream_chunk(EventBatch([Event(7, "a", None, odd, 1, "callback", at, None)])))
     assert [event["to_state"] for event in stream.events] == [odd]
     assert stream.last_id == "7"

@@ -40,7 +40,7 @@ async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def keyless(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of one without, so that nothing is asked unasked: what was told stays as told."""
+    """A client of a service without keys: rows stay as callbacks reported them."""
     async with client_of(settings, luma_api_key=None, luma_agents_api_key=None) as client:
         yield client
 
@@ -49,7 +49,7 @@ CALLBACK = f"/callbacks/{CallbackTokens([SECRET]).reusable()}"
 
 
 async def told(http: httpx.AsyncClient, *bodies: object) -> list[str]:
-    """What these callbacks did."""
+    """Send callbacks, and return their outcomes."""
     answers = [await http.post(CALLBACK, content=json.dumps(body)) for body in bodies]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.json()["outcome"] for answer in answers]

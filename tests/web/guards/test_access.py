@@ -1,4 +1,4 @@
-"""Who may ask, by every method and on every path; test_authentication has the rest."""
+"""Access by every method and on every path; test_authentication has the rest."""
 
 import itertools
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from service.web.guards.authentication import Authenticator
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers everything it is let to."""
+    """Answers every request that the guard admits."""
     await PlainTextResponse("let through")(scope, receive, send)
 
 
 def access(*, tokens: Iterable[str] = (), origins: Iterable[str] = ()) -> httpx.AsyncClient:
-    """A browser, or a program, in front of the guard."""
-    guarded = AccessGuard(app, visitors=Authenticator(tokens), origins=origins)
+    """A client in front of the guard."""
+    guarded = AccessGuard(app, authenticator=Authenticator(tokens), origins=origins)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1:8000"
     )
@@ -122,6 +122,6 @@ async def test_what_is_no_request_is_passed_on() -> None:
     async def send(_message: object) -> None:
         raise AssertionError("nothing is to be said")
 
-    guarded = AccessGuard(inner, visitors=Authenticator(TOKENS), origins=[])
+    guarded = AccessGuard(inner, authenticator=Authenticator(TOKENS), origins=[])
     await guarded({"type": "lifespan"}, receive, send)
     assert seen == ["lifespan"]

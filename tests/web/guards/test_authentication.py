@@ -1,4 +1,4 @@
-"""Who may ask, decided in front of everything: tokens, hosts, origins, and who guesses."""
+"""Access control: tokens, hosts, origins, and wrong tokens."""
 
 from collections.abc import AsyncIterator
 
@@ -25,13 +25,13 @@ async def _everything_is_fine(scope: Scope, receive: Receive, send: Send) -> Non
 
 
 def _open(*origins: str, callbacks_only: bool = False) -> AccessGuard:
-    visitors = Authenticator([], callbacks_only=callbacks_only)
-    return AccessGuard(_everything_is_fine, visitors=visitors, origins=origins)
+    authenticator = Authenticator([], callbacks_only=callbacks_only)
+    return AccessGuard(_everything_is_fine, authenticator=authenticator, origins=origins)
 
 
 def _guarded(*origins: str) -> AccessGuard:
     return AccessGuard(
-        _everything_is_fine, visitors=Authenticator([ALL, f"ro:{READS}"]), origins=origins
+        _everything_is_fine, authenticator=Authenticator([ALL, f"ro:{READS}"]), origins=origins
     )
 
 
@@ -44,7 +44,7 @@ async def _ask(
     address: str = "192.0.2.1",
     **headers: str,
 ) -> httpx.Response:
-    """Header names are given with `_` for `-`."""
+    """Send a request; write `_` for `-` in the names of headers."""
     sent = [
         (name.replace("_", "-").encode(), value.encode("latin-1"))
         for name, value in headers.items()
@@ -181,7 +181,9 @@ async def test_anything_else_is_refused(sent: str) -> None:
 @pytest.mark.parametrize("setting", ["ro:", "ro: "])
 async def test_a_forgotten_read_only_token_lets_nobody_in(setting: str) -> None:
     """`ro:$READ_TOKEN` with that variable unset must not open the service to an empty token."""
-    access = AccessGuard(_everything_is_fine, visitors=Authenticator([setting, ALL]), origins=[])
+    access = AccessGuard(
+        _everything_is_fine, authenticator=Authenticator([setting, ALL]), origins=[]
+    )
     assert await _status(access, authorization="Bearer ") == 401
     assert await _status(access, authorization="Bearer") == 401
 
@@ -246,7 +248,7 @@ async def test_good_tokens_are_never_counted_as_guesses() -> None:
 
 @pytest.fixture
 async def broken(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole application with a route that fails as nobody foresaw."""
+    """The whole application with a route that fails unexpectedly."""
     app = create_app(settings)
 
     @app.get("/broken")

@@ -1,4 +1,4 @@
-"""Requests that took long are logged, and no others; waiting on purpose is not slow."""
+"""Only slow requests are logged; time that a client asked to wait does not count."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ SECRET = "secret-of-the-tests"
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service that finds a quarter of a second long."""
+    """A client of a service that logs requests of more than a quarter of a second."""
     given = {**settings.model_dump(), "callback_secret": SECRET, "slow_after": 0.25}
     app = create_app(Settings.model_validate(given))
     transport = httpx.ASGITransport(app)
@@ -32,7 +32,7 @@ async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def slow(http: httpx.AsyncClient, method: str, url: str, **given: Any) -> list[Any]:
-    """What is logged as slow of a request."""
+    """The log lines of slow requests."""
     with capture_logs() as logs:
         await http.request(method, url, **given)
     return [entry for entry in logs if entry["event"] == "slow_request"]
@@ -78,5 +78,5 @@ async def test_no_token_is_logged(http: httpx.AsyncClient) -> None:
 
 
 async def _moment() -> None:
-    """Somewhat longer than is found long."""
+    """Slightly more than the limit."""
     await asyncio.sleep(0.4)

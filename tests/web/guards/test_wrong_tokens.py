@@ -1,10 +1,10 @@
-"""Wrong tokens are counted by address, for a minute, in a store that cannot grow."""
+"""Wrong tokens are counted per address, for a minute, with bounded memory."""
 
 import pytest
 
 from service.web.guards.wrong_tokens import (
-    MOST_ADDRESSES,
-    MOST_WRONG_TOKENS,
+    MAX_ADDRESSES,
+    MAX_WRONG_TOKENS,
     PERIOD,
     WrongTokenCounter,
 )
@@ -15,27 +15,27 @@ HERE = "192.0.2.1"
 
 @pytest.fixture
 def clock() -> Seconds:
-    """A clock that the test turns."""
+    """A clock that the test sets."""
     return Seconds()
 
 
 @pytest.fixture
 def guesses(clock: Seconds) -> WrongTokenCounter:
-    """Nobody has guessed yet."""
+    """An empty counter."""
     return WrongTokenCounter(clock)
 
 
-def _guess(guesses: WrongTokenCounter, address: str, times: int = MOST_WRONG_TOKENS) -> None:
+def _guess(guesses: WrongTokenCounter, address: str, times: int = MAX_WRONG_TOKENS) -> None:
     for _ in range(times):
         guesses.add(address)
 
 
 def test_the_limits_are_those_that_are_documented() -> None:
-    assert (MOST_WRONG_TOKENS, PERIOD) == (20, 60.0)
+    assert (MAX_WRONG_TOKENS, PERIOD) == (20, 60.0)
 
 
 def test_only_the_last_of_too_many_has_to_wait(guesses: WrongTokenCounter) -> None:
-    _guess(guesses, HERE, MOST_WRONG_TOKENS - 1)
+    _guess(guesses, HERE, MAX_WRONG_TOKENS - 1)
     assert not guesses.too_many(HERE)
     guesses.add(HERE)
     assert guesses.too_many(HERE)
@@ -46,7 +46,7 @@ def test_the_wait_is_over_when_the_first_of_them_is_a_minute_old(
 ) -> None:
     guesses.add(HERE)
     clock.now += 40
-    _guess(guesses, HERE, MOST_WRONG_TOKENS - 1)
+    _guess(guesses, HERE, MAX_WRONG_TOKENS - 1)
     clock.now += PERIOD - 41
     assert guesses.too_many(HERE)
     clock.now += 1
@@ -76,9 +76,9 @@ def test_the_store_keeps_so_many_addresses_and_forgets_the_one_that_was_longest_
     guesses: WrongTokenCounter,
 ) -> None:
     _guess(guesses, HERE)
-    for n in range(MOST_ADDRESSES - 1):
+    for n in range(MAX_ADDRESSES - 1):
         guesses.add(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     assert guesses.too_many(HERE)
     guesses.add("198.51.100.1")
     assert not guesses.too_many(HERE)
-    assert len(guesses) == MOST_ADDRESSES
+    assert len(guesses) == MAX_ADDRESSES

@@ -1,4 +1,4 @@
-"""What one connection may hold, and for how long, by real sockets and with little patience."""
+"""The limits of a connection on size and time, on real sockets, with short timeouts."""
 
 import asyncio
 import re
@@ -31,20 +31,20 @@ class _Impatient(LimitedProtocol):
     limits: ClassVar = ConnectionLimits(
         head_seconds=LIMIT,
         body_seconds=LIMIT,
-        answer_seconds=LIMIT,
-        answer_rate=100_000_000,
-        look_seconds=0.05,
+        response_seconds=LIMIT,
+        response_rate=100_000_000,
+        check_seconds=0.05,
     )
-    room: ClassVar = ConnectionLimiter(limits)
+    limiter: ClassVar = ConnectionLimiter(limits)
 
 
 class _Crowded(LimitedProtocol):
-    limits: ClassVar = ConnectionLimits(connections=5, look_seconds=0.02)
-    room: ClassVar = ConnectionLimiter(limits)
+    limits: ClassVar = ConnectionLimits(connections=5, check_seconds=0.02)
+    limiter: ClassVar = ConnectionLimiter(limits)
 
 
 class _App:
-    """Answers by the path; `/wait` when it is told to."""
+    """Answers with the path; `/wait` when the test allows it."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -68,7 +68,7 @@ class _App:
         self.waiting -= 1
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        """Until the reader has gone; what is sent comes slowly."""
+        """Stream slowly until the client disconnects."""
         await send({"type": "http.response.start", "status": 200, "headers": []})
         self.waiting += 1
         telling = asyncio.create_task(_tell(send))
@@ -86,13 +86,13 @@ async def _tell(send: Send) -> None:
 
 @pytest.fixture
 def app() -> _App:
-    """What answers."""
+    """The application."""
     return _App()
 
 
 @pytest.fixture
 def url(app: _App) -> Iterator[str]:
-    """A server that is patient, as in earnest."""
+    """A server with the default limits."""
     with served(app) as url:
         yield url
         app.go_on.set()
@@ -100,7 +100,7 @@ def url(app: _App) -> Iterator[str]:
 
 @pytest.fixture
 def impatient(app: _App) -> Iterator[str]:
-    """A server that waits for fractions of a second."""
+    """A server with timeouts of a fraction of a second."""
     with served(app, _Impatient) as url:
         yield url
         app.go_on.set()
@@ -108,7 +108,7 @@ def impatient(app: _App) -> Iterator[str]:
 
 @pytest.fixture
 def crowded(app: _App) -> Iterator[str]:
-    """A server that has room for five."""
+    """A server that accepts five connections."""
     with served(app, _Crowded) as url:
         yield url
         app.go_on.set()
@@ -125,7 +125,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _seconds_until_closed(connection: socket.socket, say: Callable[[], bytes] = bytes) -> float:
-    """While the client says something now and then."""
+    """Return the seconds until the server closes, while the client sends from time to time."""
     began = time.monotonic()
 
     def closed() -> bool:
@@ -162,7 +162,7 @@ def test_bodies_of_requests_that_wait_are_not_mixed_up(url: str, app: _App) -> N
 
 
 def _answers_on(connection: socket.socket, count: int) -> int:
-    """How many answers came; waits for so many."""
+    """Wait for this many responses; return how many came."""
     came = bytearray()
     while came.count(b"HTTP/1.1 200") < count and (chunk := connection.recv(1_000_000)):
         came += chunk
@@ -244,7 +244,7 @@ def test_chunks_that_trickle_after_their_answer_end_the_connection(impatient: st
 
 
 def test_who_waits_for_us_is_given_all_the_time(impatient: str, app: _App) -> None:
-    """And so is what was sent behind it, for it is we who do not read on."""
+    """So is what follows it: it is the server that does not continue to read."""
     with connect(impatient) as connection:
         connection.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + HEAD + b"01234")
         until(lambda: app.waiting)
@@ -319,7 +319,7 @@ def test_for_a_new_connection_the_one_that_idled_longest_goes(crowded: str) -> N
 def test_for_a_new_connection_one_goes_whose_client_takes_no_answers(
     crowded: str, app: _App
 ) -> None:
-    """It has not sent everything, so it seems to wait for us; but we wait for it."""
+    """Its body is incomplete, so the server waits for it, although no response was sent."""
     with ExitStack() as opened:
         greedy = [opened.enter_context(connect(crowded)) for _ in range(5)]
         for connection in greedy:
@@ -334,7 +334,7 @@ def test_for_a_new_connection_one_goes_whose_client_takes_no_answers(
 
 
 def test_for_a_new_connection_one_goes_that_asks_without_end(crowded: str) -> None:
-    """Each is answered all the time, and has always sent more before it is."""
+    """Each receives responses all the time, and has always sent more before."""
     stop = threading.Event()
 
     def flood(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""An answer that is sent whole is, on the wire, what uvicorn would have sent; real sockets."""
+"""A prepared response has the same bytes on the wire as uvicorn's own; real sockets."""
 
 import asyncio
 import re
@@ -20,14 +20,14 @@ DATE = re.compile(rb"date: [^\r]*")
 
 
 class _App:
-    """The same answers at once, whole or in two messages, as the path says."""
+    """Sends the same response without a task, prepared, or in two messages, by path."""
 
     def __init__(self) -> None:
         self.answered_at_once = self.called = 0
         self.promised = list[bytes]()
 
     def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
-        """What is known now, or a moment later."""
+        """Answer immediately, or a moment later."""
         if scope["path"] == "/broken":
             raise RuntimeError("This is a bug.")
         if scope["path"].startswith("/soon"):
@@ -41,7 +41,7 @@ class _App:
         return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The rest."""
+        """Answer the other requests."""
         self.called += 1
         assert PREPARED in scope["extensions"]
         if scope["path"].startswith("/two"):
@@ -59,19 +59,19 @@ def _answer(path: str) -> PreparedResponse:
 
 @pytest.fixture
 def app() -> _App:
-    """What answers."""
+    """The application."""
     return _App()
 
 
 @pytest.fixture
 def url(app: _App) -> Iterator[str]:
-    """A server that answers by any way."""
+    """A server that supports prepared responses."""
     with served(app) as url:
         yield url
 
 
 def _wire(url: str, requests: bytes, *, closes: bool) -> bytes:
-    """All that comes back; the last request is followed by one that closes, unless it does."""
+    """Return all bytes received; a request that closes is appended unless the last one does."""
     last = b"" if closes else b"GET /two/304 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with connect(url) as connection:
         connection.sendall(requests + last)

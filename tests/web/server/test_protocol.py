@@ -23,13 +23,13 @@ async def _say_how_long(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server that speaks our protocol and answers how long the body was."""
+    """A server with our protocol that answers with the length of the body."""
     with served(_say_how_long) as url:
         yield url
 
 
 def _head(size: int) -> bytes:
-    """A request whose head has about so many bytes."""
+    """A request whose head has about this many bytes."""
     begin = b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Large: "
     return begin + b"x" * (size - len(begin) - 4) + b"\r\n\r\n"
 
@@ -49,7 +49,7 @@ def _say(url: str, *pieces: bytes) -> Raw | None:
 def test_the_limits_are_those_that_are_documented() -> None:
     limits = ConnectionLimits()
     assert (limits.head, limits.fields, limits.pipelined, MAX_BODY) == (65_536, 1000, 16, 1_048_576)
-    assert (limits.head_seconds, limits.body_seconds, limits.answer_seconds) == (10, 10, 30)
+    assert (limits.head_seconds, limits.body_seconds, limits.response_seconds) == (10, 10, 30)
     assert (limits.connections, limits.spare_descriptors) == (4096, 128)
 
 
@@ -117,7 +117,7 @@ def test_a_body_is_not_a_head(url: str) -> None:
 
 @pytest.mark.parametrize("size", [70_000, 300_000, 1_000_000])
 def test_the_body_before_a_head_is_not_counted_with_it(url: str, size: int) -> None:
-    """Two requests at once, the second cut in two: what came before it is no part of its head."""
+    """Two requests together, the second in two parts: the first does not count for its head."""
     with connect(url) as connection:
         connection.sendall(_with_body(size) + SMALL[:10])
         first = answer_on(connection)

@@ -1,4 +1,4 @@
-"""What comes is read as it is: offers of another protocol, heads that are cut, smuggled requests.
+"""Requests that offer another protocol, heads in several parts, and smuggled requests.
 
 What follows a request that offers another protocol is not read, so it cannot be smuggled.
 """
@@ -32,7 +32,7 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server that speaks our protocol, and says what it was told."""
+    """A server with our protocol that answers with what it received."""
     with served(_echo) as url:
         yield url
 
@@ -72,7 +72,7 @@ def _answers(url: str, sent: bytes) -> list[Raw]:
 
 
 def _cut_everywhere(url: str, whole: bytes) -> list[tuple[socket.socket, bytes]]:
-    """One connection for each place: its first part has been read, the rest is still to be sent."""
+    """One connection for each cut: its first part has been read, the rest is still to be sent."""
     opened = [(connect(url), whole[at:]) for at in range(1, len(whole))]
     for at, (connection, _) in enumerate(opened, start=1):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -198,7 +198,7 @@ def test_a_tunnel_or_another_protocol_at_once_is_refused(url: str, sent: bytes) 
 
 @pytest.mark.parametrize("bad", [b"\0\0\r\n\r\n", b"GET / HTTP/1.1\nHost: x\n\n", b"Z" * 100])
 def test_what_is_refused_is_refused_in_its_turn(url: str, bad: bytes) -> None:
-    """The answers to what was asked before come first, and come whole."""
+    """The responses to earlier requests come first, and are complete."""
     answers = _answers(url, NEXT * 3 + _post(LENGTH) + bad)
     assert [answer.status for answer in answers] == [200] * 4 + [400]
 

@@ -1,4 +1,4 @@
-"""Many rows in one statement. The SQL is the same however many there are, so it is made once."""
+"""Statements over many rows. The SQL does not depend on their number, so it is compiled once."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table
 
 from service.storage.engine.batches import postgres, sqlite
-from service.storage.engine.batches.documents import document as document
-from service.storage.engine.batches.rows import BEFORE, OnConflict, Rows
+from service.storage.engine.batches.documents import dump_json as dump_json
+from service.storage.engine.batches.rows import OLD_PREFIX, OnConflict, Rows
 
 
 def skip(statement: Any) -> Any:
-    """Leave the row that is there as it is."""
+    """Keep the existing row on a conflict; an `OnConflict`."""
     return statement.on_conflict_do_nothing()
 
 
 def insert(
     connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict | None = None
 ) -> int:
-    """Insert rows that all have the same columns; answers how many were written."""
+    """Insert rows that all have the same columns, and return how many were written."""
     if not rows:
         return 0
     insert_all = postgres.insert if is_postgres(connection) else sqlite.insert
@@ -26,17 +26,21 @@ def insert(
 
 
 def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int:
-    """Set columns of the rows of the same id, where `guard` is still as it was.
+    """Update rows by id, each only if its column `guard` still has the expected value.
 
     Args:
-        rows: `id`, the columns to set, the same for all, and `before_<guard>`.
+        connection: of the current transaction.
+        table: the table.
+        rows: for each row its `id`, the columns to set (the same ones in every row), and
+            `before_<guard>`, the expected value.
+        guard: the name of the column to compare.
 
     Returns:
-        How many were written.
+        How many rows were written.
     """
     if not rows:
         return 0
-    names = tuple(name for name in rows[0] if name not in ("id", BEFORE + guard))
+    names = tuple(name for name in rows[0] if name not in ("id", OLD_PREFIX + guard))
     replace_all = postgres.replace if is_postgres(connection) else sqlite.replace
     return replace_all(connection, table, names, rows, guard)
 
@@ -49,11 +53,15 @@ def find(
     *,
     lock: bool = False,
 ) -> list[dict[str, Any]]:
-    """Those columns of the rows in which `wanted` is one of the values.
+    """Select columns of the rows in which the column `wanted` has one of the values.
 
     Args:
-        lock: keep the rows from other writers until we commit; in the order of `wanted`, so that
-            no two writers wait for each other.
+        connection: of the current transaction.
+        wanted: the column to compare.
+        values: the values to look for.
+        names: the names of the columns to return.
+        lock: lock the rows until the transaction commits. They are locked in the order of
+            `wanted`, so that no two writers deadlock.
     """
     if is_postgres(connection):
         return postgres.find(connection, wanted, values, names, lock=lock)
@@ -61,5 +69,5 @@ def find(
 
 
 def is_postgres(connection: Connection) -> bool:
-    """Which of the two it is."""
+    """Whether the connection is to PostgreSQL; otherwise it is to SQLite."""
     return connection.dialect.name == "postgresql"

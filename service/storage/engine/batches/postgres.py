@@ -1,6 +1,6 @@
-"""Many rows in one statement on PostgreSQL: arrays and `unnest`.
+"""Statements over many rows on PostgreSQL: one array per column, and `unnest`.
 
-SQLAlchemy compiles each statement once; the driver gets the arrays as they are.
+SQLAlchemy compiles each statement once. The arrays go to the driver directly.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,15 +28,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from service.storage.engine.batches.documents import document
-from service.storage.engine.batches.rows import BEFORE, SENT, OnConflict, Rows, read_rows
+from service.storage.engine.batches.documents import dump_json
+from service.storage.engine.batches.rows import NEW_PREFIX, OLD_PREFIX, OnConflict, Rows, read_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
+_VALUES = "wanted_values"
+
 
 def insert(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict | None) -> int:
-    """As `bulk.insert`."""
+    """Implement `batches.insert`."""
     names = tuple(rows[0])
     statement = _insert_unnested(connection.dialect, table, names, on_conflict)
     return statement.run(connection, _arrays(table, names, rows)).rowcount
@@ -45,9 +47,9 @@ def insert(connection: Connection, table: Table, rows: Rows, on_conflict: OnConf
 def replace(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Rows, guard: str
 ) -> int:
-    """As `bulk.replace`."""
+    """Implement `batches.replace`."""
     values = _arrays(table, ("id", *names), rows)
-    values[SENT + BEFORE + guard] = [row[BEFORE + guard] for row in rows]
+    values[NEW_PREFIX + OLD_PREFIX + guard] = [row[OLD_PREFIX + guard] for row in rows]
     return (
         _replace_unnested(connection.dialect, table, names, guard).run(connection, values).rowcount
     )
@@ -61,26 +63,26 @@ def find(
     *,
     lock: bool,
 ) -> list[dict[str, Any]]:
-    """As `bulk.find`."""
+    """Implement `batches.find`."""
     return _find_any(connection.dialect, wanted, names, lock=lock).run(connection, values)
 
 
 @dataclass(frozen=True, slots=True)
-class Unnested:
-    """A statement as PostgreSQL's driver gets it, whose values are arrays."""
+class ArrayStatement:
+    """A compiled statement whose parameters are arrays, for the driver."""
 
     sql: str
     order: Sequence[str] | None
-    """Of the values; None where the driver takes them by name."""
+    """The order of the parameters; None if the driver takes them by name."""
 
     @classmethod
-    def of(cls, statement: "Executable", dialect: Dialect) -> "Unnested":
-        """Compiled once for that driver."""
+    def compile(cls, statement: "Executable", dialect: Dialect) -> "ArrayStatement":
+        """Compile a statement for the driver of the dialect."""
         compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         return cls(str(compiled), compiled.positiontup)
 
     def run(self, connection: Connection, arrays: Mapping[str, list[Any]]) -> CursorResult[Any]:
-        """Run it once for all rows."""
+        """Run the statement once for all rows."""
         ordered = arrays if self.order is None else tuple(arrays[name] for name in self.order)
         return connection.exec_driver_sql(self.sql, ordered)
 
@@ -88,73 +90,73 @@ class Unnested:
 @cache
 def _insert_unnested(
     dialect: Dialect, table: Table, names: tuple[str, ...], on_conflict: OnConflict | None
-) -> Unnested:
+) -> ArrayStatement:
     from sqlalchemy.dialects.postgresql import insert
 
-    new = _unnested({name: _sent_as(table.c[name]) for name in names})
-    values = select(*(_as_kept(table.c[name], new) for name in names))
+    new = _unnested({name: _array_type(table.c[name]) for name in names})
+    values = select(*(_stored(table.c[name], new) for name in names))
     statement = insert(table).from_select(list(names), values)
-    return Unnested.of(on_conflict(statement) if on_conflict else statement, dialect)
+    return ArrayStatement.compile(on_conflict(statement) if on_conflict else statement, dialect)
 
 
 @cache
 def _replace_unnested(
     dialect: Dialect, table: Table, names: tuple[str, ...], guard: str
-) -> Unnested:
-    types = {name: _sent_as(table.c[name]) for name in ("id", *names)}
-    new = _unnested({**types, BEFORE + guard: table.c[guard].type})
-    meant = table.c.id == new.c.id, table.c[guard] == new.c[BEFORE + guard]
-    values = {name: _as_kept(table.c[name], new) for name in names}
-    return Unnested.of(update(table).values(values).where(*meant), dialect)
+) -> ArrayStatement:
+    types = {name: _array_type(table.c[name]) for name in ("id", *names)}
+    new = _unnested({**types, OLD_PREFIX + guard: table.c[guard].type})
+    matches = table.c.id == new.c.id, table.c[guard] == new.c[OLD_PREFIX + guard]
+    values = {name: _stored(table.c[name], new) for name in names}
+    return ArrayStatement.compile(update(table).values(values).where(*matches), dialect)
 
 
 def _unnested(types: Mapping[str, TypeEngine[Any]]) -> FromClause:
-    arrays = (bindparam(SENT + name, type_=ARRAY(type_)) for name, type_ in types.items())
+    arrays = (bindparam(NEW_PREFIX + name, type_=ARRAY(type_)) for name, type_ in types.items())
     columns = (column(name, type_) for name, type_ in types.items())
     return func.unnest(*arrays).table_valued(*columns, name="new").render_derived()
 
 
-def _sent_as(kept: Column[Any]) -> TypeEngine[Any]:
-    return Text() if isinstance(kept.type, JSON) else kept.type
+def _array_type(target: Column[Any]) -> TypeEngine[Any]:
+    return Text() if isinstance(target.type, JSON) else target.type
 
 
-def _as_kept(kept: Column[Any], new: FromClause) -> Any:
-    sent = new.c[kept.name]
-    return cast(sent, JSON) if isinstance(kept.type, JSON) else sent
+def _stored(target: Column[Any], new: FromClause) -> Any:
+    sent = new.c[target.name]
+    return cast(sent, JSON) if isinstance(target.type, JSON) else sent
 
 
 @dataclass(frozen=True, slots=True)
-class FindingAny:
-    """The same for PostgreSQL."""
+class CompiledQuery:
+    """A compiled query by a list of values, and the conversions of its columns."""
 
-    statement: Unnested
+    statement: ArrayStatement
     names: tuple[str, ...]
-    documents: tuple[tuple[str, Callable[[Any], Any]], ...]
+    converters: tuple[tuple[str, Callable[[Any], Any]], ...]
 
     def run(self, connection: Connection, values: Collection[str]) -> list[dict[str, Any]]:
-        """What it finds."""
-        found = self.statement.run(connection, {SENT: [*values]})
-        return read_rows(found, self.names, self.documents)
+        """Return the rows that have one of the values."""
+        found = self.statement.run(connection, {_VALUES: [*values]})
+        return read_rows(found, self.names, self.converters)
 
 
 @cache
 def _find_any(
     dialect: Dialect, wanted: Column[Any], names: tuple[str, ...], *, lock: bool
-) -> FindingAny:
-    any_ = func.any(bindparam(SENT, type_=ARRAY(wanted.type)))
+) -> CompiledQuery:
+    any_ = func.any(bindparam(_VALUES, type_=ARRAY(wanted.type)))
     columns = [wanted.table.c[name] for name in names]
     documents = {column.name for column in columns if isinstance(column.type, JSON)}
     sent = [cast(column, Text) if column.name in documents else column for column in columns]
-    finding = select(*sent).where(wanted == any_)
+    query = select(*sent).where(wanted == any_)
     if lock:
-        finding = finding.order_by(wanted).with_for_update()
-    read = tuple((name, from_json) for name in documents)
-    return FindingAny(Unnested.of(finding, dialect), names, read)
+        query = query.order_by(wanted).with_for_update()
+    converters = tuple((name, from_json) for name in documents)
+    return CompiledQuery(ArrayStatement.compile(query, dialect), names, converters)
 
 
 def _arrays(table: Table, names: Sequence[str], rows: Rows) -> dict[str, list[Any]]:
     arrays = {name: [row[name] for row in rows] for name in names}
     for name in names:
         if isinstance(table.c[name].type, JSON):
-            arrays[name] = [None if v is None else document(v) for v in arrays[name]]
-    return {SENT + name: values for name, values in arrays.items()}
+            arrays[name] = [None if v is None else dump_json(v) for v in arrays[name]]
+    return {NEW_PREFIX + name: values for name, values in arrays.items()}

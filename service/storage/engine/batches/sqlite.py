@@ -1,7 +1,7 @@
-"""Many rows in one statement on SQLite: `executemany`.
+"""Statements over many rows on SQLite: `executemany`.
 
-SQLAlchemy compiles each statement once, but does not see the rows: that would cost more than to
-write them.
+SQLAlchemy compiles each statement once but does not process the rows, which would cost more than
+writing them.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from service.storage.engine.batches.documents import document
-from service.storage.engine.batches.rows import BEFORE, SENT, OnConflict, Rows, read_rows
+from service.storage.engine.batches.documents import dump_json
+from service.storage.engine.batches.rows import OLD_PREFIX, OnConflict, Rows, read_rows
 from service.storage.engine.sqlite_connections import instant
 
 if TYPE_CHECKING:
@@ -36,116 +36,120 @@ if TYPE_CHECKING:
 
 
 def insert(connection: Connection, table: Table, rows: Rows, on_conflict: OnConflict | None) -> int:
-    """As `bulk.insert`."""
+    """Implement `batches.insert`."""
     return _insert_each(table, tuple(rows[0]), on_conflict).run(connection, rows)
 
 
 def replace(
     connection: Connection, table: Table, names: tuple[str, ...], rows: Rows, guard: str
 ) -> int:
-    """As `bulk.replace`."""
+    """Implement `batches.replace`."""
     return _replace_each(table, names, guard).run(connection, rows)
 
 
 def find(
     connection: Connection, wanted: Column[Any], values: Collection[str], names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """As `bulk.find`; no other writer is let in while we write."""
+    """Implement `batches.find`. It needs no locks: SQLite has one writer at a time."""
     return _find_each(wanted, names).run(connection, values)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement as SQLite gets it, and how it gets the values.
-
-    SQLAlchemy has compiled it, but does not see the rows: that would cost more than to write them.
-    """
+class CompiledWrite:
+    """A compiled statement, and the conversions of its parameters."""
 
     sql: str
     values: Callable[[Mapping[str, Any]], Sequence[Any]]
-    sent: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """Which of the values SQLite gets otherwise than they are."""
+    converters: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """For the parameters that need it: their position, and the conversion to SQLite's form."""
 
     def run(self, connection: Connection, rows: Rows) -> int:
-        """Run it for each of the rows; answers how many were written."""
-        return connection.exec_driver_sql(self.sql, [self._sent(row) for row in rows]).rowcount
+        """Run the statement for each row, and return how many were written."""
+        return connection.exec_driver_sql(
+            self.sql, [self._parameters(row) for row in rows]
+        ).rowcount
 
-    def _sent(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _parameters(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         values = [*self.values(row)]
-        for n, sent in self.sent:
+        for n, convert in self.converters:
             if (value := values[n]) is not None:
-                values[n] = sent(value)
+                values[n] = convert(value)
         return tuple(values)
 
 
-def _prepared(statement: "Insert | Update", names: Sequence[str]) -> Prepared:
+def _compile_write(statement: "Insert | Update", names: Sequence[str]) -> CompiledWrite:
     from sqlalchemy.dialects.sqlite import dialect
 
     compiled = statement.compile(dialect=dialect(), column_keys=names)
     order = compiled.positiontup or []
-    ways = ((n, _there_and_back(compiled.binds[name].type)) for n, name in enumerate(order))
-    sent = tuple((n, way[0]) for n, way in ways if way)
-    return Prepared(compiled.string, itemgetter(*order), sent)
+    found = ((n, _converters(compiled.binds[name].type)) for n, name in enumerate(order))
+    converters = tuple((n, pair[0]) for n, pair in found if pair)
+    return CompiledWrite(compiled.string, itemgetter(*order), converters)
 
 
 @cache
-def _insert_each(table: Table, names: tuple[str, ...], on_conflict: OnConflict | None) -> Prepared:
+def _insert_each(
+    table: Table, names: tuple[str, ...], on_conflict: OnConflict | None
+) -> CompiledWrite:
     from sqlalchemy.dialects.sqlite import insert
 
     statement = insert(table)
-    return _prepared(on_conflict(statement) if on_conflict else statement, names)
+    return _compile_write(on_conflict(statement) if on_conflict else statement, names)
 
 
 @cache
-def _replace_each(table: Table, names: tuple[str, ...], guard: str) -> Prepared:
-    meant = table.c.id == bindparam("id"), table.c[guard] == bindparam(BEFORE + guard)
-    return _prepared(update(table).where(*meant), names)
+def _replace_each(table: Table, names: tuple[str, ...], guard: str) -> CompiledWrite:
+    matches = table.c.id == bindparam("id"), table.c[guard] == bindparam(OLD_PREFIX + guard)
+    return _compile_write(update(table).where(*matches), names)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A query as SQLite gets it, and how its rows come back."""
+class CompiledQuery:
+    """A compiled query by a list of values, and the conversions of its columns."""
 
     sql: str
     names: tuple[str, ...]
-    read: tuple[tuple[str, Callable[[Any], Any]], ...]
-    """Which of the values are other than SQLite has them."""
+    converters: tuple[tuple[str, Callable[[Any], Any]], ...]
+    """For the columns that need it: their name, and the conversion from SQLite's form."""
 
     def run(self, connection: Connection, values: Collection[str]) -> list[dict[str, Any]]:
-        """What it finds."""
-        found = connection.exec_driver_sql(self.sql, (document([*values]),))
-        return read_rows(found, self.names, self.read)
+        """Return the rows that have one of the values."""
+        found = connection.exec_driver_sql(self.sql, (dump_json([*values]),))
+        return read_rows(found, self.names, self.converters)
 
 
 @cache
-def _find_each(wanted: Column[Any], names: tuple[str, ...]) -> Finding:
+def _find_each(wanted: Column[Any], names: tuple[str, ...]) -> CompiledQuery:
     from sqlalchemy.dialects.sqlite import dialect
 
-    each = func.json_each(bindparam(SENT, type_=JSON)).table_valued("value")
+    each = func.json_each(bindparam("wanted_values", type_=JSON)).table_valued("value")
     columns = [wanted.table.c[name] for name in names]
-    finding = select(*columns).where(wanted.in_(select(each.c.value)))
-    ways = ((column.name, _there_and_back(column.type)) for column in columns)
-    read = tuple((name, way[1]) for name, way in ways if way)
-    return Finding(str(finding.compile(dialect=dialect())), names, read)
+    query = select(*columns).where(wanted.in_(select(each.c.value)))
+    found = ((column.name, _converters(column.type)) for column in columns)
+    converters = tuple((name, pair[1]) for name, pair in found if pair)
+    return CompiledQuery(str(query.compile(dialect=dialect())), names, converters)
 
 
-_instant = lru_cache(instant)  # most of a row's, and of its event's, are the same
+_to_text = lru_cache(instant)  # most times in a row and its event are the same
 
 
-def _at(text: str) -> datetime:
+def _from_text(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-_OTHERWISE: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    JSON: (document, from_json),
-    DateTime: (_instant, _at),
+_CONVERTERS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    JSON: (dump_json, from_json),
+    DateTime: (_to_text, _from_text),
     Boolean: (int, bool),
 }
-"""What SQLite has otherwise than we: there and back. SQLAlchemy's own ways take much longer."""
+"""The types that SQLite stores in another form, and the conversions to and from it.
+
+SQLAlchemy's own conversions take much longer.
+"""
 
 
-def _there_and_back(
+def _converters(
     type_: TypeEngine[Any],
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
     plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
-    return next((ways for kind, ways in _OTHERWISE.items() if isinstance(plain, kind)), None)
+    return next((pair for kind, pair in _CONVERTERS.items() if isinstance(plain, kind)), None)

@@ -1,0 +1,52 @@
+"""The application `luma-tracker`: its command groups, its own options and its entry point.
+
+Each command imports what it needs when it runs. `--help` therefore imports nothing heavy.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from service.cli import callback_url, database, deliveries, doctor, generations, serve
+from service.cli.exits import errors_to_exit_codes
+from service.cli.suggestions import SuggestingGroup
+
+app = typer.Typer(
+    name="luma-tracker",
+    help="Track the state of Luma generations, and answer lookups without asking Luma again.",
+    epilog="Try it without a key: luma-tracker demo",
+    cls=SuggestingGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (serve, generations, deliveries, callback_url, doctor):
+    app.add_typer(group.commands)
+app.add_typer(database.commands, name="db")
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names."""
+    with errors_to_exit_codes():
+        app(args=generations.with_default_wait(sys.argv[1:]))
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        from service import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass

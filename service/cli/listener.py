@@ -1,0 +1,72 @@
+"""The listening socket: opened on host and port, or inherited as a file descriptor."""
+
+import resource
+import socket
+from contextlib import suppress
+
+from service.config import Settings, require_tokens
+from service.errors import SettingsError
+
+_BACKLOG = 2048
+
+
+def open_listener(settings: Settings, fd: int | None) -> socket.socket:
+    """Return a listening socket.
+
+    Args:
+        settings: with the host and port to listen on.
+        fd: a socket to use instead, that the parent process opened.
+
+    Raises:
+        SettingsError: the address cannot be listened on, or `fd` is not a TCP socket.
+    """
+    return _listen(settings) if fd is None else _inherit(fd)
+
+
+def settings_for(listener: socket.socket, settings: Settings) -> Settings:
+    """Return the settings with the host and port that the socket is bound to.
+
+    Raises:
+        SettingsError: other machines can reach the address, and there are no tokens.
+    """
+    host, port = listener.getsockname()[:2]
+    bound = settings.model_copy(update={"host": host, "port": port})
+    require_tokens(bound)
+    return bound
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files as the hard limit permits: each connection needs one."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS reports no limit, but refuses to set it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+
+
+def _inherit(fd: int) -> socket.socket:
+    hint = "Pass the descriptor of a listening TCP socket, or set TRACKER_HOST and TRACKER_PORT."
+    try:
+        listener = socket.socket(fileno=fd)
+        if listener.family not in (socket.AF_INET, socket.AF_INET6):
+            raise SettingsError(f"--fd {fd}: not a TCP socket.", hint)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"--fd {fd}: cannot listen on it: {error.strerror}.", hint) from error
+    return listener
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"TRACKER_HOST, TRACKER_PORT: cannot listen on {settings.host}:{settings.port}: "
+            f"{error.strerror}.",
+            "Set TRACKER_PORT to a free port, or to 0 for any, and TRACKER_HOST to an address of "
+            "this machine.",
+        ) from error
+    listener.listen(_BACKLOG)
+    return listener
