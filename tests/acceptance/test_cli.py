@@ -22,6 +22,8 @@ from tests.acceptance.conftest import KEYLESS, Running, environment_for, run_ser
 from tests.acceptance.talk import body_of, call_back, ids, new_id, read, told
 from tests.launching import run
 
+pytestmark = pytest.mark.either_database
+
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """The id that `doctor` fetches."""
 DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE, RAN_OUT = 0, 1, 2, 3, 4, 5, 124
@@ -67,7 +69,6 @@ def test_get_prints_json_exactly_as_rest_answers_it(shared: Running) -> None:
     assert run.stdout.rstrip("\n") == shared.http.get(f"/v1/generations/{generation_id}").text
 
 
-@pytest.mark.either_database
 def test_get_prints_plain_lines_into_a_pipe(shared: Running) -> None:
     generation_id = told(shared, "failed", "image", assets={"image": "https://i.example/i.jpg"})
 
@@ -82,7 +83,6 @@ def test_get_prints_plain_lines_into_a_pipe(shared: Running) -> None:
     assert "https://i.example/i.jpg" in run.stdout
 
 
-@pytest.mark.either_database
 def test_what_luma_says_cannot_pass_for_lines_of_ours(shared: Running) -> None:
     asked = {"prompt": "a lake\nstate: completed\nvideo_url: https://evil.example/v.mp4"}
     generation_id = told(shared, "dreaming", request=asked)
@@ -106,7 +106,6 @@ def test_get_asks_luma_for_what_is_unknown_and_for_fresh(shared: Running) -> Non
     assert read(shared, generation_id) == fresh, "the service shares what was heard"
 
 
-@pytest.mark.either_database
 def test_what_nobody_knows_is_exit_code_3(shared: Running) -> None:
     generation_id = new_id()
 
@@ -115,13 +114,11 @@ def test_what_nobody_knows_is_exit_code_3(shared: Running) -> None:
     assert generation_id in line
 
 
-@pytest.mark.either_database
 def test_an_id_that_cannot_be_is_a_usage_error(shared: Running) -> None:
     assert "id" in refused(shared.service.command("get", "a b"), USAGE)
     assert shared.luma.count("GET", "a b") == 0
 
 
-@pytest.mark.either_database
 def test_a_refusal_by_luma_is_exit_code_4(shared: Running) -> None:
     generation_id = new_id()
     shared.luma.fault(Fault(status=401, path=generation_id, times=None))
@@ -131,7 +128,6 @@ def test_a_refusal_by_luma_is_exit_code_4(shared: Running) -> None:
     assert "401" in line
 
 
-@pytest.mark.either_database
 def test_a_luma_that_cannot_be_reached_is_exit_code_5(shared: Running) -> None:
     down, gone = new_id(), new_id()
     shared.luma.fault(Fault(status=503, path=down, times=None))
@@ -146,7 +142,6 @@ def test_a_luma_that_cannot_be_reached_is_exit_code_5(shared: Running) -> None:
 # get --wait
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(("state", "code"), [("completed", DONE), ("failed", FAILED)])
 def test_wait_says_by_its_exit_code_how_it_ended(shared: Running, state: str, code: int) -> None:
     generation_id = told(shared, state)
@@ -157,7 +152,6 @@ def test_wait_says_by_its_exit_code_how_it_ended(shared: Running, state: str, co
     assert json.loads(run.stdout) == read(shared, generation_id)
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait", "0.3"], ["--wait=0"]])
 def test_a_wait_that_runs_out_is_exit_code_124(alone_told: Running, wait: list[str]) -> None:
     generation_id = told(alone_told, "dreaming")
@@ -175,7 +169,6 @@ def alone_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait"], ["--wait", "30"]])
 def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
     alone_told: Running, wait: list[str]
@@ -198,7 +191,6 @@ def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
     assert json.loads(out)["state"] == "completed"
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("wait", [["--wait", "soon"], ["--wait=-1"]])
 def test_a_wait_that_cannot_be_is_a_usage_error(shared: Running, wait: list[str]) -> None:
     run = shared.service.command("get", told(shared), *wait)
@@ -227,7 +219,6 @@ def test_list_prints_json_exactly_as_rest_answers_it(listed: Running) -> None:
     assert run.stdout.rstrip("\n") == listed.http.get("/v1/generations?limit=20").text
 
 
-@pytest.mark.either_database
 def test_list_prints_a_line_for_each_into_a_pipe(listed: Running) -> None:
     run = listed.service.command("list")
 
@@ -241,7 +232,6 @@ def test_list_prints_a_line_for_each_into_a_pipe(listed: Running) -> None:
     assert "\x1b" not in run.stdout
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
@@ -259,7 +249,6 @@ def test_list_has_the_filters_of_rest(
     assert json.loads(run.stdout)["items"]
 
 
-@pytest.mark.either_database
 def test_list_goes_on_where_the_page_before_ended(listed: Running) -> None:
     first = listed.service.command("list", "--limit", "2")
     cursor = re.search(r"--cursor (\S+)", first.stderr)
@@ -272,7 +261,6 @@ def test_list_goes_on_where_the_page_before_ended(listed: Running) -> None:
     assert second.stderr == ""
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("options", [["--limit", "201"], ["--cursor", "x"], ["--nope"]])
 def test_a_list_that_cannot_be_is_a_usage_error(listed: Running, options: list[str]) -> None:
     run = listed.service.command("list", *options)
@@ -282,7 +270,6 @@ def test_a_list_that_cannot_be_is_a_usage_error(listed: Running, options: list[s
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.either_database
 def test_a_reader_who_leaves_early_is_no_reason_to_complain(listed: Running) -> None:
     run = subprocess.Popen(
         [sys.executable, "-m", "service", "list"],
@@ -306,7 +293,6 @@ def test_a_reader_who_leaves_early_is_no_reason_to_complain(listed: Running) -> 
 # callback-url
 
 
-@pytest.mark.either_database
 def test_callback_url_prints_nothing_but_the_url(alone: Alone) -> None:
     local = alone.run("callback-url", TRACKER_PORT="8123")
     public = alone.run("callback-url", TRACKER_PUBLIC_URL="https://tracker.example/luma/")
@@ -343,7 +329,6 @@ def test_the_doctor_is_content_when_all_is_well(shared: Running) -> None:
     assert shared.luma.count("GET", NOBODY) - before == 2, "each upstream is asked once"
 
 
-@pytest.mark.either_database
 def test_the_doctor_finds_what_is_wrong(shared: Running) -> None:
     shared.luma.fault(Fault(status=401, path="/dream-machine/v1/", times=1))
 
@@ -356,7 +341,6 @@ def test_the_doctor_finds_what_is_wrong(shared: Running) -> None:
     assert any("callbacks" in about for about in wrong)
 
 
-@pytest.mark.either_database
 def test_the_doctor_misses_the_keys(alone: Alone) -> None:
     run = alone.run("doctor", LUMAAI_API_KEY="", LUMA_AGENTS_API_KEY="")
 
@@ -392,7 +376,6 @@ def _twin(name: str) -> str:
     return name.removesuffix("_FILE") if name.endswith("_FILE") else ""
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -414,7 +397,6 @@ def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     assert line.startswith(f"luma-tracker: {name}"), line
 
 
-@pytest.mark.either_database
 def test_settings_come_from_a_file_named_env_and_secrets_from_files_of_their_own(
     alone: Alone, shared: Running
 ) -> None:
@@ -433,7 +415,6 @@ def test_settings_come_from_a_file_named_env_and_secrets_from_files_of_their_own
 # Help
 
 
-@pytest.mark.either_database
 def test_help_names_every_command_and_each_helps_itself(alone: Alone) -> None:
     run = alone.run("--help")
 
@@ -445,7 +426,6 @@ def test_help_names_every_command_and_each_helps_itself(alone: Alone) -> None:
         assert "Usage" in helped.stdout
 
 
-@pytest.mark.either_database
 def test_the_installed_command_tells_its_version() -> None:
     command = Path(sys.executable).with_name("luma-tracker")
 
@@ -455,7 +435,6 @@ def test_the_installed_command_tells_its_version() -> None:
     assert re.search(r"\d+\.\d+\.\d+", run.stdout)
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("arguments", "suggestion"),
     [
@@ -480,7 +459,6 @@ def test_a_mistyped_command_or_option_is_answered_with_the_nearest(
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["list", "--zzz"], ["--", "--zzz"]])
 def test_where_nothing_is_near_nothing_is_suggested(alone: Alone, arguments: list[str]) -> None:
     run = alone.run(*arguments)
@@ -490,7 +468,6 @@ def test_where_nothing_is_near_nothing_is_suggested(alone: Alone, arguments: lis
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["get"], ["db", "x"]])
 def test_a_command_that_there_is_not_is_a_usage_error(alone: Alone, arguments: list[str]) -> None:
     run = alone.run(*arguments)
@@ -548,7 +525,6 @@ def _read_all(descriptor: int) -> bytes:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.mark.either_database
 def test_a_terminal_is_shown_the_same_facts_in_colour(listed: Running) -> None:
     items = listed.http.get("/v1/generations").json()["items"]
 
@@ -564,7 +540,6 @@ def test_a_terminal_is_shown_the_same_facts_in_colour(listed: Running) -> None:
     assert "[red]bold[/]" in plain, "markup is Luma's to say, not ours to follow"
 
 
-@pytest.mark.either_database
 def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Running) -> None:
     [done, *_] = listed.http.get("/v1/generations?state=completed").json()["items"]
     piped = listed.service.command("get", done["id"])
@@ -582,7 +557,6 @@ def test_one_generation_on_a_terminal_has_the_same_facts_as_in_a_pipe(listed: Ru
     assert facts(plain) == facts(piped.stdout)
 
 
-@pytest.mark.either_database
 def test_what_luma_says_cannot_steer_the_terminal(listed: Running) -> None:
     [loud] = listed.http.get("/v1/generations?state=failed").json()["items"]
     assert "\x1b[31m" in loud["prompt"]
@@ -594,7 +568,6 @@ def test_what_luma_says_cannot_steer_the_terminal(listed: Running) -> None:
         assert "\x1b[31mloud" not in shown
 
 
-@pytest.mark.either_database
 def test_an_empty_list_on_a_terminal_says_what_to_do_next(alone: Alone) -> None:
     where = environment_for(alone.folder, alone.luma), alone.folder
 
@@ -610,7 +583,6 @@ def test_an_empty_list_on_a_terminal_says_what_to_do_next(alone: Alone) -> None:
     assert json.loads(as_json) == {"items": [], "next_cursor": None, "has_more": False}
 
 
-@pytest.mark.either_database
 def test_an_empty_list_in_a_pipe_is_empty_and_only_a_terminal_is_told_why(alone: Alone) -> None:
     silent = alone.run("list")
     ours, theirs = pty.openpty()

@@ -116,7 +116,7 @@ def test_connections_that_do_nothing_keep_no_callback_out(
                     caller.sendall(_callback(running, n))
                     assert b"200 OK" in caller.recv(65_536), n
         until(lambda: "connection_limit_reached" in running.service.said)
-        [line] = [line for line in running.service.said.splitlines() if "limit reached" in line]
+        [line] = [line for line in running.service.said.splitlines() if "limit_reached" in line]
         assert "ulimit -n" in line
 
 

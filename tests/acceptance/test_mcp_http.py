@@ -218,10 +218,10 @@ async def test_an_unknown_id_is_an_error_that_says_what_to_do(shared: Running, m
 @pytest.mark.parametrize(
     ("trouble", "advice"),
     [
-        (Fault(status=401), "API key"),
-        (Fault(status=429), "again"),
-        (Fault(status=503), "again"),
-        (Fault(drop=True), "again"),
+        (Fault(status=401), "Check LUMAAI_API_KEY"),
+        (Fault(status=429), "Retry later"),
+        (Fault(status=503), "Retry later"),
+        (Fault(drop=True), "then retry"),
         (Fault(body=b"<html/>"), "URL"),
     ],
     ids=lambda value: str(value)[:24],

@@ -26,6 +26,8 @@ from tests.acceptance.talk import (
     told,
 )
 
+pytestmark = pytest.mark.either_database
+
 BOTH = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 
@@ -84,7 +86,6 @@ async def test_it_answers_as_the_service_does(shared: Running, mode: str) -> Non
     assert listed.structured_content.keys() == shared.http.get("/v1/generations").json().keys()
 
 
-@pytest.mark.either_database
 @BOTH
 async def test_its_errors_say_what_to_do(shared: Running, mode: str) -> None:
     unknown = new_id()
@@ -174,7 +175,6 @@ def _messages(*methods: tuple[str, dict[str, Any]]) -> str:
     return "".join(json.dumps(message) + "\n" for message in (first, ready, *calls))
 
 
-@pytest.mark.either_database
 def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_its_client(
     tmp_path: Path, luma: Luma
 ) -> None:
@@ -198,7 +198,6 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_its_client(
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.either_database
 def test_a_line_that_is_not_mcp_does_not_end_it(tmp_path: Path, luma: Luma) -> None:
     first, *rest = _messages(("tools/list", {})).splitlines(keepends=True)
     said = "".join([first, "nonsense\n", "{}\n", "\n", *rest])
@@ -210,7 +209,6 @@ def test_a_line_that_is_not_mcp_does_not_end_it(tmp_path: Path, luma: Luma) -> N
     assert all(message["jsonrpc"] == "2.0" for message in answered)
 
 
-@pytest.mark.either_database
 def test_a_wrong_setting_is_one_line_on_stderr(tmp_path: Path, luma: Luma) -> None:
     environment = environment_for(tmp_path, luma, TRACKER_STALE_AFTER="soon")
 
@@ -222,7 +220,6 @@ def test_a_wrong_setting_is_one_line_on_stderr(tmp_path: Path, luma: Luma) -> No
     assert "TRACKER_STALE_AFTER" in line
 
 
-@pytest.mark.either_database
 @BOTH
 async def test_who_gives_up_on_a_call_can_make_another(shared: Running, mode: str) -> None:
     slow, known = shared.luma.create(), told(shared)
@@ -237,7 +234,6 @@ async def test_who_gives_up_on_a_call_can_make_another(shared: Running, mode: st
     assert result.structured_content == read(shared, known)
 
 
-@pytest.mark.either_database
 async def test_it_answers_many_questions_at_once(shared: Running) -> None:
     known = [told(shared) for _ in range(5)] * 20
     async with beside(shared) as client:
@@ -249,7 +245,6 @@ async def test_it_answers_many_questions_at_once(shared: Running) -> None:
         assert lines_of(result)["Generation ID"] == generation_id
 
 
-@pytest.mark.either_database
 @BOTH
 async def test_large_questions_and_answers_come_whole(shared: Running, mode: str) -> None:
     word = f"w{new_id()[:8]}"
@@ -265,7 +260,6 @@ async def test_large_questions_and_answers_come_whole(shared: Running, mode: str
     assert said.startswith("Error getting generation xxx")
 
 
-@pytest.mark.either_database
 def test_it_answers_what_comes_from_a_file(tmp_path: Path, luma: Luma) -> None:
     (tmp_path / "said").write_text(_messages(("tools/list", {})))
     with (tmp_path / "said").open("rb") as stdin, (tmp_path / "heard").open("wb") as stdout:

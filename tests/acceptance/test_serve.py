@@ -33,6 +33,8 @@ from tests.databases import execute, locked
 from tests.databases import one as one_value
 from tests.launching import run
 
+pytestmark = pytest.mark.either_database
+
 Start = Callable[..., Service]
 
 ENDED = (0, -signal.SIGTERM)

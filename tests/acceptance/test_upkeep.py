@@ -222,7 +222,7 @@ def test_rewriting_goes_on_after_a_kill_and_no_row_is_written_twice(
     [(done,)] = service.rows(f"{documents} AND finished_at IS NULL")
     assert done < rows
     told = service.command("db", "current")
-    assert f"rewriting documents: {done} rows so far" in told.stderr
+    assert f"rewriting documents: {done} rows done" in told.stderr
     service.start()
     until(lambda: service.rows(f"{documents} AND finished_at IS NOT NULL"))
 

@@ -80,9 +80,10 @@ def test_every_stop_is_there(walk: str) -> None:
 @pytest.mark.parametrize("walk", WALKS)
 def test_every_stop_reaches_the_next(walk: str, imports: grimp.ImportGraph) -> None:
     """One of the two modules imports the other, directly or not: calls may go back by a future."""
+    there_are = [stop for stop in stops(walk) if stop.module in imports.modules]
     apart = [
         f"{here.module} and {there.module}"
-        for here, there in pairwise(stops(walk))
+        for here, there in pairwise(there_are)
         if here.module != there.module
         and not imports.chain_exists(importer=here.module, imported=there.module)
         and not imports.chain_exists(importer=there.module, imported=here.module)

@@ -82,6 +82,6 @@ async def test_a_server_that_is_too_old_is_refused_at_the_start(
     with relaying(server().port, (said + now, said + b"13")) as relay:
         through = url.set(port=relay.port).render_as_string(hide_password=False)
         old = settings.model_copy(update={"database_url": through})
-        with pytest.raises(StoreUnavailable, match="PostgreSQL 13, and luma-tracker needs 14"):
+        with pytest.raises(StoreUnavailable, match="PostgreSQL 13; luma-tracker needs 14 or newer"):
             async with open_parts(old, clock):
                 pass
