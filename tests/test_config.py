@@ -332,6 +332,13 @@ def test_a_secret_that_is_set_is_not_made(fresh: Settings) -> None:
     assert not given.secret_path.exists()
 
 
+def test_a_secret_that_others_may_read_is_closed_to_them(fresh: Settings) -> None:
+    [secret] = callback_secrets(fresh)
+    fresh.secret_path.chmod(0o644)
+    assert callback_secrets(fresh) == [secret]
+    assert fresh.secret_path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_secret_is_made_once_and_for_us_alone(fresh: Settings) -> None:
     before = os.umask(0)
     try:

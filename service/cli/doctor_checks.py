@@ -154,7 +154,7 @@ async def _public_url(settings: Settings, client: LumaClient) -> Finding:
     about = "callbacks"
     if settings.public_url is None:
         message = (
-            "TRACKER_PUBLIC_URL is not set: Luma cannot send callbacks, so the service polls. "
+            "TRACKER_PUBLIC_URL is not set: Luma cannot send callbacks; the service has to poll. "
             "Set it to the https:// address under which Luma reaches this service"
         )
         return Finding(about, message, Level.WARNING)

@@ -15,14 +15,14 @@ REDACTED = "[redacted]"
 _TOKEN = re.compile(r"[0-9a-f]{8}\.(?:any|one-[\w-]+)\.[\w-]{20,}")
 _TOKEN_BYTES = re.compile(_TOKEN.pattern.encode())
 _ESCAPE = re.compile(rb"(?<!\\)\\++u00([2-7][0-9a-fA-F])")  # any level of nested escaping
-_MARKS = (".any.", ".one-")
-_MARKS_BYTES = tuple(mark.encode() for mark in _MARKS)
+_ANY, _ONE = ".any.", ".one-"  # each token contains one of them
+_ANY_BYTES, _ONE_BYTES = _ANY.encode(), _ONE.encode()
 _ENCODING_ERRORS = "surrogatepass"  # what `json` uses
 
 
 def without_tokens(text: str) -> str:
     """Replace the callback tokens in a text; messages of Luma or of users may quote their URLs."""
-    if not any(mark in text for mark in _MARKS):
+    if _ANY not in text and _ONE not in text:
         return text  # the usual case, ten times faster than the pattern
     return _TOKEN.sub(REDACTED, text)
 
@@ -57,8 +57,9 @@ def _encoding(body: bytes) -> str:
 
 def _redacted(body: bytes) -> bytes:
     if _ESCAPE.search(body) is None:
-        has_any = any(mark in body for mark in _MARKS_BYTES)  # quick; usually there is none
-        return _TOKEN_BYTES.sub(REDACTED.encode(), body) if has_any else body
+        if _ANY_BYTES not in body and _ONE_BYTES not in body:
+            return body  # the usual case
+        return _TOKEN_BYTES.sub(REDACTED.encode(), body)
     plain, sections = _unescaped(body)
     parts, last = list[bytes](), 0
     for found in _TOKEN_BYTES.finditer(plain):

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ _MOST_VALUES = 50_000  # in one body: a megabyte of brackets would take half a g
 _LONGEST_LABEL = 256  # characters; labels are indexed, PostgreSQL limits an entry to 2,704 bytes
 _LONGEST_TEXT = 10_000  # characters of a prompt or a reason; Luma allows 6,000
 _LONGEST_URL = 8_192
+_LONGEST_KEPT_KEY = 64  # characters of a key that is kept with its clean form
 _MOST_URLS = 100
 _LARGEST_REQUEST = 65_536  # bytes, as JSON
 _LARGEST_ASSETS = 65_536  # bytes, as JSON; a page has up to 200 rows
@@ -191,8 +193,15 @@ def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_clean(item, depth - 1) for item in value]
     if isinstance(value, dict):
-        return {clean_text(key): _clean_member(key, v, depth - 1) for key, v in value.items()}
+        return {_clean_key(key): _clean_member(key, v, depth - 1) for key, v in value.items()}
     return value
+
+
+def _clean_key(key: str) -> str:
+    return _clean_short_key(key) if len(key) <= _LONGEST_KEPT_KEY else clean_text(key)
+
+
+_clean_short_key = lru_cache(1024)(clean_text)  # generations have the same keys, again and again
 
 
 def _clean_member(key: str, value: Any, depth: int) -> Any:

@@ -110,7 +110,7 @@ def _lines(g: Json, age: timedelta) -> list[str]:
     }
     lines = [f"{name}: {_line_value(name, value)}" for name, value in values.items() if value]
     if _is_claim(g):
-        lines.append(f"This is only {_CLAIMED}. Luma is being asked; call again in a few seconds.")
+        lines.append(f"This is only {_CLAIMED}. Call again in a few seconds.")
     if not g["terminal"]:
         lines.append("It is not finished; ask again in a few seconds.")
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.hostile import Target, connect, target
@@ -118,6 +119,16 @@ def test_connections_that_do_nothing_keep_no_callback_out(
         until(lambda: "connection_limit_reached" in running.service.said)
         [line] = [line for line in running.service.said.splitlines() if "limit_reached" in line]
         assert "ulimit -n" in line
+
+
+def test_that_no_connection_can_be_accepted_is_logged(tmp_path: Path) -> None:
+    with target(tmp_path) as running:
+        before = resource.prlimit(running.service.process.pid, resource.RLIMIT_NOFILE)
+        few = (5, before[1])
+        resource.prlimit(running.service.process.pid, resource.RLIMIT_NOFILE, few)
+        until(lambda: "event=accept_failed" in running.service.said)
+        resource.prlimit(running.service.process.pid, resource.RLIMIT_NOFILE, before)
+        assert httpx.get(f"{running.service.url}/healthz", timeout=20).status_code == 200
 
 
 def _callback(running: Target, n: int) -> bytes:

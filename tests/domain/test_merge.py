@@ -438,6 +438,23 @@ def test_an_answer_asked_for_after_an_unverified_end_overrules_it() -> None:
     assert (after.assets, after.verified, after.finished_at) == ({}, True, None)
 
 
+def test_an_end_that_is_claimed_again_and_again_is_overruled_by_an_answer_to_the_first() -> None:
+    """Callbacks with ever new URLs come faster than answers; the claim of the end is older."""
+    first = folded(told("completed", assets={"video": "https://evil/1"}))
+    latest = folded(*(told("completed", assets={"video": f"https://evil/{n}"}) for n in (1, 2, 3)))
+    truth = told("dreaming", Source.FETCH, asked_at_rev=first.rev, asked_at_state=first.state)
+    after, outcome = merge(latest, truth, LATER)
+    assert (after.state, after.rev, outcome) == ("dreaming", 4, Outcome.APPLIED)
+    assert (after.assets, after.verified) == ({}, True)
+
+
+def test_an_answer_asked_for_before_the_end_was_claimed_does_not_overrule_it() -> None:
+    claim = folded(told("dreaming"), told("completed", assets=VIDEO))
+    older = told("dreaming", Source.FETCH, asked_at_rev=1, asked_at_state="dreaming")
+    after, outcome = merge(claim, older, LATER)
+    assert (after.state, after.verified, outcome) == ("completed", False, Outcome.STALE)
+
+
 @pytest.mark.parametrize("asked", [0, None])
 def test_an_answer_asked_for_before_the_callback_came_does_not_overrule_it(
     asked: int | None,

@@ -67,8 +67,8 @@ class FastProtocol(HttpToolsProtocol):
     def _respond(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> bool:
         """Call `respond`, and return whether the application takes the request.
 
-        `respond` is not called if uvicorn has wrapped the application in its middleware for proxy
-        headers, if the body is incomplete, or if the client does not read what is written.
+        `respond` is not called if uvicorn answers in place of the application, if the body is
+        incomplete, or if the client does not read what is written.
         """
         respond: Respond | None = getattr(self.config.app, "respond", None)
         is_complete = not cycle.more_body or cycle.scope["method"] == "GET"
