@@ -17,6 +17,8 @@ from service.tracking.callback_tokens import CallbackTokens
 from tests.conftest import PAYLOADS
 from tests.databases import destroy
 
+pytestmark = pytest.mark.either_database
+
 Starter = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
@@ -35,7 +37,6 @@ async def start(settings: Settings) -> AsyncIterator[Starter]:
         yield started
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("fast", [True, False])
 async def test_ordinary_mcp_requests_are_left_to_the_sdk_only_where_that_is_set(
     settings: Settings, *, fast: bool
@@ -54,7 +55,6 @@ async def test_a_healthy_service_says_so(start: Starter) -> None:
     assert (await http.get("/readyz")).json() == {"ready": True, "callbacks": False}
 
 
-@pytest.mark.either_database
 async def test_a_service_that_luma_can_call_says_so(start: Starter) -> None:
     http = await start(public_url="https://tracker.example")
     assert (await http.get("/readyz")).json() == {"ready": True, "callbacks": True}
@@ -70,7 +70,6 @@ async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
     assert (await http.get("/healthz")).status_code == 200
 
 
-@pytest.mark.either_database
 async def test_the_description_of_the_api_is_valid(start: Starter) -> None:
     http = await start()
     description = (await http.get("/openapi.json")).json()
@@ -79,7 +78,6 @@ async def test_the_description_of_the_api_is_valid(start: Starter) -> None:
     assert "/v1/generations/{generation_id}" in description["paths"]
 
 
-@pytest.mark.either_database
 async def test_mcp_is_spoken_by_post_alone(start: Starter) -> None:
     http = await start()
     for method in ("GET", "DELETE", "PUT", "HEAD"):
@@ -88,7 +86,6 @@ async def test_mcp_is_spoken_by_post_alone(start: Starter) -> None:
     assert (await http.get("/mcp/")).status_code == 404, "and nothing redirects there"
 
 
-@pytest.mark.either_database
 async def test_tools_are_called_over_http(start: Starter, luma: Luma) -> None:
     http = await start()
     made = luma.create()
@@ -104,7 +101,6 @@ async def test_tools_are_called_over_http(start: Starter, luma: Luma) -> None:
     assert answer.json()["result"]["structuredContent"]["id"] == made
 
 
-@pytest.mark.either_database
 async def test_tokens_guard_everything_but_health_and_callbacks(start: Starter) -> None:
     http = await start(api_tokens="a-token", callback_secret="secret")
     for path in ("/v1/generations", "/mcp", "/openapi.json", "/docs", "/nowhere"):
@@ -115,7 +111,6 @@ async def test_tokens_guard_everything_but_health_and_callbacks(start: Starter) 
     assert (await http.post("/callbacks/wrong")).status_code == 404
 
 
-@pytest.mark.either_database
 async def test_no_header_for_other_origins_unless_they_are_named(start: Starter) -> None:
     origin = {"Origin": "https://page.example"}
     http = await start()
@@ -130,7 +125,6 @@ async def test_no_header_for_other_origins_unless_they_are_named(start: Starter)
     assert "ETag" in answer.headers["access-control-expose-headers"]
 
 
-@pytest.mark.either_database
 async def test_a_named_origin_may_ask_beforehand_even_where_tokens_are_wanted(
     start: Starter,
 ) -> None:
@@ -148,7 +142,6 @@ async def test_a_named_origin_may_ask_beforehand_even_where_tokens_are_wanted(
     assert refused.headers["access-control-allow-origin"] == "https://page.example"
 
 
-@pytest.mark.either_database
 async def test_without_tokens_the_public_name_is_for_callbacks_and_health_alone(
     start: Starter, settings: Settings
 ) -> None:
@@ -162,7 +155,6 @@ async def test_without_tokens_the_public_name_is_for_callbacks_and_health_alone(
             assert (await http.get(path, headers=named)).status_code == status, path
 
 
-@pytest.mark.either_database
 async def test_with_tokens_any_name_is_ours(start: Starter) -> None:
     http = await start(public_url="https://tracker.example/luma", api_tokens="a-token")
     for host in ("tracker.example", "other.example"):
@@ -170,7 +162,6 @@ async def test_with_tokens_any_name_is_ours(start: Starter) -> None:
         assert (await http.get("/v1/generations", headers=allowed)).status_code == 200
 
 
-@pytest.mark.either_database
 async def test_nothing_is_redirected(start: Starter) -> None:
     http = await start(callback_secret="secret")
     for path in ("/v1/generations/", "/healthz/"):
@@ -179,7 +170,6 @@ async def test_nothing_is_redirected(start: Starter) -> None:
     assert (await http.post("/callbacks/x/")).status_code == 404
 
 
-@pytest.mark.either_database
 async def test_the_secret_of_callbacks_outlives_the_application(
     start: Starter, settings: Settings
 ) -> None:

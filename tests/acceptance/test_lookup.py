@@ -29,6 +29,8 @@ from tests.acceptance.talk import (
 )
 from tests.databases import age_missing
 
+pytestmark = pytest.mark.either_database
+
 STALE_AFTER = 0.6
 """Seconds, for the service that tests of staleness share."""
 UPSTREAM_TIMEOUT = 2.0
@@ -155,7 +157,6 @@ def test_a_generation_of_either_upstream_is_found(shared: Running) -> None:
     assert read(shared, picture)["upstream"] == "agents"
 
 
-@pytest.mark.either_database
 def test_an_upstream_that_fails_does_not_hide_what_the_other_knows(shared: Running) -> None:
     generation_id = shared.luma.create("image", upstream="agents")
     shared.luma.fault(Fault(status=500, path=f"/dream-machine/v1/generations/{generation_id}"))
@@ -182,7 +183,6 @@ def test_a_callback_ends_the_absence_at_once(shared: Running) -> None:
     assert read(shared, generation_id)["state"] == "dreaming"
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     "bad",
     ["x" * 129, "a%20b", "%C3%A4", "a%00b", "a%0A", "%27%3B--", "a%3Fb", "a%25b", "%7B%7D", "*"],
@@ -234,7 +234,6 @@ def _befall(luma: Luma, trouble: Fault, generation_id: str) -> None:
     luma.fault(replace(trouble, path=f"/generations/{generation_id}", times=None))
 
 
-@pytest.mark.either_database
 @IN_TROUBLE
 def test_when_nothing_is_stored_the_failure_of_luma_is_told(
     shared: Running, trouble: Fault, status: int
@@ -251,7 +250,6 @@ def test_when_nothing_is_stored_the_failure_of_luma_is_told(
     assert int(answer.headers.get("retry-after", "1")) >= 1
 
 
-@pytest.mark.either_database
 @IN_TROUBLE
 def test_when_it_is_stored_no_failure_of_luma_fails_the_read(
     shared: Running, trouble: Fault, status: int
@@ -267,7 +265,6 @@ def test_when_it_is_stored_no_failure_of_luma_fails_the_read(
     assert asked(shared, generation_id) == 1
 
 
-@pytest.mark.either_database
 def test_a_luma_that_does_not_answer_is_not_waited_for_longer_than_is_set(
     impatient: Running,
 ) -> None:
@@ -287,7 +284,6 @@ def test_a_luma_that_does_not_answer_is_not_waited_for_longer_than_is_set(
     assert UPSTREAM_TIMEOUT <= time.monotonic() - between < UPSTREAM_TIMEOUT + 6
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("dream_machine", "agents", "status"),
     [(503, 404, 503), (404, 503, 503), (401, 404, 502), (404, 403, 502), (401, 503, 503)],
@@ -304,7 +300,6 @@ def test_unknown_is_only_what_every_upstream_says_it_does_not_know(
     problem_in(get(shared, generation_id), status)
 
 
-@pytest.mark.either_database
 def test_a_failure_is_not_remembered_once_luma_is_well_again(shared: Running) -> None:
     generation_id = shared.luma.create()
     shared.luma.fault(Fault(status=500, path=f"/dream-machine/v1/generations/{generation_id}"))
@@ -350,7 +345,6 @@ def test_fresh_on_what_is_unknown_asks_even_if_luma_has_just_denied_it(shared: R
     assert read(shared, generation_id, fresh=True)["id"] == generation_id
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("value", ["maybe", "", "2"])
 def test_fresh_takes_yes_or_no(shared: Running, value: str) -> None:
     generation_id = told(shared)
@@ -360,7 +354,6 @@ def test_fresh_takes_yes_or_no(shared: Running, value: str) -> None:
     assert "fresh" in problem_in(answer, 422)["detail"]
 
 
-@pytest.mark.either_database
 def test_an_unknown_parameter_is_named_and_refused(shared: Running) -> None:
     answer = shared.http.get(f"/v1/generations/{told(shared)}", params={"frehs": "true"})
 
@@ -456,7 +449,6 @@ def test_the_body_and_its_etag_are_the_same_whatever_happens_around_them(
     assert len({answer.headers["etag"] for answer in answers}) == 1
 
 
-@pytest.mark.either_database
 def test_head_answers_as_get_does_without_the_body(shared: Running) -> None:
     generation_id = told(shared)
 
@@ -608,7 +600,6 @@ def test_what_nobody_knows_yet_is_answered_when_a_callback_names_it(shared: Runn
     assert (answer.status_code, answer.json()["state"]) == (200, "failed")
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("wait", ["61", "60.5", "-1", "nan", "inf", "soon", ""])
 def test_a_wait_out_of_bounds_is_422(shared: Running, wait: str) -> None:
     answer = shared.http.get(f"/v1/generations/{told(shared)}", params={"wait": wait})
@@ -616,7 +607,6 @@ def test_a_wait_out_of_bounds_is_422(shared: Running, wait: str) -> None:
     assert "wait" in problem_in(answer, 422)["detail"]
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("prefer", ["wait=soon", "wait", "wait=-1", "respond-async", "await=3"])
 def test_a_preference_that_is_not_understood_is_ignored(shared: Running, prefer: str) -> None:
     answer = get(shared, told(shared, "dreaming"), Prefer=prefer)

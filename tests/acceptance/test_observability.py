@@ -13,6 +13,8 @@ from tests.hostile import PROBLEM, Target, target
 from tests.test_logs import fields
 from tests.waiting import until
 
+pytestmark = pytest.mark.either_database
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
@@ -57,7 +59,6 @@ class Since:
         }
 
 
-@pytest.mark.either_database
 def test_metrics_are_what_prometheus_reads(running: Target) -> None:
     answer = running.http.get("/metrics")
     families = {family.name for family in text_string_to_metric_families(answer.text)}
@@ -87,7 +88,6 @@ def test_callbacks_are_counted_by_their_outcome(alone: Target) -> None:
     assert moved("commit_writes_count") >= 5
 
 
-@pytest.mark.either_database
 def test_lookups_are_counted_by_where_the_answer_came_from(running: Target) -> None:
     moved = Since(running)
     running.luma.create(id="looked-up")
@@ -97,7 +97,6 @@ def test_lookups_are_counted_by_where_the_answer_came_from(running: Target) -> N
     assert counted == {"hit": 1, "miss": 1, "stale": 1}
 
 
-@pytest.mark.either_database
 def test_refusals_are_counted_by_their_reason(running: Target) -> None:
     moved = Since(running)
     running.http.get("/v1/generations", headers={"Host": "evil.example"})
@@ -106,7 +105,6 @@ def test_refusals_are_counted_by_their_reason(running: Target) -> None:
     assert moved("refusals_total", reason="403") == 1
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("fault", "result"),
     [
@@ -133,7 +131,6 @@ def test_requests_to_luma_are_counted_by_purpose_and_result(
     assert spent == 1
 
 
-@pytest.mark.either_database
 def test_an_upstream_that_says_when_opens_its_breaker_and_spends_its_budget(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -14,6 +14,8 @@ from tests.acceptance.conftest import Service
 from tests.acceptance.storm import Storm, life_of
 from tests.waiting import until
 
+pytestmark = pytest.mark.either_database
+
 FINISHED = Plan(0, 0)
 
 
@@ -70,7 +72,6 @@ def test_what_is_confirmed_is_immune(start_service: Callable[..., Service], luma
     assert asked(luma, generation_id) == 1
 
 
-@pytest.mark.either_database
 def test_a_storm_of_forged_callbacks_costs_no_more_than_the_budget_and_changes_nothing_true(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

@@ -20,6 +20,8 @@ from service.web.fast_path import FastPath
 from tests.conftest import PAYLOADS
 from tests.served import served_here
 
+pytestmark = pytest.mark.either_database
+
 SECRET = "secret-of-the-tests"
 CALLBACK = f"/callbacks/{CallbackTokens([SECRET]).reusable()}"
 TOKENS = ("good", "ro:reads")
@@ -145,7 +147,6 @@ def _without_date(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in answer.headers.raw if name != b"date"]
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("by_socket", [False, True], ids=["called", "asked by our server"])
 async def test_a_thousand_questions_have_the_same_answers(
     settings: Settings, by_socket: bool

@@ -19,6 +19,8 @@ from tests.databases import execute
 from tests.listening import Stream
 from tests.web.api.test_generations import client_of, told
 
+pytestmark = pytest.mark.either_database
+
 SOON = 10.0
 KEYLESS: dict[str, object] = {"luma_api_key": None, "luma_agents_api_key": None}
 

@@ -14,6 +14,8 @@ from service.simulator import Fault, Luma
 from service.tracking.callback_tokens import CallbackTokens
 from tests.conftest import PAYLOADS
 
+pytestmark = pytest.mark.either_database
+
 SECRET = "secret-of-the-api-tests"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -74,7 +76,6 @@ async def test_an_unknown_state_is_applied(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v1/generations/a")).json()["state"] == "pondering"
 
 
-@pytest.mark.either_database
 async def test_a_wrong_token_is_404_and_keeps_nothing(http: httpx.AsyncClient) -> None:
     for token in ("x", "any.x", "any", CallbackTokens(["other"]).reusable()):
         answer = await http.post(f"/callbacks/{token}", content=json.dumps(COMPLETED))
@@ -83,7 +84,6 @@ async def test_a_wrong_token_is_404_and_keeps_nothing(http: httpx.AsyncClient) -
     assert (await http.get("/v1/generations")).json()["items"] == []
 
 
-@pytest.mark.either_database
 async def test_the_body_is_read_as_it_stands(http: httpx.AsyncClient) -> None:
     odd = [
         {},
@@ -105,7 +105,6 @@ async def test_what_is_no_generation_is_422_and_says_why(http: httpx.AsyncClient
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:luma-tracker:unreadable")
 
 
-@pytest.mark.either_database
 async def test_a_body_of_one_mebibyte_is_taken_and_one_more_byte_is_not(
     http: httpx.AsyncClient,
 ) -> None:
@@ -162,7 +161,6 @@ async def test_a_change_is_another_tag(http: httpx.AsyncClient) -> None:
     assert answer.headers["etag"] != etag
 
 
-@pytest.mark.either_database
 async def test_a_parameter_that_makes_no_sense_is_422_and_costs_nothing(
     http: httpx.AsyncClient, luma: Luma
 ) -> None:
@@ -174,7 +172,6 @@ async def test_a_parameter_that_makes_no_sense_is_422_and_costs_nothing(
     assert luma.requests == []
 
 
-@pytest.mark.either_database
 async def test_what_cannot_be_an_id_is_422_and_costs_nothing(
     http: httpx.AsyncClient, luma: Luma
 ) -> None:
@@ -191,7 +188,6 @@ async def test_a_wait_ends_with_the_generation(http: httpx.AsyncClient) -> None:
     assert "preference-applied" not in answer.headers
 
 
-@pytest.mark.either_database
 async def test_a_wait_that_runs_out_answers_what_is_known(
     http: httpx.AsyncClient, luma: Luma
 ) -> None:
@@ -200,7 +196,6 @@ async def test_a_wait_that_runs_out_answers_what_is_known(
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
 
 
-@pytest.mark.either_database
 async def test_a_preferred_wait_is_shortened_and_said(http: httpx.AsyncClient) -> None:
     await told(http, COMPLETED)
     wanted = {
@@ -219,7 +214,6 @@ async def test_a_preferred_wait_is_shortened_and_said(http: httpx.AsyncClient) -
         assert answer.headers.get("preference-applied") == applied, prefer
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize(
     ("fault", "status", "kind"),
     [
@@ -254,7 +248,6 @@ async def test_a_failure_of_luma_is_told_with_its_kind(
         assert int(answer.headers["retry-after"]) == (17 if fault.status == 429 else 5)
 
 
-@pytest.mark.either_database
 async def test_nothing_secret_is_in_an_answer(http: httpx.AsyncClient) -> None:
     url = f"https://tracker.example{CALLBACK}"
     body = {**COMPLETED, "callback_url": url, "request": {"callback_url": url, "x": [1]}}
@@ -305,7 +298,6 @@ NO_TIMES = [
 ]
 
 
-@pytest.mark.either_database
 @pytest.mark.parametrize("queries", [NO_LISTS, *([query] for query in NO_TIMES)])
 async def test_a_list_that_makes_no_sense_is_422(
     http: httpx.AsyncClient, queries: list[str]
@@ -359,7 +351,6 @@ async def test_history_comes_in_pages(keyless: httpx.AsyncClient) -> None:
     assert datetime.fromisoformat(first["items"][0]["at"]).tzinfo
 
 
-@pytest.mark.either_database
 async def test_history_that_makes_no_sense_is_422(http: httpx.AsyncClient) -> None:
     for query in ("limit=0", "limit=999", "cursor=-1", "cursor=x", "cursor=9e30"):
         assert (await http.get(f"/v1/generations/a/events?{query}")).status_code == 422, query
