@@ -100,8 +100,10 @@ class Server(uvicorn.Server):
         self.reload = sig == signal.SIGHUP
         super().handle_exit(sig, frame)
         self._captured_signals.clear()  # end by returning, not by raising the signal again
-        if tracker := getattr(self.config.app.state, "tracker", None):  # type: ignore[union-attr]
-            tracker.stop_waiting()
+        tracker = getattr(self.config.app.state, "tracker", None)  # type: ignore[union-attr]
+        if tracker and self._loop:
+            # Not here: a signal may come while `Event.wait` is about to note who waits.
+            self._loop.call_soon_threadsafe(tracker.stop_waiting)
 
 
 def serve(settings: Settings, fd: int | None, workers: int = 1) -> None:
