@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from pydantic_core import to_json
+
 from service.domain.generation import Generation
 from service.storage.representation import Representation, etag_of
 from service.storage.shape import NO_ASSETS, GenerationOut
@@ -12,6 +14,16 @@ def body_of(generation: Generation) -> bytes:
     shown = GenerationOut.model_validate(generation)
     shown.assets = {**NO_ASSETS, **shown.assets}
     return shown.model_dump_json().encode()
+
+
+def luma_body_of(generation: Generation) -> bytes | None:
+    """Luma's own document, with the creator's callback URL in the place of ours."""
+    if generation.document is None:
+        return None
+    own = to_json(generation.callback_url)
+    return generation.document.encode().replace(
+        b'"callback_url":"[redacted]"', b'"callback_url":' + own
+    )
 
 
 def representation_of(generation: Generation, good_until: datetime | None = None) -> Representation:
@@ -26,6 +38,7 @@ def representation_of(generation: Generation, good_until: datetime | None = None
         has_assets=generation.has_assets,
         is_gone=generation.is_gone,
         assets_expire_at=generation.assets_expire_at,
+        luma_body=luma_body_of(generation),
         heard_at=generation.heard_at,
         etag=etag_of(body),
         good_until=good_until,

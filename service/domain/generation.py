@@ -24,7 +24,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Source(StrEnum):
-    """How an observation reached us. `SUBMIT` and `BACKFILL` are reserved and not used yet."""
+    """How an observation reached us."""
 
     SUBMIT = "submit"
     CALLBACK = "callback"
@@ -65,6 +65,11 @@ class Observation(NamedTuple):
     outputs: tuple[Mapping[str, Any], ...] = ()
     assets_expire_at: datetime | None = None
     request: Mapping[str, Any] | None = None
+    parent_id: str | None = None
+    callback_url: str | None = None
+    """The URL that the creator wants called; only known if it was created through us."""
+    document: str | None = None
+    """The generation as Luma reported it, with all its fields, as JSON."""
     gone: bool = False
     asked_at_rev: int | None = None
     """For a fetch: the row's `rev` when the request was sent (0: there was no row)."""
@@ -103,6 +108,9 @@ class Generation(NamedTuple):
     """When Luma last reported anything about it. Changes without a new `rev`."""
     finished_at: datetime | None
     parent_id: str | None = None
+    callback_url: str | None = None
+    """The URL that the creator wants called; only known if it was created through us. Internal."""
+    cost_usd_estimate: float | None = None
     gone_at: datetime | None = None
     next_check_at: datetime | None = None
     """When the next check with the upstream is due; None: never. Internal, not shown."""
@@ -113,6 +121,9 @@ class Generation(NamedTuple):
     last answered so. Internal, not shown."""
     refusals: int = 0
     """The number of consecutive checks that the upstream refused. Internal, not shown."""
+    document: str | None = None
+    """The generation as Luma last reported it, with all its fields, as JSON. None if it is too
+    large. Only the gateway shows it."""
 
     @property
     def terminal(self) -> bool:

@@ -32,6 +32,8 @@ from service.domain.generation import (
 GONE_AFTER = timedelta(seconds=30)
 """The minimum time between two not-found answers after which a generation counts as gone."""
 
+_INTERNAL = ("missing_since", "callback_url", "document")
+
 Fields = dict[str, Any]
 """New values for fields of the row, by field name."""
 
@@ -81,6 +83,9 @@ def _new_row(observation: Observation, at: datetime) -> Generation:
         outputs=observation.outputs,
         assets_expire_at=observation.assets_expire_at,
         request=observation.request,
+        parent_id=observation.parent_id,
+        callback_url=observation.callback_url,
+        document=observation.document,
         rev=1,
         source=observation.source,
         verified=observation.authenticated,
@@ -189,6 +194,7 @@ def _replaced_fields(current: Generation, observation: Observation) -> Fields:
         "assets": dict(observation.assets),
         "outputs": observation.outputs,
         "assets_expire_at": observation.assets_expire_at,
+        "document": observation.document or current.document,
         "verified": observation.authenticated,
     }
 
@@ -202,6 +208,8 @@ def _filled_fields(current: Generation, observation: Observation) -> Fields:
     ):
         return _replaced_fields(current, observation)
     assets = {**current.assets, **observation.assets}
+    is_confirmed = current.verified and (observation.authenticated or assets == current.assets)
+    keeps_document = is_confirmed and not observation.authenticated
     return {
         **_static_fields(current, observation),
         "failure_reason": current.failure_reason or observation.failure_reason,
@@ -209,7 +217,8 @@ def _filled_fields(current: Generation, observation: Observation) -> Fields:
         "assets": assets,
         "outputs": observation.outputs or current.outputs,
         "assets_expire_at": observation.assets_expire_at or current.assets_expire_at,
-        "verified": current.verified and (observation.authenticated or assets == current.assets),
+        "document": (not keeps_document and observation.document) or current.document,
+        "verified": is_confirmed,
     }
 
 
@@ -226,6 +235,8 @@ def _static_fields(
         "prompt": a.prompt or b.prompt,
         "created_at": a.created_at or b.created_at,
         "request": request,
+        "parent_id": a.parent_id or b.parent_id,
+        "callback_url": a.callback_url or b.callback_url,
     }
 
 
@@ -245,11 +256,11 @@ def _is_change(current: Generation, fields: Fields) -> bool:
 
 
 def _comparable(fields: Fields) -> Fields:
-    """Leave out what may change without a new `rev`.
+    """Leave out what may change without a new `rev`: fields that `/v1` does not show.
 
     Luma signs presigned URLs again at every read, but the asset is the same.
     """
-    fields = {name: value for name, value in fields.items() if name != "missing_since"}
+    fields = {name: value for name, value in fields.items() if name not in _INTERNAL}
     if fields.get("assets_expire_at") is None:
         return fields
     return {

@@ -44,6 +44,7 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
         outputs=outputs,
         assets_expire_at=_expiry(outputs, at),
         request=reading.request(body.get("request")),
+        document=reading.document(body),
     )
 
 

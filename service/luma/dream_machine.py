@@ -38,4 +38,5 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation: 
         failure_reason=prose(body.get("failure_reason")),
         assets=urls(body.get("assets")),
         request=reading.request(request),
+        document=reading.document(body),
     )

@@ -33,6 +33,7 @@ _MOST_URLS = 100
 _LARGEST_REQUEST = 65_536  # bytes, as JSON
 _LARGEST_ASSETS = 65_536  # bytes, as JSON; a page has up to 200 rows
 _LARGEST_OUTPUTS = 262_144
+_LARGEST_DOCUMENT = 262_144
 _GUESSED_FROM = ("model", "generation_type", "type")
 """Request fields from which other fields are guessed. They are kept even if the rest of a large
 request is dropped, because `merge` must be able to tell which values were guessed."""
@@ -63,10 +64,19 @@ def _require_object(parsed: Any) -> dict[str, Any]:
 def shown(body: bytes) -> Any:
     """Return a callback's body for display: without callback URLs, parsed if it is JSON."""
     try:
-        return _parse(body)
+        return _without_callback_urls(_parse(body))
     except (ValueError, RecursionError):
         text = clean_text(body.decode("utf-8", "replace"))
         return _CALLBACK_URL.sub(rf"\1{REDACTED}", text)
+
+
+def document(body: Mapping[str, Any]) -> str | None:
+    """Return a parsed body as JSON; None if it is too large to store.
+
+    A callback URL in it is the creator's own, or `[redacted]` if it is one of ours.
+    """
+    dumped = to_json(body, inf_nan_mode="null")
+    return dumped.decode() if len(dumped) <= _LARGEST_DOCUMENT else None
 
 
 def _parse(body: bytes) -> Any:
@@ -125,7 +135,11 @@ def outputs(value: object) -> tuple[Mapping[str, Any], ...]:
     """Return the outputs of a list that have a URL, up to the limits on number and size."""
     items = value if isinstance(value, list) else []
     found = (
-        {name: member for name, member in item.items() if member is not None}
+        {
+            name: member
+            for name, member in _without_callback_urls(item).items()
+            if member is not None
+        }
         for item in items
         if isinstance(item, dict) and url(item.get("url"))
     )
@@ -137,7 +151,7 @@ def request(value: object) -> Mapping[str, Any] | None:
 
     If it is too large, only the fields from which others are guessed are kept.
     """
-    found = mapping(value)
+    found = _without_callback_urls(mapping(value))
     if not found or _size(found) <= _LARGEST_REQUEST:
         return found or None
     guessed_from = {name: found[name] for name in _GUESSED_FROM if guess(found.get(name))}
@@ -205,8 +219,19 @@ _clean_short_key = lru_cache(1024)(clean_text)  # generations have the same keys
 
 
 def _clean_member(key: str, value: Any, depth: int) -> Any:
-    """Redact the callback URL, which Luma echoes with our token in it; clean anything else."""
-    return REDACTED if key == "callback_url" and value else _clean(value, depth)
+    """Clean a value, and redact a callback URL of ours, which Luma echoes with our token in it."""
+    cleaned = _clean(value, depth)
+    return REDACTED if key == "callback_url" and cleaned != value else cleaned
+
+
+def _without_callback_urls(value: Any) -> Any:
+    """Redact every callback URL, whoever's it is."""
+    if isinstance(value, dict):
+        return {
+            key: REDACTED if key == "callback_url" and member else _without_callback_urls(member)
+            for key, member in value.items()
+        }
+    return [_without_callback_urls(item) for item in value] if isinstance(value, list) else value
 
 
 def _brief(error: Exception) -> str:

@@ -31,7 +31,7 @@ _FIELDS = Generation._fields
 # fields alone does not touch those indexes.
 _FIXED_FIELDS = (
     *("id", "upstream", "generation_type", "operation", "model", "prompt", "created_at"),
-    *("request", "parent_id", "first_seen_at"),
+    *("request", "parent_id", "callback_url", "first_seen_at"),
 )
 _fixed_fields = attrgetter(*_FIXED_FIELDS)
 _CHANGING_FIELDS = tuple(name for name in _FIELDS if name not in _FIXED_FIELDS)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from service.domain.generation import TERMINAL_STATES, is_terminal
+from service.domain.redaction import REDACTED
 from service.storage.engine import Database, Dialect, GroupedReads, Row
 from service.storage.engine.batches import dump_json
 from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, GenerationOut
@@ -25,6 +26,10 @@ _OTHER_ASSETS = f"""(SELECT string_agg(',' || to_json(key)::text || ':' || value
     FROM json_each(assets) WHERE key NOT IN ({_USUAL}))"""  # noqa: S608 - built from constants only
 _ASSETS = ",".join(f'"{name}":%s' for name in NO_ASSETS)
 _USUAL_ASSETS = ", ".join(f"coalesce(assets->'{name}', 'null')" for name in NO_ASSETS)
+
+# Strings in JSON cannot contain an unescaped quote, so this is always a key with its value.
+_CREATORS = """'"callback_url":'"""
+_OURS = f"""'"callback_url":"{REDACTED}"'"""
 
 _SQLITE = {
     "terminal": f"iif({_TERMINAL}, 'true', 'false')",
@@ -40,6 +45,8 @@ _POSTGRES = {
     "assets": f"""CASE assets::text WHEN '{{}}' THEN '{dump_json(NO_ASSETS)}' ELSE
         format('{{{_ASSETS}%s}}', {_USUAL_ASSETS}, {_OTHER_ASSETS}) END""",
     "outputs": "outputs",
+    "cost_usd_estimate": """coalesce(cost_usd_estimate::text ||
+        CASE WHEN cost_usd_estimate = trunc(cost_usd_estimate) THEN '.0' ELSE '' END, 'null')""",
     "request": "coalesce(request, 'null')",
     "rev": "rev",
     **{
@@ -61,8 +68,22 @@ def body_sql(dialect: Dialect) -> str:
     return f"convert_to(format('{_TEMPLATE}', {values}), 'UTF8')"
 
 
+def luma_body_sql(dialect: Dialect) -> str:
+    """Return the SQL expression for Luma's own document of a row, as UTF-8 bytes.
+
+    Where Luma echoed a callback URL of ours, it has the creator's own, or null.
+    """
+    if dialect is Dialect.SQLITE:
+        return f"CAST(replace(document, {_OURS}, {_CREATORS} || json_quote(callback_url)) AS BLOB)"
+    own = f"{_CREATORS} || coalesce(to_json(callback_url)::text, 'null')"
+    return f"convert_to(replace(document, {_OURS}, {own}), 'UTF8')"
+
+
 class Representation(NamedTuple):
-    """A response body for a generation, and the fields that are needed to serve it.
+    """The response bodies for a generation, and the fields that are needed to serve them.
+
+    `body` is the public schema. `luma_body` is what Luma itself would answer; None if that is not
+    stored, because the row is older than that column, or because it is too large.
 
     `etag` is a hash of the body and not `rev`, because new presigned URLs change the body but not
     `rev`. `good_until` is the time until which it can be served without a fetch; None: without
@@ -77,6 +98,7 @@ class Representation(NamedTuple):
     has_assets: bool
     is_gone: bool
     assets_expire_at: datetime | None
+    luma_body: bytes | None
     heard_at: datetime
     etag: str
     good_until: datetime | None = None
@@ -137,9 +159,9 @@ class Representations:
         return {row[0]: self._parse(row) for row in found}
 
     def _parse(self, row: Row) -> Representation:
-        *values, expires, heard_at = row
-        times = expires and instant(expires), instant(heard_at)
-        parsed = Representation._make([*values, *times, etag_of(values[1]), None])
+        *values, expires, luma_body, heard_at = row
+        rest = expires and instant(expires), luma_body, instant(heard_at)
+        parsed = Representation._make([*values, *rest, etag_of(values[1]), None])
         return parsed._replace(good_until=self._good_until(parsed))
 
 
@@ -151,7 +173,8 @@ def etag_of(body: bytes) -> str:
 def _select(dialect: Dialect) -> str:
     return f"""
     SELECT id, {body_sql(dialect)}, rev, upstream, state,
-        CAST(assets AS TEXT) <> '{dump_json({})}', gone_at IS NOT NULL, assets_expire_at, heard_at
+        CAST(assets AS TEXT) <> '{dump_json({})}', gone_at IS NOT NULL, assets_expire_at,
+        {luma_body_sql(dialect)}, heard_at
     FROM generations WHERE id"""  # noqa: S608 - built from constants only
 
 

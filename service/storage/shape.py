@@ -30,6 +30,7 @@ EXAMPLE: dict[str, Any] = {
     "outputs": [],
     "request": {"generation_type": "video", "model": "ray-2", "callback_url": "[redacted]"},
     "parent_id": None,
+    "cost_usd_estimate": 0.71,
     "rev": 3,
     "source": "callback",
     "verified": False,
@@ -74,7 +75,10 @@ class GenerationOut(BaseModel):
         description="The requested operation, for example `video`, `image` or `upscale_video`."
     )
     model: str | None = Field(description="The model, as Luma reports it.")
-    prompt: str | None = Field(description="The prompt. The Agents API does not report it.")
+    prompt: str | None = Field(
+        description="The prompt. The Agents API does not report it; it is known for generations "
+        "that were created through the gateway."
+    )
     created_at: Instant | None = Field(
         description="When the generation was created, according to Luma."
     )
@@ -92,19 +96,23 @@ class GenerationOut(BaseModel):
     )
     request: dict[str, Any] | None = Field(
         description="The request as Luma echoes it. A callback URL in it is `[redacted]`. The "
-        "Agents API does not report it."
+        "Agents API does not echo it; then it is the request that was sent through the gateway."
     )
     parent_id: str | None = Field(
-        description="The generation that this one was made from. Always null in this version, "
-        "because Luma does not report it."
+        description="The generation that this one was made from. Luma does not report it, so "
+        "it is null unless the generation was created through the gateway."
+    )
+    cost_usd_estimate: float | None = Field(
+        description="The price in US dollars, estimated from Luma's price list. 0 if Luma refunds "
+        "it; null if it is unknown."
     )
     rev: int = Field(
         description="The revision of this record. It increases by one on every change, except "
         "when only the signatures of presigned URLs change."
     )
     source: str = Field(
-        description="How the tracker received the last change: `callback`, `fetch` or "
-        "`reconcile`. `submit` and `backfill` are reserved."
+        description="How the tracker received the last change: `submit`, `callback`, `fetch`, "
+        "`reconcile` or `backfill`."
     )
     verified: bool = Field(
         description="Whether an authenticated answer from Luma has confirmed this record. It is "

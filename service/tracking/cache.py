@@ -113,4 +113,5 @@ class Cache:
 
 
 def _entry_size(representation: Representation) -> int:
-    return sys.getsizeof(representation.body) + _ENTRY_OVERHEAD
+    bodies = representation.body, representation.luma_body or b""
+    return sum(map(sys.getsizeof, bodies)) + _ENTRY_OVERHEAD

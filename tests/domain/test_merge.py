@@ -654,3 +654,46 @@ def test_an_observation_is_not_changed_by_being_folded() -> None:
     row = folded(told("completed", assets=assets))
     merge(row, told("completed", assets={"image": "https://cdn/other.jpg"}), LATER)
     assert row.assets == assets == VIDEO
+
+
+# --- The document: the generation as Luma last reported it -------------------------------------
+
+
+def documented(state: str, text: str, source: Source = Source.CALLBACK) -> Observation:
+    """An observation with a document."""
+    return Observation("a", "dream_machine", source, state=state, document=text)
+
+
+def folded_document(*observations: Observation) -> str | None:
+    """The document after these observations."""
+    row: Generation | None = None
+    for number, observation in enumerate(observations):
+        row, _ = merge(row, observation, NOON + timedelta(seconds=number))
+    assert row is not None
+    return row.document
+
+
+def test_the_document_is_that_of_the_highest_state() -> None:
+    assert folded_document(documented("dreaming", "1"), documented("completed", "2")) == "2"
+    assert folded_document(documented("completed", "2"), documented("dreaming", "1")) == "2"
+
+
+def test_of_one_state_the_newest_document_is_kept() -> None:
+    assert folded_document(documented("dreaming", "1"), documented("dreaming", "2")) == "2"
+
+
+def test_a_callback_does_not_replace_the_document_of_an_answer() -> None:
+    answer = documented("dreaming", "1", Source.FETCH)
+    assert folded_document(answer, documented("dreaming", "2")) == "1"
+    assert folded_document(answer, documented("dreaming", "2", Source.FETCH)) == "2"
+
+
+def test_a_document_that_was_too_large_leaves_the_last_one() -> None:
+    last = documented("completed", "2")._replace(document=None)
+    assert folded_document(documented("dreaming", "1"), last) == "1"
+
+
+def test_a_new_document_alone_is_no_new_rev() -> None:
+    first, _ = merge(None, documented("completed", "1", Source.FETCH), NOON)
+    second, outcome = merge(first, documented("completed", "2", Source.FETCH), NOON)
+    assert (second.rev, second.document, outcome) == (1, "2", Outcome.UNCHANGED)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from service.domain.generation import Observation, Source
 from service.luma.agents import NAME, read
@@ -49,6 +50,7 @@ def test_a_documented_body_is_read_whole() -> None:
         operation="image",
         model="uni-1",
         created_at=datetime(2026, 4, 8, 12, tzinfo=UTC),
+        document=str(to_json(body), "utf-8"),
     )
 
 

@@ -6,6 +6,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
@@ -35,6 +36,7 @@ def test_a_real_record_is_read_whole() -> None:
         created_at=datetime(2024, 12, 26, 8, 36, 58, 236000, tzinfo=UTC),
         assets=body["assets"],
         request=body["request"],
+        document=str(to_json(body), "utf-8"),
     )
 
 
@@ -95,7 +97,9 @@ def test_our_callback_url_does_not_get_in() -> None:
 
 
 def test_an_id_alone_is_enough() -> None:
-    assert parsed({"id": "a"}) == Observation(id="a", upstream=NAME, source=Source.CALLBACK)
+    assert parsed({"id": "a"}) == Observation(
+        id="a", upstream=NAME, source=Source.CALLBACK, document='{"id":"a"}'
+    )
 
 
 def test_the_model_may_stand_in_the_request_alone() -> None:

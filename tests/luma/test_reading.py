@@ -22,10 +22,19 @@ from service.domain.merge import merge
 from service.domain.redaction import REDACTED
 from service.errors import Unreadable
 from service.luma import agents, dream_machine, reading
-from service.luma.reading import instant, mapping, parse_object, shown, text, usable_id
+from service.luma.reading import (
+    document,
+    instant,
+    mapping,
+    parse_object,
+    request,
+    shown,
+    text,
+    usable_id,
+)
 from service.storage import generations
 from service.storage.engine.sqlite_connections import make_engine
-from service.tracking.callback_tokens import Grant
+from service.tracking.callback_tokens import CallbackTokens, Grant
 from tests.conftest import PAYLOADS
 from tests.reference import body_of
 from tests.single import observe, record, upgrade
@@ -263,20 +272,31 @@ def test_any_bytes_at_all_are_an_object_or_unreadable(body: bytes) -> None:
         assert isinstance(parse_object(body), dict)
 
 
-def test_our_own_callback_url_is_taken_out_wherever_it_stands() -> None:
-    secret = "https://tracker.example/callbacks/any.secret"
+def test_a_callback_url_of_ours_is_redacted_everywhere() -> None:
+    secret = f"https://tracker.example/callbacks/{CallbackTokens(['k']).single()}"
     body = {
         "id": "a",
         "callback_url": secret,
         "request": {"callback_url": secret, "deep": [{"callback_url": [secret]}], "x": 1},
     }
     told = parse_object(json.dumps(body).encode())
-    assert "secret" not in json.dumps(told)
+    assert "tracker.example" not in json.dumps(told)
     assert told["request"] == {
         "callback_url": REDACTED,
         "deep": [{"callback_url": REDACTED}],
         "x": 1,
     }
+
+
+def test_the_creators_callback_url_is_kept_in_the_document_alone() -> None:
+    own = "https://program.example/hook"
+    told = parse_object(json.dumps({"id": "a", "request": {"callback_url": own}}).encode())
+    assert json.loads(str(document(told)))["request"] == {"callback_url": own}
+    assert request(told["request"]) == {"callback_url": REDACTED}
+
+
+def test_a_document_that_is_too_large_is_not_kept() -> None:
+    assert document({"id": "a", "prompt": "x" * 300_000}) is None
 
 
 def test_a_callback_url_that_is_not_there_stays_so() -> None:

@@ -67,7 +67,7 @@ def test_the_shape_has_every_documented_key() -> None:
     documented = {
         *("id", "upstream", "state", "terminal", "generation_type", "operation", "model"),
         *("prompt", "created_at", "failure_reason", "failure_code", "assets", "outputs"),
-        *("request", "parent_id", "rev", "source", "verified"),
+        *("request", "parent_id", "cost_usd_estimate", "rev", "source", "verified"),
         *("gone_at", "first_seen_at", "updated_at", "finished_at"),
     }
     assert set(shape(row())) == documented
@@ -79,7 +79,15 @@ def test_the_example_is_a_generation() -> None:
 
 
 def test_what_is_internal_is_not_shown() -> None:
-    internal = {"heard_at", "ordered_at", "assets_expire_at", "next_check_at", "checks"}
+    internal = {
+        "heard_at",
+        "document",
+        "callback_url",
+        "ordered_at",
+        "assets_expire_at",
+        "next_check_at",
+        "checks",
+    }
     assert not internal & set(shape(row()))
 
 

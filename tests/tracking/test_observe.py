@@ -229,9 +229,13 @@ def test_a_time_of_creation_ahead_of_our_clock_does_not_put_off_when_luma_is_ask
     assert NOON < next_check_at < NOON + timedelta(minutes=1)
 
 
-def test_the_callback_url_is_in_the_inbox_alone(connection: Connection) -> None:
+def test_the_creators_callback_url_is_in_the_inbox_and_the_document_alone(
+    connection: Connection,
+) -> None:
     body = body_of("CONSTRUCTED_video_completed")
     assert b"https://example.com/luma" in body
     record(connection, body, Grant(), NOON)
     assert kept_deliveries(connection)[0]["body"] == body
-    assert "example.com/luma" not in repr(row(connection))
+    found = row(connection)
+    assert "example.com/luma" in str(found.document)
+    assert "example.com/luma" not in repr(found._replace(document=None))
