@@ -13,6 +13,7 @@ from operator import itemgetter
 REDACTED = "[redacted]"
 """The replacement for a token."""
 _TOKEN = re.compile(r"[0-9a-f]{8}\.(?:any|one-[\w-]+)\.[\w-]{20,}")
+_SINGLE = re.compile(r"[0-9a-f]{8}\.one-([\w-]+)\.[\w-]{20,}")
 _TOKEN_BYTES = re.compile(_TOKEN.pattern.encode())
 _ESCAPE = re.compile(rb"(?<!\\)\\++u00([2-7][0-9a-fA-F])")  # any level of nested escaping
 _ANY, _ONE = ".any.", ".one-"  # each token contains one of them
@@ -25,6 +26,12 @@ def without_tokens(text: str) -> str:
     if _ANY not in text and _ONE not in text:
         return text  # the usual case, ten times faster than the pattern
     return _TOKEN.sub(REDACTED, text)
+
+
+def nonce_in(url: str) -> str | None:
+    """Return the nonce of a single-use callback token in a URL; None if there is none."""
+    found = _SINGLE.search(url)
+    return found and found[1]
 
 
 def body_without_tokens(body: bytes) -> bytes:

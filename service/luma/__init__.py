@@ -11,6 +11,7 @@ client           the shared HTTP client, created on first use
 http             the httpx part of the client: HTTP outcomes become the service's errors
 dream_machine    parses a Dream Machine generation into an observation
 agents           parses an Agents API generation into an observation
+lists            parses a page of generations into observations
 reading          parses and sanitizes JSON; the field readers that both parsers use
 setting_names    the names of each upstream's settings, for hints
 """
@@ -18,6 +19,7 @@ setting_names    the names of each upstream's settings, for hints
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
+from service.luma.lists import ListPage, Listed
 from service.luma.rate_limiter import RequestLog
 from service.luma.upstream import Upstream, agents_upstream, dream_machine_upstream, fetch_from_any
 
@@ -27,6 +29,8 @@ __all__ = [
     "AGENTS",
     "DREAM_MACHINE",
     "AdmissionControl",
+    "ListPage",
+    "Listed",
     "LumaClient",
     "RequestLog",
     "Upstream",

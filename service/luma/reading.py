@@ -55,6 +55,29 @@ def parse_object(body: bytes) -> dict[str, Any]:
     raise Unreadable(f"The body is not acceptable JSON: {reason}")
 
 
+def parse_list(body: bytes, name: str) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:
+    """Parse a JSON object with a list of objects.
+
+    Args:
+        body: the JSON.
+        name: the key of the list.
+
+    Returns:
+        The object without the list, and each item of the list twice: as received, and clean.
+
+    Raises:
+        Unreadable: the body is not acceptable JSON, or not such an object.
+    """
+    try:
+        received = _require_object(_load(body))
+        items = received.pop(name, None)
+        if isinstance(items, list):
+            return received, [(item, _clean(item, _DEEPEST)) for item in items]
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"The body is not acceptable JSON: {_brief(error)}") from None
+    raise Unreadable(f"The body has no list `{name}`.")
+
+
 def _require_object(parsed: Any) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Unreadable(f"The body is a JSON {type(parsed).__name__}, not an object.")
@@ -80,10 +103,15 @@ def document(body: Mapping[str, Any]) -> str | None:
 
 
 def _parse(body: bytes) -> Any:
-    """Parse into clean values; the values are counted before any is created."""
+    """Parse JSON into clean values."""
+    return _clean(_load(body), _DEEPEST)
+
+
+def _load(body: bytes) -> Any:
+    """Parse JSON; the values are counted before any is created."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
         raise ValueError(f"it has more than {_MOST_VALUES} values")
-    return _clean(json.loads(body), _DEEPEST)
+    return json.loads(body)
 
 
 def usable_id(body: Mapping[str, Any]) -> str:

@@ -1,11 +1,9 @@
 """An upstream as the rest of the service uses it: a name, and a way to fetch a generation."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
 from service.domain.generation import Observation, Source
 from service.domain.request_budget import Purpose
 from service.errors import (
@@ -18,9 +16,8 @@ from service.errors import (
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
+from service.luma.lists import ListPage, Reader, read_page
 from service.luma.reading import parse_object
-
-Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +41,35 @@ class Upstream:
         """
         if generation_id in (".", ".."):  # in a path these would address another resource
             raise NotFound(f"{generation_id} is unknown to {self.name}.")
-        url = f"{self.base_url.rstrip('/')}/generations/{generation_id}"
+        return self._read(await self._get(f"generations/{generation_id}", purpose), generation_id)
+
+    async def list_page(
+        self, offset: int, limit: int, purpose: Purpose, source: Source
+    ) -> ListPage:
+        """Fetch a page of the list of all generations, with one request within the request budget.
+
+        Args:
+            offset: the number of generations to skip; Luma lists the newest first.
+            limit: the maximum number of generations.
+            purpose: the share of the budget to use.
+            source: the source of the observations.
+
+        Raises:
+            NotFound: the upstream has no list.
+            UpstreamError: the request was not admitted, or failed.
+        """
+        body = await self._get(f"generations?limit={limit}&offset={offset}", purpose)
+        try:
+            return read_page(body, self.read, source, self.clock(), limit=limit)
+        except Unreadable as error:
+            message = f"{self.name} answered 200, but not with a list of generations. {error}"
+            raise UpstreamNonsense(self.name, message) from error
+
+    async def _get(self, path: str, purpose: Purpose) -> bytes:
+        url = f"{self.base_url.rstrip('/')}/{path}"
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
         async with self.admission.admit(purpose):
-            return self._read(await self.client.get(self.name, url, headers), generation_id)
+            return await self.client.get(self.name, url, headers)
 
     def _read(self, body: bytes, generation_id: str) -> Observation:
         try:
