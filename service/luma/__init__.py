@@ -19,7 +19,7 @@ setting_names    the names of each upstream's settings, for hints
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
-from service.luma.lists import ListPage, Listed
+from service.luma.lists import Listed, ListPage
 from service.luma.rate_limiter import RequestLog
 from service.luma.upstream import Upstream, agents_upstream, dream_machine_upstream, fetch_from_any
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
 from service.domain.generation import Observation, Source
 from service.domain.request_budget import Purpose
 from service.errors import (
