@@ -9,6 +9,7 @@ TrackerError
 │   ├── UpstreamRefused      it refused the request: key, plan, credits
 │   ├── UpstreamNonsense     its answer has an unknown form
 │   └── UpstreamUnavailable  it is down, slow or rate-limiting; retry later
+│       └── NotSent          no byte of the request was sent to it
 ├── StoreUnavailable         the database cannot read or write now
 └── SettingsError            a setting is missing or invalid; the start fails
 
@@ -102,6 +103,10 @@ class UpstreamUnavailable(UpstreamError):
         """Seconds to wait before a retry."""
         self.from_upstream = from_upstream
         """Whether the upstream asked for a pause: it answered 429, or sent `Retry-After`."""
+
+
+class NotSent(UpstreamUnavailable):
+    """No byte of the request was sent, so that it is safe to repeat."""
 
 
 class StoreUnavailable(TrackerError):

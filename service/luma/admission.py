@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.domain.request_budget import Purpose, Rate
-from service.errors import NotFound, UpstreamError, UpstreamUnavailable
+from service.errors import NotFound, NotSent, UpstreamError, UpstreamUnavailable
 from service.luma.circuit_breaker import CircuitBreaker
 from service.luma.rate_limiter import RateLimiter, RequestLog
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
@@ -39,13 +39,17 @@ class AdmissionControl:
         return 0 if self._breaker.is_open else self._limiter.available(purpose)
 
     @asynccontextmanager
-    async def admit(self, purpose: Purpose) -> AsyncIterator[None]:
+    async def admit(self, purpose: Purpose, timeout: float | None = None) -> AsyncIterator[None]:
         """Admit one request, which the caller makes inside this context.
 
+        Args:
+            purpose: the share of the budget to use.
+            timeout: seconds to wait for the rate limiter; None: the usual time for the purpose.
+
         Raises:
-            UpstreamUnavailable: the request is not admitted now and must not be made.
+            NotSent: the request is not admitted now and must not be made.
         """
-        epoch = await self._begin(purpose)
+        epoch = await self._begin(purpose, _TIMEOUTS[purpose] if timeout is None else timeout)
         result = "abandoned"
         try:
             yield
@@ -61,10 +65,10 @@ class AdmissionControl:
             self._record_result(epoch, result)
             REQUESTS.labels(self._upstream, purpose.name.lower(), result).inc()
 
-    async def _begin(self, purpose: Purpose) -> int:
+    async def _begin(self, purpose: Purpose, timeout: float) -> int:
         """Pass the rate limiter and the breaker; returns the breaker's epoch."""
         self._refuse_while_paused()
-        delay = await self._limiter.acquire(purpose, _TIMEOUTS[purpose])
+        delay = await self._limiter.acquire(purpose, timeout)
         self._refuse_for(delay, "has reached its rate limit")
         self._refuse_while_paused()  # the breaker may have opened during `acquire`
         return self._breaker.begin()
@@ -75,7 +79,7 @@ class AdmissionControl:
     def _refuse_for(self, seconds: float, reason: str) -> None:
         if seconds > 0:
             message = f"{self._upstream} {reason}; retry in {seconds:.0f} s."
-            raise UpstreamUnavailable(self._upstream, message, retry_after=seconds)
+            raise NotSent(self._upstream, message, retry_after=seconds)
 
     def _record_failure(self, epoch: int, error: UpstreamUnavailable) -> None:
         if error.from_upstream:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from service.luma.http import Http
+    from service.luma.relay import Incoming, Outgoing
 
 
 class LumaClient:
@@ -40,6 +41,17 @@ class LumaClient:
             UpstreamUnavailable: 429, 5xx, a timeout, or no connection.
         """
         return await self._http.get(upstream, url, headers)
+
+    async def send(self, upstream: str, url: str, key: str, outgoing: "Outgoing") -> "Incoming":
+        """Pass a request on with our key; return when the head of the answer is there.
+
+        The caller must close the answer. Redirects are not followed, cookies are not sent.
+
+        Raises:
+            NotSent: no byte of the request left.
+            UpstreamUnavailable: there was no answer; the upstream may have received the request.
+        """
+        return await self._http.send(upstream, url, key, outgoing)
 
     async def reaches(self, url: str) -> bool:
         """Return whether a plain GET of `url` is answered with 200."""

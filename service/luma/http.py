@@ -2,24 +2,40 @@
 
 import asyncio
 import json
-import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from service.domain.redaction import REDACTED
+from service.domain.retry_after import seconds_in
 from service.domain.text import clean_text
-from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.errors import (
+    NotFound,
+    NotSent,
+    UpstreamNonsense,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from service.luma import setting_names
+from service.luma.relay import (
+    DEFAULT_RETRY_AFTER,
+    Incoming,
+    Outgoing,
+    Progress,
+    passed_down,
+    passed_up,
+)
 
 _ABOUT_GENERATION = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 """Refusals of one generation rather than of our key."""
-_DEFAULT_RETRY_AFTER = 5.0  # seconds, if Luma sends no usable Retry-After
-_LONGEST_RETRY_AFTER = 3600.0
 _LARGEST = 4_194_304  # bytes of a decompressed response body
+_RELAY_LIMITS = httpx.Limits(
+    max_connections=200, max_keepalive_connections=20, keepalive_expiry=1.0
+)
+"""A connection that Luma closes at the moment of a create would lose its answer, so connections for
+requests that must not be repeated are kept for a second only."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ACCEPT_ENCODING = {"Accept-Encoding": "gzip"}  # one coding: nested ones defeat the size limit
 _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
@@ -36,10 +52,32 @@ class Http:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
+        self._relay = httpx.AsyncClient(
+            timeout=timeout, follow_redirects=False, limits=_RELAY_LIMITS, headers={}
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+        await self._relay.aclose()
+
+    async def send(self, upstream: str, url: str, key: str, outgoing: Outgoing) -> Incoming:
+        """Pass a request on; see `LumaClient.send`."""
+        request = self._relay.build_request(
+            outgoing.method,
+            url,
+            content=outgoing.body,
+            timeout=outgoing.timeout or self._timeout,
+            extensions={"trace": _trace(outgoing.progress)},
+        )
+        request.headers = httpx.Headers(_relay_headers(request, key, outgoing))
+        try:
+            self._relay.cookies.clear()
+            response = await self._relay.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unanswered(upstream, error, outgoing.progress) from error
+        headers = passed_down(response.headers.raw)
+        return Incoming(response.status_code, headers, _raw(response), response.aclose)
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
         """Send a GET request; see `LumaClient.get`."""
@@ -91,6 +129,39 @@ class Http:
             return False
 
 
+def _trace(progress: Progress) -> Callable[[str, object], Awaitable[None]]:
+    """Return a function that httpcore tells each step, to know whether any byte has left."""
+
+    async def trace(event: str, _info: object) -> None:
+        progress.sent |= event == "http11.send_request_headers.started"
+
+    return trace
+
+
+def _relay_headers(
+    request: httpx.Request, key: str, outgoing: Outgoing
+) -> list[tuple[bytes, bytes]]:
+    """Return the caller's headers with our key, and no header that httpx adds by itself."""
+    kept = {b"host", b"content-length", b"transfer-encoding"}
+    own = [(name, value) for name, value in request.headers.raw if name.lower() in kept]
+    passed = passed_up(outgoing.headers)
+    if any(name == b"content-length" for name, _ in passed):
+        own = [(name, value) for name, value in own if name.lower() == b"host"]
+    return [*own, *passed, (b"authorization", f"Bearer {key}".encode())]
+
+
+def _unanswered(upstream: str, error: Exception, progress: Progress) -> UpstreamUnavailable:
+    if not progress.sent:
+        message = f"{upstream} could not be reached: {type(error).__name__}."
+        return NotSent(upstream, message, f"Check {setting_names.URL[upstream]} and the network.")
+    return UpstreamUnavailable(upstream, f"{upstream} did not answer: {type(error).__name__}.")
+
+
+async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+    async for chunk in response.aiter_raw():
+        yield chunk
+
+
 def _decoded(raw: bytes, encoding: str) -> bytes:
     """Decode a body, which may be a thousand times as large as its compressed form.
 
@@ -129,7 +200,8 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
     if code == httpx.codes.NOT_FOUND:
         raise _not_found(upstream, message, response)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        seconds = _retry_after(response)
+        found = seconds_in(response.headers.get("retry-after", ""), datetime.now(UTC))
+        seconds = DEFAULT_RETRY_AFTER if found is None else found
         given = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
         raise UpstreamUnavailable(upstream, message, retry_after=seconds, from_upstream=given)
     if response.is_client_error:
@@ -180,22 +252,3 @@ def _detail(response: httpx.Response) -> str:
     key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
     shown = shown.replace(key, REDACTED) if key else shown
     return f": {shown[:300].rstrip('.')}."
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Return the seconds to wait, from either form of `Retry-After`."""
-    value = response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value)
-    if math.isnan(seconds):
-        seconds = _DEFAULT_RETRY_AFTER
-    return min(max(seconds, 1.0), _LONGEST_RETRY_AFTER)
-
-
-def _seconds_until(http_date: str) -> float:
-    try:
-        return (parsedate_to_datetime(http_date) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return _DEFAULT_RETRY_AFTER

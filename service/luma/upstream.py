@@ -19,6 +19,7 @@ from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
 from service.luma.lists import ListPage, Reader, read_page
 from service.luma.reading import parse_object
+from service.luma.relay import Incoming, Outgoing, raise_if_unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,30 @@ class Upstream:
         except Unreadable as error:
             message = f"{self.name} answered 200, but not with a list of generations. {error}"
             raise UpstreamNonsense(self.name, message) from error
+
+    async def send(self, outgoing: Outgoing, timeout: float | None = None) -> Incoming:
+        """Pass a caller's request on, within the request budget; the caller closes the answer.
+
+        An error that Luma answers is an answer as any other, but the circuit breaker learns of it.
+
+        Args:
+            outgoing: the request.
+            timeout: seconds to wait for the request budget; None: the usual time.
+
+        Raises:
+            NotSent: no byte of the request was sent.
+            UpstreamUnavailable: there was no answer.
+        """
+        url = f"{self.base_url.rstrip('/')}/{outgoing.target}"
+        answer: Incoming | None = None
+        try:
+            async with self.admission.admit(Purpose.READ, timeout):
+                answer = await self.client.send(self.name, url, self.api_key, outgoing)
+                raise_if_unavailable(self.name, outgoing.method, answer)
+        except UpstreamUnavailable:
+            if answer is None:
+                raise
+        return answer
 
     async def _get(self, path: str, purpose: Purpose) -> bytes:
         url = f"{self.base_url.rstrip('/')}/{path}"

@@ -1,0 +1,124 @@
+"""Requests that are passed on to Luma as they are, and Luma's answers to them.
+
+Both bodies are streams, so that files of any size pass in little memory.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import NamedTuple
+
+from service.domain.retry_after import seconds_in
+from service.errors import UpstreamUnavailable
+
+DEFAULT_RETRY_AFTER = 5.0
+"""Seconds, if Luma sends no usable `Retry-After`."""
+HeaderList = list[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization"),
+        *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    }
+)
+_OURS_ALONE = frozenset(
+    {
+        *(b"authorization", b"cookie", b"host", b"expect", b"origin", b"referer"),
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
+        *(b"x-forwarded-port", b"x-real-ip", b"x-callback-url"),
+    }
+)
+"""Request headers that are between the caller and us: credentials, and who the caller is."""
+_NOT_PASSED_DOWN = frozenset({b"set-cookie", b"date", b"server", b"strict-transport-security"})
+"""Response headers that are between Luma and us. Our own server sends its own date and name."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a request has got."""
+
+    sent: bool = False
+    """Whether any byte of it has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request to pass on."""
+
+    method: str
+    target: str
+    """Path below the base URL and query, percent-encoded: `files/3?x=1`."""
+    headers: HeaderList
+    body: AsyncIterator[bytes] | bytes = b""
+    timeout: float | None = None
+    """Seconds that Luma may take for each step; None: the usual time."""
+    progress: Progress = field(default_factory=Progress)
+
+
+class Incoming(NamedTuple):
+    """Luma's answer to it."""
+
+    status: int
+    headers: HeaderList
+    body: AsyncIterator[bytes]
+    """In the form in which Luma sent it, with its content encoding."""
+    close: Callable[[], Awaitable[None]]
+
+    async def read(self, limit: int) -> bytes:
+        """Read the whole body, and close.
+
+        Raises:
+            ValueError: it has more than `limit` bytes.
+        """
+        body = bytearray()
+        try:
+            async for chunk in self.body:
+                body += chunk
+                if len(body) > limit:
+                    raise ValueError(f"the answer has more than {limit} bytes")
+        finally:
+            await self.close()
+        return bytes(body)
+
+
+def raise_if_unavailable(upstream: str, method: str, answer: Incoming) -> None:
+    """Tell the circuit breaker, which learns from exceptions, that Luma is down or rate-limiting.
+
+    Luma limits the number of open generations too. Such a 429 to a create comes without
+    `X-RateLimit-…` headers, and is no reason to pause reads.
+
+    Raises:
+        UpstreamUnavailable: the answer is a 5xx, or a 429 that concerns all requests.
+    """
+    limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS and (
+        method == "GET" or any(name.startswith(b"x-ratelimit-") for name, _ in answer.headers)
+    )
+    if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not limited:
+        return
+    retry_after = dict(answer.headers).get(b"retry-after", b"").decode("latin-1")
+    seconds = seconds_in(retry_after, datetime.now(UTC))
+    raise UpstreamUnavailable(
+        upstream,
+        f"{upstream} answered {answer.status}.",
+        retry_after=seconds or DEFAULT_RETRY_AFTER,
+        from_upstream=limited or seconds is not None,
+    )
+
+
+def passed_up(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """Return the request headers that Luma is to see."""
+    return _without(headers, _OURS_ALONE)
+
+
+def passed_down(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """Return the response headers that the caller is to see."""
+    return _without(headers, _NOT_PASSED_DOWN)
+
+
+def _without(headers: Iterable[tuple[bytes, bytes]], names: frozenset[bytes]) -> HeaderList:
+    """Leave out these headers, and those that are for one connection only (RFC 9110, 7.6.1)."""
+    pairs = [(name.lower(), value) for name, value in headers]
+    listed = b",".join(value for name, value in pairs if name == b"connection")
+    excluded = names | _HOP_BY_HOP | {each.strip().lower() for each in listed.split(b",")}
+    return [(name, value) for name, value in pairs if name not in excluded]
