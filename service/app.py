@@ -13,8 +13,8 @@ from service.bootstrap import open_service
 from service.config import Settings, callback_secrets
 from service.mcp_server import HttpTransport
 from service.tracking.callback_tokens import CallbackTokens
-from service.web import callbacks, problems
-from service.web.api import deliveries, docs, events, generations, health, openapi
+from service.web import callbacks, gateway, problems
+from service.web.api import deliveries, docs, events, generations, health, openapi, submissions
 from service.web.fast_path import FastPath
 from service.web.guards.access import AccessGuard
 from service.web.guards.authentication import Authenticator
@@ -59,9 +59,10 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings) as tracker:
-            mcp = HttpTransport(tracker, fast=settings.mcp_fast)
-            app.state.tracker, app.state.mcp = tracker, mcp
+        async with open_service(settings, tokens=app.state.tokens) as parts:
+            mcp = HttpTransport(parts.tracker, fast=settings.mcp_fast)
+            app.state.tracker, app.state.mcp = parts.tracker, mcp
+            app.state.gateway = parts.gateway
             async with mcp.run():
                 yield
 
@@ -90,6 +91,8 @@ def create_app(settings: Settings) -> Application:
         deliveries.router,
         health.router,
         docs.router,
+        submissions.router,
+        gateway.router,
     ):
         app.include_router(router)
     _add_middleware(app, settings)

@@ -29,10 +29,14 @@ from service.storage.engine import open_database
 from service.storage.request_log import RequestLog
 from service.tracking.background import background
 from service.tracking.cache import Cache
+from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
+from service.tracking.creates import Creates
 from service.tracking.fetcher import Fetcher
+from service.tracking.gateway import Gateway
 from service.tracking.maintenance import Maintenance
 from service.tracking.reconciler import Reconciler
+from service.tracking.recovery import Recovery
 from service.tracking.rewriter import Rewriter
 from service.tracking.tracker import Tracker, utc_now
 
@@ -46,6 +50,8 @@ class Parts:
     """The parts of one process."""
 
     tracker: Tracker
+    gateway: Gateway
+    recovery: Recovery
     reconciler: Reconciler
     maintenance: Maintenance
     rewriter: Rewriter
@@ -68,20 +74,33 @@ async def open_tracker(
 
 @asynccontextmanager
 async def open_service(
-    settings: Settings, clock: Callable[[], datetime] = utc_now
-) -> AsyncIterator[Tracker]:
-    """Open a tracker, and run the reconciler, the maintenance and the rewriter beside it."""
-    async with open_parts(settings, clock) as parts:
-        loops = [parts.maintenance.run_refolding, parts.maintenance.run_pruning, parts.rewriter.run]
+    settings: Settings,
+    clock: Callable[[], datetime] = utc_now,
+    tokens: CallbackTokens | None = None,
+) -> AsyncIterator[Parts]:
+    """Open all parts, and run the background loops beside them.
+
+    Args:
+        settings: the settings.
+        clock: returns the current time, aware and in UTC.
+        tokens: creates callback URLs for creates; None: Luma is given none.
+    """
+    async with open_parts(settings, clock, tokens) as parts:
+        loops = [
+            *(parts.maintenance.run_refolding, parts.maintenance.run_pruning),
+            *(parts.rewriter.run, parts.recovery.run),
+        ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
         async with background(*loops):
-            yield parts.tracker
+            yield parts
 
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, clock: Callable[[], datetime] = utc_now
+    settings: Settings,
+    clock: Callable[[], datetime] = utc_now,
+    tokens: CallbackTokens | None = None,
 ) -> AsyncIterator[Parts]:
     """Build all parts in order, and close them in reverse order."""
     await migrate(settings)
@@ -94,14 +113,28 @@ async def open_parts(
         upstreams = make_upstreams(settings, client, clock, partial(RequestLog, database))
         fetcher = Fetcher(database, upstreams, changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
+        by_name = {upstream.name: upstream for upstream in upstreams}
+        tracker = Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock)
+        creates = Creates(
+            database,
+            by_name,
+            changes,
+            clock,
+            timeout=settings.upstream_timeout,
+            callback_base=settings.public_url,
+            tokens=tokens,
+        )
         try:
             yield Parts(
-                Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock),
+                tracker,
+                Gateway(database, by_name, tracker, creates, changes, clock),
+                Recovery(database, by_name, changes, clock),
                 Reconciler(database, fetcher, clock),
                 Maintenance(database, timedelta(days=settings.retention_days), clock),
                 Rewriter(database, clock),
             )
         finally:
+            await creates.close()
             await fetcher.close()
             await changes.close()
 

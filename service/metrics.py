@@ -9,6 +9,9 @@ REQUESTS = Counter(
     "Requests to Luma, by purpose and result.",
     ["upstream", "purpose", "result"],
 )
+CREATES = Counter(
+    "luma_tracker_creates", "Creates passed on to Luma, by outcome.", ["upstream", "state"]
+)
 REPAIRS = Counter("luma_tracker_repairs", "Terminal states found by polling, without a callback.")
 OVERRULED = Counter(
     "luma_tracker_overruled", "Terminal states reported by a callback that Luma did not confirm."

@@ -71,6 +71,8 @@ class Observation(NamedTuple):
     document: str | None = None
     """The generation as Luma reported it, with all its fields, as JSON."""
     gone: bool = False
+    deleted: bool = False
+    """Whether Luma has just deleted it, because a caller asked for that through us."""
     asked_at_rev: int | None = None
     """For a fetch: the row's `rev` when the request was sent (0: there was no row)."""
     asked_at_state: str | None = None

@@ -100,7 +100,7 @@ def _merge_other_upstream(
     current: Generation, observation: Observation, at: datetime
 ) -> tuple[Generation, Outcome]:
     """Let an authenticated answer replace an unverified row of another upstream."""
-    if current.verified or not observation.authenticated or observation.gone:
+    if current.verified or not observation.authenticated or observation.gone or observation.deleted:
         return current, Outcome.STALE
     first_seen_at = min(current.first_seen_at, at)
     after = _new_row(observation, at)._replace(rev=current.rev + 1, first_seen_at=first_seen_at)
@@ -123,6 +123,8 @@ def _with_change(
 
 def _fold(current: Generation, observation: Observation, at: datetime) -> tuple[Fields, bool]:
     """Return the new field values, and whether the observation is up to date with the row."""
+    if observation.deleted:
+        return {"gone_at": current.gone_at or at, "missing_since": at}, True
     if observation.gone:
         return _not_found_fields(current, at), True
     fields, up_to_date = _reported_fields(current, observation)

@@ -77,7 +77,7 @@ class Http:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unanswered(upstream, error, outgoing.progress) from error
         headers = passed_down(response.headers.raw)
-        return Incoming(response.status_code, headers, _raw(response), response.aclose)
+        return Incoming(response.status_code, headers, _raw(upstream, response), response.aclose)
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
         """Send a GET request; see `LumaClient.get`."""
@@ -157,9 +157,13 @@ def _unanswered(upstream: str, error: Exception, progress: Progress) -> Upstream
     return UpstreamUnavailable(upstream, f"{upstream} did not answer: {type(error).__name__}.")
 
 
-async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
-    async for chunk in response.aiter_raw():
-        yield chunk
+async def _raw(upstream: str, response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except httpx.HTTPError as error:
+        message = f"{upstream} did not end its answer: {type(error).__name__}."
+        raise UpstreamUnavailable(upstream, message) from error
 
 
 def _decoded(raw: bytes, encoding: str) -> bytes:

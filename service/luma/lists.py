@@ -4,12 +4,13 @@ Luma echoes the callback URL of each generation. If it is one of ours, its nonce
 the generation is from, even if the answer to that create was lost.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from service.domain.generation import Observation, Source
-from service.domain.redaction import nonce_in
+from service.domain.redaction import nonce_in, without_tokens
 from service.errors import Unreadable
 from service.luma.reading import mapping, parse_list
 
@@ -52,6 +53,26 @@ def read_page(
     if not isinstance(has_more, bool):
         has_more = limit is not None and len(items) >= limit
     return ListPage(listed, has_more)
+
+
+def with_own_callback_urls(body: bytes, own: Mapping[str, str | None]) -> bytes:
+    """Replace callback URLs of ours in a page by those of the generations' creators, or null.
+
+    Args:
+        body: a page, as the upstream sent it.
+        own: the creators' URLs, by generation id.
+    """
+    page, replaced = json.loads(body), False
+    for item in page["generations"]:
+        request = item.get("request") if isinstance(item, dict) else None
+        if isinstance(request, dict) and _is_ours(request.get("callback_url")):
+            request["callback_url"] = own.get(item.get("id"))
+            replaced = True
+    return json.dumps(page).encode() if replaced else body
+
+
+def _is_ours(callback_url: object) -> bool:
+    return isinstance(callback_url, str) and without_tokens(callback_url) != callback_url
 
 
 def _listed(received: Any, clean: Any, read: Reader, source: Source, at: datetime) -> Listed | None:

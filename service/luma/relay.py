@@ -53,6 +53,8 @@ class Outgoing:
     body: AsyncIterator[bytes] | bytes = b""
     timeout: float | None = None
     """Seconds that Luma may take for each step; None: the usual time."""
+    total: float | None = None
+    """Seconds until the head of the answer must be there; None: no limit, for files."""
     progress: Progress = field(default_factory=Progress)
 
 

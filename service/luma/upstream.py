@@ -9,6 +9,7 @@ from service.domain.generation import Observation, Source
 from service.domain.request_budget import Purpose
 from service.errors import (
     NotFound,
+    NotSent,
     Unreadable,
     UpstreamError,
     UpstreamNonsense,
@@ -83,9 +84,11 @@ class Upstream:
         url = f"{self.base_url.rstrip('/')}/{outgoing.target}"
         answer: Incoming | None = None
         try:
-            async with self.admission.admit(Purpose.READ, timeout):
+            async with self.admission.admit(Purpose.READ, timeout), asyncio.timeout(outgoing.total):
                 answer = await self.client.send(self.name, url, self.api_key, outgoing)
                 raise_if_unavailable(self.name, outgoing.method, answer)
+        except TimeoutError as error:
+            raise _no_answer_in_time(self.name, outgoing) from error
         except UpstreamUnavailable:
             if answer is None:
                 raise
@@ -109,6 +112,11 @@ class Upstream:
             )
             raise UpstreamNonsense(self.name, message)
         return observation
+
+
+def _no_answer_in_time(upstream: str, outgoing: Outgoing) -> UpstreamUnavailable:
+    message = f"{upstream} did not answer within {outgoing.total:g} s."
+    return (UpstreamUnavailable if outgoing.progress.sent else NotSent)(upstream, message)
 
 
 def dream_machine_upstream(

@@ -162,6 +162,13 @@ def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime
     return {row.nonce: row.generation_id for row in found}
 
 
+def rebind(connection: Connection, nonce: str, generation_id: str, at: datetime) -> None:
+    """Bind a single-use token to the generation that Luma itself named."""
+    bind(connection, [(nonce, generation_id)], at)
+    bound = update(BINDINGS).where(BINDINGS.c.nonce == nonce)
+    connection.execute(bound.values(generation_id=generation_id))
+
+
 def body_of(connection: Connection, delivery_id: str) -> bytes | None:
     """Return the stored body of a delivery; None if there is no such delivery."""
     found = connection.execute(select(DELIVERIES.c.body).where(DELIVERIES.c.id == delivery_id))

@@ -66,6 +66,12 @@ def find(connection: Connection, generation_id: str) -> Generation | None:
     return as_generation(row) if row else None
 
 
+def callback_urls(connection: Connection, ids: Collection[str]) -> dict[str, str | None]:
+    """Return the creators' own callback URLs, by generation id."""
+    rows = batches.find(connection, GENERATIONS.c.id, ids, ("id", "callback_url"))
+    return {row["id"]: row["callback_url"] for row in rows}
+
+
 def newest_confirmed(connection: Connection, upstream: str) -> str | None:
     """Return the id of the newest verified generation of an upstream that is not gone."""
     confirmed = (

@@ -79,6 +79,14 @@ def luma_body_sql(dialect: Dialect) -> str:
     return f"convert_to(replace(document, {_OURS}, {own}), 'UTF8')"
 
 
+def luma_body_of(document: str | None, callback_url: str | None) -> bytes | None:
+    """Return the same as `luma_body_sql`, for a document that is at hand."""
+    if document is None:
+        return None
+    ours = f'"callback_url":"{REDACTED}"'
+    return document.replace(ours, f'"callback_url":{dump_json(callback_url)}').encode()
+
+
 class Representation(NamedTuple):
     """The response bodies for a generation, and the fields that are needed to serve them.
 
@@ -143,6 +151,7 @@ class Representations:
         is_one, is_any = sqlite if database.dialect is Dialect.SQLITE else postgres
         self._select_one = f"{_select(database.dialect)} {is_one}"
         self._select_any = f"{_select(database.dialect)} {is_any}"
+        self._select_newest = _select_newest(database.dialect)
 
     def read_nowait(self, generation_id: str) -> Representation | None:
         """Read one without waiting; None also if the database cannot answer without waiting."""
@@ -152,6 +161,11 @@ class Representations:
     async def read(self, generation_id: str) -> Representation | None:
         """Read one; None if there is no such row. Concurrent callers share a query."""
         return self.read_nowait(generation_id) or await self._grouped.get(generation_id)
+
+    async def newest(self, upstream: str, limit: int, offset: int) -> list[Representation]:
+        """Read the newest generations of an upstream that are not gone."""
+        found = await self._database.search(self._select_newest, upstream, limit, offset)
+        return [self._parse(row) for row in found]
 
     async def _read_all(self, ids: list[str]) -> Mapping[str, Representation]:
         wanted = dump_json(ids) if self._database.dialect is Dialect.SQLITE else ids
@@ -171,11 +185,21 @@ def etag_of(body: bytes) -> str:
 
 
 def _select(dialect: Dialect) -> str:
+    return f"{_select_all(dialect)} WHERE id"
+
+
+def _select_newest(dialect: Dialect) -> str:
+    upstream, limit, offset = (f"{'?' if dialect is Dialect.SQLITE else '$'}{n}" for n in (1, 2, 3))
+    return f"""{_select_all(dialect)} WHERE upstream = {upstream} AND gone_at IS NULL
+    ORDER BY ordered_at DESC, id DESC LIMIT {limit} OFFSET {offset}"""
+
+
+def _select_all(dialect: Dialect) -> str:
     return f"""
     SELECT id, {body_sql(dialect)}, rev, upstream, state,
         CAST(assets AS TEXT) <> '{dump_json({})}', gone_at IS NOT NULL, assets_expire_at,
         {luma_body_sql(dialect)}, heard_at
-    FROM generations WHERE id"""  # noqa: S608 - built from constants only
+    FROM generations"""  # noqa: S608 - built from constants only
 
 
 def instant(value: object) -> datetime:

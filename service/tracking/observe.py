@@ -16,11 +16,12 @@ from sqlalchemy import Connection
 from service.domain.generation import Generation, Observation, Outcome, Source
 from service.domain.merge import merge
 from service.domain.schedule import check_after_callback, next_check
+from service.domain.submission import Submission, as_created
 from service.errors import Forbidden, Unreadable
 from service.logs import log
 from service.luma.dream_machine import read
 from service.luma.reading import parse_object
-from service.storage import deliveries, events, generations
+from service.storage import deliveries, events, generations, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant
 
@@ -138,7 +139,12 @@ def refold(connection: Connection, delivery_id: str, at: datetime) -> Receipt | 
 def _receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
     batch = [(callback, _parse(callback.body, callback.received_at)) for callback in callbacks]
     owners = _bind_tokens(connection, batch)
-    allowed = [each for each in batch if _is_allowed(*each, owners)]
+    created = submissions.link(connection, owners, callbacks[0].received_at)
+    allowed = [
+        (callback, _with_create(parsed, created.get(callback.grant.nonce or "")))
+        for callback, parsed in batch
+        if _is_allowed(callback, parsed, owners)
+    ]
     receipts = iter(_store_and_fold(connection, allowed))
     return [next(receipts) if _is_allowed(*each, owners) else _forbidden() for each in batch]
 
@@ -153,6 +159,15 @@ def _bind_tokens(
         if callback.grant.nonce and isinstance(parsed, Observation)
     ]
     return deliveries.bind(connection, single, batch[0][0].received_at)
+
+
+def _with_create(
+    parsed: Observation | Unreadable, created: Submission | None
+) -> Observation | Unreadable:
+    """Add what is known of a generation because it was created through us."""
+    if created is None or isinstance(parsed, Unreadable):
+        return parsed
+    return as_created(parsed, created)
 
 
 def _is_allowed(

@@ -149,6 +149,10 @@ class Tracker:
             self._cache.invalidate_older(item.id, item.rev)
         return page
 
+    async def newest(self, upstream: str, limit: int, offset: int) -> list[Representation]:
+        """Return the newest stored generations of an upstream; makes no request to Luma."""
+        return await self._representations.newest(upstream, limit, offset)
+
     async def events(self, generation_id: str, *, after: int, limit: int) -> list[events.Event]:
         """Return the events of a stored generation, oldest first.
 

@@ -6,14 +6,15 @@ that could change the response. All other requests take the normal path:
 
     POST /callbacks/…        ─► web/callbacks.py, which checks only the token in the path
     GET /v1/generations/{id} ─► plain? ─► stored, and Luma need not be asked? ─► sent
+    GET /…/v1/generations/{id}, of the gateway: the same
     GET /v1/generations      ─► plain? ─► parameters valid? ───────────────────► sent
     POST /mcp                ─► plain? ─────────┼───────────────► web/mcp.py
                                   └── no ───────┴── no ─────────► guards ─► the route
 """
 
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,16 +23,28 @@ from service.errors import TrackerError
 from service.tracking.answer import Answer
 from service.web.guards.authentication import Authenticator
 from service.web.guards.slow_log import log_if_slow
+from service.web.luma_errors import GATEWAYS
 from service.web.problems import of_error
 from service.web.responses import lists
-from service.web.responses.generation import response_of
+from service.web.responses.generation import luma_response_of, response_of
 from service.web.security_headers import SECURE
 from service.web.server.fast_protocol import SendPrepared
 from service.web.server.prepared import PreparedResponse, send_prepared
 
 CALLBACKS, _MCP = "/callbacks/", "/mcp"
-_LOOKUP_PREFIX = f"{lists.PATH}/"
+_LOOKUP_PREFIXES: Sequence[tuple[str, str | None]] = [
+    (f"{lists.PATH}/", None),
+    *((f"{prefix}generations/", upstream) for prefix, upstream in GATEWAYS.items()),
+]
 _HEADERS_THAT_CHANGE_THE_RESPONSE = frozenset({b"origin", b"cache-control", b"prefer"})
+
+
+class Lookup(NamedTuple):
+    """A lookup by id."""
+
+    id: str
+    upstream: str | None
+    """The API in whose form to answer; None: as `/v1` does."""
 
 
 class Receiver(Protocol):
@@ -99,12 +112,15 @@ class FastPath:
         if scope["method"] == "POST":
             is_callback: bool = scope["path"].startswith(CALLBACKS)
             return is_callback and self.callbacks.respond(scope, body, send)
-        headers = self._plain_headers(scope) if _is_lookup(scope) else None
-        answer = headers and self._state.tracker.lookup_nowait(_id_in(scope))
-        if not (headers and answer):
+        lookup = _lookup_in(scope)
+        headers = self._plain_headers(scope) if lookup else None
+        if not (lookup and headers):
             return False
-        send(_lookup_response(answer, headers))
-        return True
+        answer = self._state.tracker.lookup_nowait(lookup.id)
+        response = answer and self._response(lookup, answer, headers)
+        if response:
+            send(response)
+        return response is not None
 
     async def _answer(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
         """Answer a plain lookup or list from the store; None for any other request."""
@@ -112,8 +128,9 @@ class FastPath:
         if headers is None:
             return None
         try:
-            if _is_lookup(scope):
-                response = await self._lookup(scope, headers)
+            if lookup := _lookup_in(scope):
+                answer = await self._state.tracker.lookup_stored(lookup.id)
+                response = answer and self._response(lookup, answer, headers)
             else:
                 response = await self._list(scope, receive)
         except TrackerError as error:
@@ -122,11 +139,20 @@ class FastPath:
             log_if_slow(scope, response.status, time.monotonic() - started, self._slow_after)
         return response
 
-    async def _lookup(
-        self, scope: Scope, headers: Mapping[bytes, bytes]
+    def _response(
+        self, lookup: Lookup, answer: Answer, headers: Mapping[bytes, bytes]
     ) -> PreparedResponse | None:
-        answer = await self._state.tracker.lookup_stored(_id_in(scope))
-        return _lookup_response(answer, headers) if answer else None
+        """Build the response to a lookup; None if the gateway must find out more."""
+        if lookup.upstream is None:
+            return _lookup_response(answer, headers)
+        found = answer.representation
+        if found.upstream != lookup.upstream or found.luma_body is None:
+            return None
+        if not self._state.gateway.has_key_for(lookup.upstream):
+            return None
+        response = luma_response_of(answer)
+        response.headers.extend(SECURE)
+        return response
 
     async def _list(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
         request = lists.parse_request(scope["query_string"])
@@ -146,17 +172,19 @@ class FastPath:
 
 
 def _is_read(scope: Scope) -> bool:
-    return _is_lookup(scope) or bool(scope["path"] == lists.PATH and scope["method"] == "GET")
+    is_list = scope["path"] == lists.PATH and scope["method"] == "GET"
+    return is_list or _lookup_in(scope) is not None
 
 
-def _is_lookup(scope: Scope) -> bool:
-    is_get = scope["method"] == "GET" and not scope["query_string"]
-    return bool(is_get and scope["path"].startswith(_LOOKUP_PREFIX))
-
-
-def _id_in(scope: Scope) -> str:
-    generation_id: str = scope["path"][len(_LOOKUP_PREFIX) :]
-    return generation_id
+def _lookup_in(scope: Scope) -> Lookup | None:
+    """Return what a request looks up, if it does, by its path alone."""
+    if scope["method"] != "GET" or scope["query_string"]:
+        return None
+    path: str = scope["path"]
+    for prefix, upstream in _LOOKUP_PREFIXES:
+        if path.startswith(prefix):
+            return Lookup(path[len(prefix) :], upstream)
+    return None
 
 
 def _lookup_response(answer: Answer, headers: Mapping[bytes, bytes]) -> PreparedResponse:

@@ -71,8 +71,8 @@ async def test_a_document_that_is_not_rewritten_yet_reads_the_same(
     settings: Settings, clock: Clock
 ) -> None:
     fill(settings.database_url, 1)
-    async with open_service(settings, clock) as tracker:
-        before = json.loads((await tracker.lookup("old-1")).representation.body)
+    async with open_service(settings, clock) as parts:
+        before = json.loads((await parts.tracker.lookup("old-1")).representation.body)
         assert before["assets"]["video"] == "https://v"
         assert before["request"] == {"p": "ü, 1e+16"}
 
@@ -83,10 +83,12 @@ async def test_rows_are_rewritten_while_callbacks_are_answered(
     """By the background loop of the service."""
     fill(settings.database_url, 3000)
     answered = 0
-    async with open_service(settings, clock) as tracker, asyncio.timeout(30):
+    async with open_service(settings, clock) as parts, asyncio.timeout(30):
         while not one(settings.database_url, FINISHED, "documents"):
             [body] = life_of(f"now-{answered}", "dreaming")
-            assert (await tracker.deliveries.receive(body, Grant())).outcome is Outcome.APPLIED
+            assert (
+                await parts.tracker.deliveries.receive(body, Grant())
+            ).outcome is Outcome.APPLIED
             answered += 1
     assert answered > 0
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.metrics import REFUSALS
 from service.web.guards.authentication import Authenticator, is_direct, is_local_name, sent_token
 from service.web.guards.wrong_tokens import PERIOD
+from service.web.luma_errors import as_luma_error, is_gateway
 from service.web.problems import problem
 
 _UNGUARDED = ("/healthz", "/readyz")
@@ -39,6 +40,8 @@ class AccessGuard:
         """Refuse the request, or call the application."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
             REFUSALS.labels(str(refusal.status_code)).inc()
+            if is_gateway(scope["path"]):
+                refusal = as_luma_error(refusal)
             await refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)

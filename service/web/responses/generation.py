@@ -1,6 +1,7 @@
 """The response with a generation, for the route and for the fast path."""
 
 from service.tracking.answer import Answer, Served
+from service.tracking.luma_shape import luma_body
 from service.web.server.prepared import PreparedResponse
 
 _CACHE_STATUS = {
@@ -32,6 +33,15 @@ def response_of(answer: Answer, if_none_match: str | None) -> PreparedResponse:
     return PreparedResponse(
         200, [etag, age, cache_status, _REVALIDATE, length, _JSON], representation.body
     )
+
+
+def luma_response_of(answer: Answer) -> PreparedResponse:
+    """Build the response with which Luma would show the generation."""
+    body = luma_body(answer.representation)
+    age = (b"age", b"%d" % max(0, answer.age.days * _DAY + answer.age.seconds))
+    length = (b"content-length", b"%d" % len(body))
+    headers = [age, _CACHE_STATUS[answer.served], _REVALIDATE, length, _JSON]
+    return PreparedResponse(200, headers, body)
 
 
 def etag_matches(if_none_match: str, etag: str) -> bool:

@@ -25,6 +25,8 @@ class ConnectionLimits:
     """Seconds until a request must start, and from then on until its head must be complete."""
     body_seconds: float = 10.0
     """Seconds from the end of a head until the body must be complete, whether answered or not."""
+    body_rate: int = 16 * 1024
+    """Bytes per second at which the time for a large body grows, until it is answered."""
     response_seconds: float = 30.0
     """Seconds until the client must have received a response; longer for large ones."""
     response_rate: int = 16 * 1024

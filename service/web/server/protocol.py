@@ -43,6 +43,8 @@ class LimitedProtocol(FastProtocol):
     _unparsed: bytes | memoryview = b""
     _overhead = 0
     """Bytes received since the head started, or since the last byte of a body."""
+    _body_received = 0
+    """Bytes of the body that the application may be reading; large ones get more time."""
     _body_left: int | None = None
     """Bytes left of a body that the parser does not read: the last one of the connection."""
     _refusal: Response | None = None
@@ -127,7 +129,7 @@ class LimitedProtocol(FastProtocol):
         super().on_headers_complete()
         self._body_left = body_left
         self._overhead = 0
-        self._phase, self._phase_since = _Phase.BODY, None
+        self._phase, self._phase_since, self._body_received = _Phase.BODY, None, 0
         self.headers = []  # trailers are collected here, and ignored
         if body_left is not None:
             self.cycle.keep_alive = False
@@ -135,6 +137,8 @@ class LimitedProtocol(FastProtocol):
     def on_body(self, body: bytes) -> None:
         """Receive a part of a body."""
         self._overhead = 0
+        if not self.cycle.response_complete:
+            self._body_received += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -251,6 +255,8 @@ class LimitedProtocol(FastProtocol):
         There is one timer per connection: one per request costs more than reading the request.
         """
         now = self.loop.time()
+        if self._phase is _Phase.BODY and self.flow.read_paused:
+            self._phase_since = None  # the application reads slowly, so the client has to wait
         self._phase_since = self._phase_since or now
         if self.transport.is_closing():
             self._read_by = min(self._read_by, now + self.limits.response_seconds)
@@ -266,8 +272,9 @@ class LimitedProtocol(FastProtocol):
     def _is_late(self, seconds: float) -> bool:
         if self._is_waiting_for_server() or (self._phase is _Phase.IDLE and self.is_responding):
             return False
-        in_body = self._phase is _Phase.BODY
-        return seconds > (self.limits.body_seconds if in_body else self.limits.head_seconds)
+        if self._phase is not _Phase.BODY:
+            return seconds > self.limits.head_seconds
+        return seconds > self.limits.body_seconds + self._body_received / self.limits.body_rate
 
     def _end_late(self) -> None:
         if self._phase is _Phase.IDLE:

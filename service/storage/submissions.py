@@ -1,0 +1,180 @@
+"""The journal of creates in SQL: each is written before its first byte is sent to Luma."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, or_, select, update
+
+from service.domain.submission import REPEATED_WITHIN, State, Submission
+from service.storage.engine import batches
+from service.storage.tables import SubmissionRow
+
+SUBMISSIONS: Table = SubmissionRow.__table__  # type: ignore[attr-defined]
+
+_COLUMNS = [SUBMISSIONS.c[name] for name in Submission._fields]
+_OPEN = (State.SENT, State.UNKNOWN)
+_SERVER_ERROR = 500
+_BY_ID = update(SUBMISSIONS).where(SUBMISSIONS.c.id == bindparam("submission_id"))
+
+_UNLINKED = _BY_ID.where(SUBMISSIONS.c.generation_id.is_(None))
+
+
+def begin(connection: Connection, new: Submission, *, is_retry: bool) -> Submission:
+    """Write a create, unless it repeats an earlier one.
+
+    Args:
+        connection: of the current transaction.
+        new: the create.
+        is_retry: whether an SDK says that it has sent this before.
+
+    Returns:
+        `new` if it was written, else the earlier create.
+    """
+    if new.key_digest:
+        _free_expired_key(connection, new)
+    elif is_retry and (earlier := _unanswered(connection, new)):
+        return earlier
+    written = batches.insert(connection, SUBMISSIONS, [new._asdict()], batches.skip)
+    return new if written else _with_key(connection, new)
+
+
+def settle(
+    connection: Connection,
+    submission: Submission,
+    *,
+    state: State,
+    status: int,
+    answer: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    generation_id: str | None = None,
+    free_key: bool = False,
+    now: datetime,
+) -> None:
+    """Store what became of a create.
+
+    If its generation has been found meanwhile, and Luma's answer does not name one, that stays.
+    """
+    values: dict[str, Any] = {
+        "status": status,
+        "answer": answer,
+        "headers": headers,
+        "settled_at": now,
+    }
+    if free_key:
+        values["key_digest"] = None
+    connection.execute(_BY_ID.values(values), {"submission_id": submission.id})
+    may_be_listed = state is not State.ACCEPTED and submission.nonce and status >= _SERVER_ERROR
+    outcome = {
+        "state": state,
+        "generation_id": generation_id,
+        "next_search_at": now if may_be_listed else None,
+    }
+    named = _BY_ID if generation_id else _UNLINKED
+    connection.execute(named.values(outcome), {"submission_id": submission.id})
+
+
+def link(connection: Connection, owners: Mapping[str, str], now: datetime) -> dict[str, Submission]:
+    """Record which generations creates have made.
+
+    Args:
+        connection: of the current transaction.
+        owners: the generation of each nonce.
+        now: the current time.
+
+    Returns:
+        The create of each nonce that is of one.
+    """
+    if not owners:
+        return {}
+    rows = connection.execute(select(*_COLUMNS).where(SUBMISSIONS.c.nonce.in_(owners))).mappings()
+    found = {str(row["nonce"]): _as_submission(row) for row in rows}
+    for nonce, submission in sorted(found.items()):
+        if submission.generation_id is None:
+            values = {
+                "generation_id": owners[nonce],
+                "state": State.ACCEPTED,
+                "next_search_at": None,
+                "settled_at": submission.settled_at or now,
+            }
+            connection.execute(_BY_ID.values(values), {"submission_id": submission.id})
+    return found
+
+
+def find(connection: Connection, submission_id: str) -> Submission | None:
+    """Return a create; None if there is none with this id."""
+    return _first(connection, SUBMISSIONS.c.id == submission_id)
+
+
+def mark_delivered(connection: Connection, submission_id: str) -> None:
+    """Record that the caller has received the answer."""
+    connection.execute(_BY_ID.values(delivered=True), {"submission_id": submission_id})
+
+
+def any_due(connection: Connection, now: datetime) -> bool:
+    """Whether any create is due to be looked for."""
+    due = exists().where(SUBMISSIONS.c.next_search_at <= now)
+    return connection.execute(select(due)).scalar_one()
+
+
+def claim_searches(connection: Connection, now: datetime, until: datetime) -> list[Submission]:
+    """Return creates that are due to be looked for, and claim them until `until`.
+
+    Creates that were under way when their instance died become `unknown`.
+    """
+    due = select(*_COLUMNS).where(SUBMISSIONS.c.next_search_at <= now).limit(100)
+    rows = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
+    found = [_as_submission(row) for row in rows]
+    for each in found:
+        is_lost = each.state is State.SENT and not each.is_under_way(now)
+        state = State.UNKNOWN if is_lost else each.state
+        values = {"next_search_at": until, "state": state, "searches": each.searches + 1}
+        connection.execute(_BY_ID.values(values), {"submission_id": each.id})
+    return found
+
+
+def schedule_search(connection: Connection, submission_id: str, at: datetime | None) -> None:
+    """Set when to look for a create again, unless it has been found meanwhile."""
+    connection.execute(_UNLINKED.values(next_search_at=at), {"submission_id": submission_id})
+
+
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` creates from before `before`, and return their number."""
+    old = select(SUBMISSIONS.c.id).where(SUBMISSIONS.c.created_at < before).limit(limit)
+    old = old.with_for_update(skip_locked=True)
+    return connection.execute(delete(SUBMISSIONS).where(SUBMISSIONS.c.id.in_(old))).rowcount
+
+
+def _free_expired_key(connection: Connection, new: Submission) -> None:
+    earlier = _first(connection, SUBMISSIONS.c.key_digest == new.key_digest)
+    if earlier and earlier.has_expired(new.created_at):
+        connection.execute(_BY_ID.values(key_digest=None), {"submission_id": earlier.id})
+
+
+def _with_key(connection: Connection, new: Submission) -> Submission:
+    earlier = _first(connection, SUBMISSIONS.c.key_digest == new.key_digest)
+    if earlier is None:
+        raise LookupError("the create that has this key was deleted a moment ago")
+    return earlier
+
+
+def _unanswered(connection: Connection, new: Submission) -> Submission | None:
+    """Return the newest create of this caller with this body whose answer did not reach it."""
+    undelivered = and_(SUBMISSIONS.c.state == State.ACCEPTED, SUBMISSIONS.c.delivered.is_(False))
+    return _first(
+        connection,
+        SUBMISSIONS.c.token_digest == new.token_digest,
+        SUBMISSIONS.c.body_digest == new.body_digest,
+        SUBMISSIONS.c.created_at > new.created_at - REPEATED_WITHIN,
+        or_(SUBMISSIONS.c.state.in_(_OPEN), undelivered),
+    )
+
+
+def _first(connection: Connection, *conditions: Any) -> Submission | None:
+    newest = select(*_COLUMNS).where(*conditions).order_by(SUBMISSIONS.c.created_at.desc())
+    row = connection.execute(newest.limit(1)).mappings().first()
+    return _as_submission(row) if row else None
+
+
+def _as_submission(row: Mapping[Any, Any]) -> Submission:
+    return Submission(**{**row, "state": State(row["state"])})

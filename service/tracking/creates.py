@@ -1,0 +1,287 @@
+"""Creates: each is written down before it is sent, and goes to Luma at most once.
+
+journal ──► Luma ──► answer ──► settle: journal, row and event in one transaction ──► caller
+              └── no answer ──► unknown: `recovery` looks for it in Luma's list
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+from uuid_utils import uuid7
+
+from service.domain.generation import Observation, Source
+from service.domain.submission import State, Submission, as_created, frees_key
+from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
+from service.logs import log
+from service.luma import DREAM_MACHINE, Upstream
+from service.luma.reading import parse_object
+from service.luma.relay import HeaderList, Outgoing
+from service.metrics import CREATES
+from service.storage import deliveries, submissions
+from service.storage.engine import Database
+from service.storage.engine.batches import dump_json
+from service.storage.representation import luma_body_of
+from service.tracking.callback_tokens import CallbackTokens
+from service.tracking.changes import Changes
+from service.tracking.create_request import CreateRequest, Prepared, prepare
+from service.tracking.observe import ReceivedObservation, observe
+
+JSON_TYPE = (b"content-type", b"application/json")
+NO_RETRY = (b"x-should-retry", b"false")
+"""Tells Luma's SDKs not to repeat the request."""
+
+_UNKNOWN_HINT = (
+    "The generation may have been created. Do not repeat this create: look it up with "
+    "GET /v1/submissions/ and the X-Submission-Id of this answer."
+)
+_NOT_SENT_HINT = "Nothing was sent to Luma. You can repeat this create."
+_LARGEST_ANSWER = 4_194_304  # bytes
+_SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
+_FIRST_SEARCH = timedelta(seconds=3)
+_SETTLE_TRIES, _SETTLE_PAUSE = 5, 0.5  # seconds
+
+
+class CreateAnswer(NamedTuple):
+    """What the caller gets."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+    submission_id: str
+
+
+class Begun(NamedTuple):
+    """A create that has been written down."""
+
+    submission: Submission
+    is_first: bool
+    """Whether it is new; otherwise it is the earlier one that the new one repeats."""
+
+
+class Outcome(NamedTuple):
+    """What became of a create."""
+
+    state: State
+    answer: CreateAnswer
+    observation: Observation | None = None
+
+
+class Creates:
+    """Sends creates to Luma.
+
+    Args:
+        database: open, and migrated.
+        upstreams: by name; those for which an API key is set.
+        changes: notified of every row that is stored.
+        clock: returns the current time, aware and in UTC.
+        timeout: seconds that one request to Luma may take.
+        callback_base: the public URL that callback URLs begin with; None: Luma cannot reach us.
+        tokens: creates callback tokens.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        upstreams: Mapping[str, Upstream],
+        changes: Changes,
+        clock: Callable[[], datetime],
+        *,
+        timeout: float,
+        callback_base: str | None,
+        tokens: CallbackTokens | None,
+    ) -> None:
+        self._database = database
+        self._upstreams = upstreams
+        self._changes = changes
+        self._clock = clock
+        self._timeout = timeout
+        self._callback_base = callback_base
+        self._tokens = tokens
+        self._running: dict[str, asyncio.Task[CreateAnswer]] = {}
+
+    async def close(self) -> None:
+        """Wait until all creates that are under way have ended; each is bounded in time."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def begin(self, create: CreateRequest) -> Begun:
+        """Write a create down and send it, unless it repeats an earlier one.
+
+        Raises:
+            InvalidInput: the callback URL or the idempotency key cannot be used, or the key was
+                used with another body.
+            StoreUnavailable: nothing was written, and nothing was sent.
+        """
+        url, nonce = self._callback_url(create.upstream)
+        prepared = prepare(create, url)
+        new = self._submission(create, prepared, nonce)
+        submission = await self._database.write(submissions.begin, new, is_retry=create.is_retry)
+        if submission.id != new.id:
+            _require_same(submission, new)
+            return Begun(submission, is_first=False)
+        sending = asyncio.create_task(self._send(create, prepared, new), name="create")
+        self._running[new.id] = sending
+        sending.add_done_callback(lambda _: self._running.pop(new.id, None))
+        return Begun(new, is_first=True)
+
+    async def answer(self, submission: Submission) -> CreateAnswer | None:
+        """Wait for the answer of a create that this process sends; None: it sends it not."""
+        sending = self._running.get(submission.id)
+        return await asyncio.shield(sending) if sending else None
+
+    def _callback_url(self, upstream: str) -> tuple[str | None, str | None]:
+        """Return a new callback URL and its nonce, if the upstream can call us back."""
+        if upstream != DREAM_MACHINE or not (self._callback_base and self._tokens):
+            return None, None
+        token = self._tokens.single()
+        grant = self._tokens.grant(token)
+        return f"{self._callback_base}/callbacks/{token}", grant.nonce if grant else None
+
+    def _submission(
+        self, create: CreateRequest, prepared: Prepared, nonce: str | None
+    ) -> Submission:
+        now = self._clock()
+        longest = timedelta(seconds=2 * self._timeout + prepared.extra_seconds)
+        return Submission(
+            id=str(uuid7()),
+            upstream=create.upstream,
+            path=create.path,
+            token_digest=create.caller,
+            key_digest=prepared.key_digest,
+            body_digest=prepared.body_digest,
+            nonce=nonce,
+            callback_url=prepared.callback_url,
+            parent_id=prepared.parent_id,
+            request=prepared.request,
+            state=State.SENT,
+            generation_id=None,
+            status=None,
+            answer=None,
+            headers=None,
+            delivered=False,
+            created_at=now,
+            settled_at=None,
+            expires_at=now + longest + _SLACK,
+            next_search_at=now + _FIRST_SEARCH if nonce else None,
+            searches=0,
+        )
+
+    async def _send(
+        self, create: CreateRequest, prepared: Prepared, submission: Submission
+    ) -> CreateAnswer:
+        outcome = await self._attempt(create, prepared, submission)
+        await self._settle(submission, outcome)
+        CREATES.labels(create.upstream, outcome.state.value).inc()
+        return outcome.answer
+
+    async def _attempt(
+        self, create: CreateRequest, prepared: Prepared, submission: Submission
+    ) -> Outcome:
+        """Send the create, once, and decide what became of it."""
+        try:
+            answer = await self._post(create, prepared, submission)
+        except NotSent as error:
+            retry = [(b"retry-after", b"%d" % max(1, round(error.retry_after)))]
+            return Outcome(State.REFUSED, _answer_of_ours(503, error, submission, retry))
+        except UpstreamUnavailable as error:
+            log.warning("create_answer_lost", submission_id=submission.id, reason=str(error))
+            return Outcome(State.UNKNOWN, _answer_of_ours(504, error, submission, [NO_RETRY]))
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            return Outcome(State.REFUSED, answer)
+        return self._read(create.upstream, submission, answer)
+
+    async def _post(
+        self, create: CreateRequest, prepared: Prepared, submission: Submission
+    ) -> CreateAnswer:
+        """Send the create.
+
+        Raises:
+            NotSent: no byte was sent.
+            UpstreamUnavailable: there was no complete answer.
+        """
+        limit = self._timeout + prepared.extra_seconds
+        target = f"{create.path}?{create.query}" if create.query else create.path
+        outgoing = Outgoing("POST", target, prepared.headers, prepared.body, limit, limit)
+        incoming = await self._upstreams[create.upstream].send(outgoing, self._timeout)
+        try:
+            async with asyncio.timeout(self._timeout):
+                body = await incoming.read(_LARGEST_ANSWER)
+        except (TimeoutError, ValueError) as error:
+            message = f"{create.upstream} did not end its answer: {error or 'timeout'}."
+            raise UpstreamUnavailable(create.upstream, message) from error
+        headers = [header for header in incoming.headers if header[0] != b"content-length"]
+        return CreateAnswer(incoming.status, headers, body, submission.id)
+
+    def _read(self, upstream: str, submission: Submission, answer: CreateAnswer) -> Outcome:
+        """Read the generation in Luma's answer. If there is none, the outcome is unknown."""
+        try:
+            read = self._upstreams[upstream].read
+            observation = read(parse_object(answer.body), Source.SUBMIT, self._clock())
+        except Unreadable as error:
+            log.error("create_answer_unreadable", submission_id=submission.id, reason=str(error))
+            return Outcome(State.UNKNOWN, answer)
+        body = _for_caller(answer.body, observation, submission)
+        return Outcome(
+            State.ACCEPTED, answer._replace(body=body), as_created(observation, submission)
+        )
+
+    async def _settle(self, submission: Submission, outcome: Outcome) -> None:
+        """Store the outcome. If the database fails for long, the caller gets its answer anyway."""
+        for attempt in range(1, _SETTLE_TRIES + 1):
+            try:
+                await self._database.write(_settle, submission, outcome, self._clock())
+                break
+            except StoreUnavailable as error:
+                log.error("create_not_settled", submission_id=submission.id, reason=str(error))
+                await asyncio.sleep(_SETTLE_PAUSE * attempt)
+        if outcome.observation:
+            self._changes.notify(outcome.observation.id)
+
+
+def _require_same(earlier: Submission, new: Submission) -> None:
+    if earlier.body_digest != new.body_digest:
+        raise InvalidInput(
+            "Idempotency-Key",
+            "This Idempotency-Key was used for another create within the last 24 hours.",
+            "Send a new key, or the same path and body as before.",
+        )
+
+
+def _settle(
+    connection: Connection, submission: Submission, outcome: Outcome, now: datetime
+) -> None:
+    observation, answer = outcome.observation, outcome.answer
+    if observation and submission.nonce:
+        deliveries.rebind(connection, submission.nonce, observation.id, now)
+    if observation:
+        observe(connection, [ReceivedObservation(observation, now)])
+    submissions.settle(
+        connection,
+        submission,
+        state=outcome.state,
+        status=answer.status,
+        answer=answer.body,
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers},
+        generation_id=observation and observation.id,
+        free_key=outcome.state is State.REFUSED and frees_key(answer.status),
+        now=now,
+    )
+
+
+def _answer_of_ours(
+    status: int, error: UpstreamUnavailable, submission: Submission, headers: HeaderList
+) -> CreateAnswer:
+    """Build an answer in Luma's form, where Luma gave none."""
+    hint = _UNKNOWN_HINT if status == HTTPStatus.GATEWAY_TIMEOUT else _NOT_SENT_HINT
+    body = dump_json({"detail": f"{error} {hint}"}).encode()
+    return CreateAnswer(status, [*headers, JSON_TYPE], body, submission.id)
+
+
+def _for_caller(body: bytes, observation: Observation, submission: Submission) -> bytes:
+    """Return Luma's answer with the caller's own callback URL in the place of ours."""
+    if submission.nonce is None and submission.callback_url is None:
+        return body
+    return luma_body_of(observation.document, submission.callback_url) or body

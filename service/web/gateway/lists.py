@@ -1,0 +1,63 @@
+"""Lists: from Luma, whose answers teach the store; from the store while Luma is down."""
+
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import UpstreamNonsense, UpstreamUnavailable
+from service.tracking.gateway import Gateway, Incoming, Outgoing
+from service.web.gateway.passing import Passed
+
+_LARGEST = 16_777_216  # bytes
+_MAX_LIMIT = 100
+_FROM_STORE = {"Cache-Status": "luma-tracker; hit; detail=upstream-down"}
+_NOT_FOR_LISTS = (b"accept-encoding", b"if-none-match")
+"""Request headers that are left out, because the list is read here."""
+
+
+async def list_generations(
+    request: Request, gateway: Gateway, upstream: str, target: str
+) -> Response:
+    """Return a page of Luma's list."""
+    headers = [each for each in request.scope["headers"] if each[0] not in _NOT_FOR_LISTS]
+    try:
+        answer = await gateway.send(upstream, Outgoing("GET", target, headers))
+    except UpstreamUnavailable:
+        return await _stored(request, gateway, upstream)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        await answer.close()
+        return await _stored(request, gateway, upstream)
+    if answer.status != HTTPStatus.OK:
+        return Passed(answer)
+    return await _learned(gateway, upstream, answer)
+
+
+async def _learned(gateway: Gateway, upstream: str, answer: Incoming) -> Response:
+    try:
+        body = await answer.read(_LARGEST)
+    except ValueError as error:
+        raise UpstreamNonsense(upstream, f"{upstream} answered a list, but {error}.") from error
+    response = Response(await gateway.learn(upstream, body))
+    length = response.raw_headers
+    response.raw_headers = [h for h in answer.headers if h[0] != b"content-length"] + length
+    return response
+
+
+async def _stored(request: Request, gateway: Gateway, upstream: str) -> Response:
+    limit = _number(request, "limit", _MAX_LIMIT, _MAX_LIMIT)
+    offset = _number(request, "offset", 0, 2**31)
+    bodies, has_more = await gateway.stored_page(upstream, limit, offset)
+    rest = b'"has_more":%s,"count":%d,"limit":%d,"offset":%d' % (
+        b"true" if has_more else b"false",
+        len(bodies),
+        limit,
+        offset,
+    )
+    body = b'{"generations":[%s],%s}' % (b",".join(bodies), rest)
+    return Response(body, headers=_FROM_STORE, media_type="application/json")
+
+
+def _number(request: Request, name: str, default: int, most: int) -> int:
+    value = request.query_params.get(name, "")
+    return min(int(value), most) if value.isascii() and value.isdigit() else default

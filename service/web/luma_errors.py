@@ -1,0 +1,32 @@
+"""Errors in the form of Luma's APIs, for requests below the gateway's paths.
+
+Luma's clients expect `{"detail": "…"}` and would not understand the problems of the other routes.
+"""
+
+import json
+from collections.abc import Mapping
+
+from starlette.responses import JSONResponse, Response
+
+GATEWAYS = {"/dream-machine/v1/": "dream_machine", "/agents/v1/": "agents"}
+"""The upstream behind each prefix of the gateway."""
+API_KEYS = {"dream_machine": "LUMAAI_API_KEY", "agents": "LUMA_AGENTS_API_KEY"}
+_KEPT = ("retry-after", "www-authenticate", "connection")
+
+
+def is_gateway(path: str) -> bool:
+    """Return whether a path is below the gateway's prefixes."""
+    return path.startswith(tuple(GATEWAYS))
+
+
+def luma_error(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Build an error in Luma's form."""
+    return JSONResponse({"detail": detail}, status, headers=dict(headers or {}))
+
+
+def as_luma_error(problem: Response) -> Response:
+    """Convert a problem of ours into Luma's form."""
+    body = json.loads(bytes(problem.body))
+    detail = " ".join(filter(None, (body["detail"], body.get("hint"))))
+    kept = {name: problem.headers[name] for name in _KEPT if name in problem.headers}
+    return luma_error(problem.status_code, detail, kept)
