@@ -10,8 +10,14 @@ from http import HTTPStatus
 class Fault:
     """A fault for the next `times` requests that match.
 
-    A `delay` alone delays the regular answer. `drop` closes the connection without an answer.
-    `status` or `body` replaces the answer, and the request then changes nothing.
+        delay ──▶ the request is processed ──▶ answer_delay ──▶ the answer
+
+    `status` or `body` replaces the answer, and `drop` closes the connection without one. The
+    request is read completely, but then changes nothing, unless `processed` or `unread` says
+    otherwise. A delay alone makes the regular answer late.
+
+    Raises:
+        ValueError: `processed` or `unread` contradicts the other fields.
     """
 
     status: int | None = None
@@ -21,23 +27,41 @@ class Fault:
     """None: Luma's error object, `{"detail": …}`."""
     content_type: str = "application/json"
     delay: float | None = None
-    """Real seconds before the answer, whichever clock is used."""
+    """Real seconds before the request is read and processed, whichever clock is used."""
+    answer_delay: float | None = None
+    """Real seconds between processing and the answer. Callbacks that result come before it."""
     drop: bool = False
+    processed: bool = False
+    """Whether the request has its effects, callbacks included, though its answer is replaced."""
+    unread: bool = False
+    """Whether `drop`, `status` or `body` comes before the request's body is read."""
+    skip: int = 0
+    """Number of matching requests that it leaves alone first."""
     times: int | None = 1
     """Number of requests; None: all, until the faults are cleared."""
     path: str = ""
     """Substring of the path; empty: any path."""
+    query: str = ""
+    """Substring of the query, as it was sent; empty: any query."""
     method: str | None = None
     """None: any method."""
 
-    @property
-    def answers(self) -> bool:
-        """Whether it replaces the regular answer."""
-        return self.status is not None or self.body is not None
+    def __post_init__(self) -> None:
+        if (self.processed or self.unread) and not self.replaces:
+            raise ValueError(
+                "processed and unread need drop, status or body: the answer is regular"
+            )
+        if self.processed and self.unread:
+            raise ValueError("a request cannot be both processed and unread: leave one out")
 
-    def matches(self, method: str, path: str) -> bool:
+    @property
+    def replaces(self) -> bool:
+        """Whether the caller gets something else than the regular answer."""
+        return self.drop or self.status is not None or self.body is not None
+
+    def matches(self, method: str, path: str, query: str) -> bool:
         """Whether it applies to this request."""
-        return self.method in (None, method) and self.path in path
+        return self.method in (None, method) and self.path in path and self.query in query
 
     def answer(self) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return the status, headers and body that replace the regular ones."""
@@ -51,33 +75,46 @@ class Fault:
         return status, [(name.encode(), value.encode()) for name, value in headers.items()], body
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A fault, and how many requests it still skips and applies to (None: all)."""
+
+    fault: Fault
+    skip: int
+    left: int | None
+
+
 class Faults:
     """The pending faults; if several match, the one added first applies."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Fault, int | None]] = []
+        self._pending: list[_Pending] = []
 
     def add(self, fault: Fault) -> None:
         """Add a fault."""
-        self._waiting.append((fault, fault.times))
+        self._pending.append(_Pending(fault, fault.skip, fault.times))
 
     def clear(self) -> None:
         """Remove all faults."""
-        self._waiting.clear()
+        self._pending.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, method: str, path: str, query: str) -> Fault | None:
         """Return the fault for this request, if any, and count it."""
-        for index, (fault, left) in enumerate(self._waiting):
-            if fault.matches(method, path):
-                self._use(index, fault, left)
-                return fault
+        for pending in self._pending:
+            if not pending.fault.matches(method, path, query):
+                continue
+            if pending.skip:
+                pending.skip -= 1
+                continue
+            self._use(pending)
+            return pending.fault
         return None
 
-    def _use(self, index: int, fault: Fault, left: int | None) -> None:
-        if left == 1:
-            del self._waiting[index]
-        elif left is not None:
-            self._waiting[index] = (fault, left - 1)
+    def _use(self, pending: _Pending) -> None:
+        if pending.left is not None:
+            pending.left -= 1
+        if pending.left == 0:
+            self._pending.remove(pending)
 
 
 def _phrase(status: int) -> str:

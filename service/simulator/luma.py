@@ -104,14 +104,12 @@ class Luma:
 
     @property
     def requests(self) -> list[RequestSeen]:
-        """The requests received so far, in order of arrival; without callbacks."""
-        return list(self._traffic.requests)
+        """The last 10,000 requests received so far, in order of arrival; without callbacks."""
+        return self._traffic.requests
 
     def count(self, method: str | None = None, path: str = "") -> int:
-        """Count the requests with `method` (None: any) whose path contains `path`."""
-        return sum(
-            method in (None, seen.method) and path in seen.path for seen in self._traffic.requests
-        )
+        """Count all requests with `method` (None: any) whose path contains `path`."""
+        return self._traffic.count(method, path)
 
     @property
     def attempts(self) -> list[CallbackAttempt]:

@@ -87,6 +87,11 @@ class Sender:
             late = ", ".join(self._tasks)
             raise TimeoutError(f"callbacks still in progress after {within} s: {late}") from error
 
+    async def deliver(self) -> None:
+        """Wait until the callbacks that are in progress now are delivered or have failed."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
     async def close(self) -> None:
         """Cancel the callbacks in progress, and close the connections."""
         tasks = list(self._tasks.values())

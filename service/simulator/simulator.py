@@ -13,7 +13,9 @@ from starlette.routing import Mount
 from service.simulator.agents import agents_app
 from service.simulator.clock import Clock, RealClock
 from service.simulator.dream_machine import dream_machine_app
+from service.simulator.echo import add_echo
 from service.simulator.engine import Engine
+from service.simulator.fault_injection import FaultInjection
 from service.simulator.faults import Faults
 from service.simulator.luma import Luma
 from service.simulator.sender import TIMEOUT, Sender
@@ -44,6 +46,8 @@ class Simulator:
     deliver_callbacks: bool = True
     callback_timeout: float = TIMEOUT
     """Real seconds for one callback attempt."""
+    echo: bool = False
+    """Whether both APIs have the routes of `echo.py`, which Luma does not have."""
 
     @contextmanager
     def running(self) -> Iterator[Luma]:
@@ -65,7 +69,7 @@ class Simulator:
         """Run it on the current event loop inside the context."""
         engine = self._engine()
         faults = Faults()
-        traffic = Traffic(self._app(engine), faults)
+        traffic = Traffic(FaultInjection(self._app(engine), faults, engine.sender.deliver))
         try:
             async with listening(traffic) as port:
                 yield Luma(engine, traffic, faults, f"http://127.0.0.1:{port}")
@@ -95,6 +99,9 @@ class Simulator:
         keys, any_id = self.api_keys, self.accept_any_id
         dream_machine = dream_machine_app(engine, api_keys=keys, accept_any_id=any_id)
         agents = agents_app(engine, api_keys=keys, accept_any_id=any_id)
+        if self.echo:
+            add_echo(dream_machine)
+            add_echo(agents)
         return Starlette(
             routes=[Mount("/dream-machine/v1", dream_machine), Mount("/agents/v1", agents)]
         )

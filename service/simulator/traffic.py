@@ -1,17 +1,21 @@
-"""Middleware before both APIs: records every request, and applies faults."""
+"""Middleware before both APIs that records every request."""
 
-import asyncio
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.simulator.faults import Fault, Faults
+KEPT = 10_000
+"""Number of requests that are kept, the last ones; all are counted."""
+BODY_KEPT = 65_536
+"""Bytes of each request's body that are kept, the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSeen:
-    """One request that the simulator received."""
+    """One request that the simulator received. Equality ignores its headers and its body."""
 
     method: str
     path: str
@@ -19,53 +23,76 @@ class RequestSeen:
     status: int | None = None
     """Status of the answer; None: not answered yet, or the connection was dropped."""
     query: str = ""
+    headers: Headers = field(default_factory=Headers, compare=False)
+    """As they arrived; names are case-insensitive, and `getlist` returns repeated ones."""
+    body: bytes = field(default=b"", compare=False)
+    """What was read of the body, up to `BODY_KEPT` bytes."""
 
 
 class Traffic:
-    """ASGI middleware; `requests` is in order of arrival."""
+    """ASGI middleware. Its properties may be read from any thread."""
 
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
-        self.requests: list[RequestSeen] = []
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._faults = faults
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._seen: dict[int, RequestSeen] = {}
+        self._next = 0
+
+    @property
+    def requests(self) -> list[RequestSeen]:
+        """The last `KEPT` requests in order of arrival."""
+        return list(self._seen.values())
+
+    def count(self, method: str | None, path: str) -> int:
+        """Count all requests with `method` (None: any) whose path contains `path`."""
+        counts = dict(self._counts)  # a copy, made in one step: the loop's thread adds to it
+        return sum(
+            number
+            for (seen_method, seen_path), number in counts.items()
+            if method in (None, seen_method) and path in seen_path
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        recording = self._record(scope, send)
-        fault = self._faults.take(scope["method"], scope["path"])
-        if fault is not None and fault.delay is not None:
-            await asyncio.sleep(fault.delay)
-        if fault is not None and fault.drop:
-            await _drop(scope, receive)
-        elif fault is not None and fault.answers:
-            await _answer(fault, recording)
-        else:
-            await self._app(scope, receive, recording)
+        number = self._record(scope)
 
-    def _record(self, scope: Scope, send: Send) -> Send:
-        """Record the request, and return a `send` that adds the status of the answer."""
-        seen = RequestSeen(scope["method"], scope["path"], query=scope["query_string"].decode())
-        index = len(self.requests)
-        self.requests.append(seen)
+        async def recording_receive() -> Message:
+            message = await receive()
+            self._add_body(number, message.get("body", b""))
+            return message
 
-        async def recording(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.requests[index] = replace(seen, status=message["status"])
+                self._update(number, status=message["status"])
                 date = (b"date", formatdate(usegmt=True).encode())
                 message = {**message, "headers": [*message["headers"], date]}
             await send(message)
 
-        return recording
+        await self._app(scope, recording_receive, recording_send)
 
+    def _record(self, scope: Scope) -> int:
+        """Record and count the request, forget the oldest one, and return its number."""
+        method, path, query = scope["method"], scope["path"], scope["query_string"].decode()
+        number = self._next
+        self._next += 1
+        self._counts[method, path] += 1
+        self._seen[number] = RequestSeen(
+            method, path, query=query, headers=Headers(raw=list(scope["headers"]))
+        )
+        self._seen.pop(number - KEPT, None)
+        return number
 
-async def _answer(fault: Fault, send: Send) -> None:
-    status, headers, body = fault.answer()
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    def _add_body(self, number: int, part: bytes) -> None:
+        seen = self._seen.get(number)
+        if seen is not None and part and len(seen.body) < BODY_KEPT:
+            self._update(number, body=(seen.body + part)[:BODY_KEPT])
 
-
-async def _drop(scope: Scope, receive: Receive) -> None:
-    """Close the connection, and wait until the server notices; otherwise it would answer 500."""
-    scope["state"]["drop"]()
-    message = await receive()
-    while message["type"] != "http.disconnect":
-        message = await receive()
+    def _update(self, number: int, *, status: int | None = None, body: bytes | None = None) -> None:
+        """Add what is known now to the request, if it is still kept."""
+        seen = self._seen.get(number)
+        if seen is None:
+            return
+        self._seen[number] = replace(
+            seen,
+            status=seen.status if status is None else status,
+            body=seen.body if body is None else body,
+        )

@@ -1,12 +1,27 @@
 """Faults, and the count of requests."""
 
+import select
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
 from lumaai import APIConnectionError, APITimeoutError, InternalServerError, LumaAI, RateLimitError
 
-from service.simulator import Fault, Luma, RequestSeen
+from service.simulator import Fault, Luma, ManualClock, Plan, RequestSeen, Simulator
+from tests.simulator.receiver import Receiver
+from tests.waiting import until
+
+
+@pytest.fixture
+def luma() -> Iterator[Luma]:
+    """A simulator in which a prompt has its generation called back before it is answered."""
+    plans = {"at once": Plan(queued=0)}
+    with Simulator(clock=ManualClock(), plans=plans).running() as luma:
+        yield luma
 
 
 def test_a_status_is_played_as_often_as_asked_and_then_no_more(luma: Luma, sdk: LumaAI) -> None:
@@ -70,6 +85,78 @@ def test_a_delay_longer_than_the_callers_patience_is_a_timeout(luma: Luma, sdk: 
         sdk.with_options(timeout=0.05).ping.check()
 
 
+def test_a_lost_answer_leaves_the_generation_made_and_called_back(
+    luma: Luma, sdk: LumaAI, receiver: Receiver
+) -> None:
+    luma.fault(Fault(drop=True, processed=True))
+    with pytest.raises(APIConnectionError):
+        sdk.generations.create(model="ray-2", prompt="at once", callback_url=receiver.url)
+    made = sdk.generations.list().generations
+    assert [each.id for each in made] == [receiver.received[0].body["id"]]
+    assert luma.requests[0].status is None
+
+
+def test_an_error_may_come_after_the_generation_was_made(luma: Luma, sdk: LumaAI) -> None:
+    luma.fault(Fault(status=500, processed=True))
+    with pytest.raises(InternalServerError):
+        sdk.generations.create(model="ray-2", prompt="a lake")
+    assert len(sdk.generations.list().generations) == 1
+
+
+def test_a_late_answer_comes_after_the_callback(
+    luma: Luma, sdk: LumaAI, receiver: Receiver
+) -> None:
+    luma.fault(Fault(answer_delay=0.1))
+    began = time.monotonic()
+    created = sdk.generations.create(model="ray-2", prompt="at once", callback_url=receiver.url)
+    assert time.monotonic() - began >= 0.1
+    assert receiver.received[0].body["id"] == created.id
+
+
+def test_a_caller_that_hangs_up_before_a_late_answer_has_a_generation(
+    luma: Luma, sdk: LumaAI
+) -> None:
+    luma.fault(Fault(answer_delay=30))
+    with pytest.raises(APITimeoutError):
+        sdk.with_options(timeout=0.2).generations.create(model="ray-2", prompt="a lake")
+    assert len(sdk.generations.list().generations) == 1
+
+
+@pytest.mark.parametrize("replaced", [{"drop": True}, {"status": 503}])
+def test_a_request_is_read_before_it_fails(replaced: dict[str, Any], luma: Luma) -> None:
+    luma.fault(Fault(**replaced))
+    with _raw_create(luma) as caller:
+        caller.sendall(b'{"prompt": ')
+        assert not _has_answer(caller)
+        caller.sendall(b'"a lake"}')
+        _read_to_end(caller)
+    assert luma.requests[0].body == b'{"prompt": "a lake"}'
+
+
+@pytest.mark.parametrize("replaced", [{"drop": True}, {"status": 503}])
+def test_a_request_may_fail_before_it_is_read(replaced: dict[str, Any], luma: Luma) -> None:
+    luma.fault(Fault(unread=True, **replaced))
+    with _raw_create(luma) as caller:
+        _read_to_end(caller)
+    assert luma.requests[0].body == b""
+
+
+def test_a_fault_may_be_for_a_query_and_for_the_nth_request(luma: Luma, sdk: LumaAI) -> None:
+    luma.fault(Fault(status=500, query="offset=2", skip=1))
+    sdk.generations.list(offset=2)
+    sdk.generations.list(offset=1)
+    with pytest.raises(InternalServerError):
+        sdk.generations.list(offset=2)
+    sdk.generations.list(offset=2)
+
+
+def test_a_fault_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave one out"):
+        Fault(drop=True, processed=True, unread=True)
+    with pytest.raises(ValueError, match="the answer is regular"):
+        Fault(processed=True)
+
+
 def test_requests_are_counted_by_method_and_path(luma: Luma, sdk: LumaAI) -> None:
     made = luma.create()
     sdk.generations.get(made)
@@ -86,3 +173,25 @@ def test_an_unknown_route_is_404_and_counted(luma: Luma) -> None:
     answer = httpx.get(luma.dream_machine_url.replace("/v1", "/v9"), trust_env=False)
     assert answer.status_code == 404
     assert luma.requests == [RequestSeen("GET", "/dream-machine/v9", 404)]
+
+
+@contextmanager
+def _raw_create(luma: Luma) -> Iterator[socket.socket]:
+    """A connection on which the head of a create has been sent, and 20 bytes are to follow."""
+    url = httpx.URL(luma.dream_machine_url)
+    head = f"POST {url.path}/generations HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: 20\r\n\r\n"
+    with socket.create_connection((url.host, url.port or 80), timeout=10) as caller:
+        caller.sendall(head.encode())
+        until(lambda: luma.count("POST") == 1)
+        yield caller
+
+
+def _has_answer(caller: socket.socket) -> bool:
+    """Whether the simulator says something, within a tenth of a second."""
+    return bool(select.select([caller], [], [], 0.1)[0])
+
+
+def _read_to_end(caller: socket.socket) -> None:
+    """Read until there is an answer or the connection is closed."""
+    with suppress(ConnectionResetError):
+        caller.recv(65_536)
