@@ -1,4 +1,4 @@
-"""The Agents API: create and read a generation. There is no list, no delete and no callback."""
+"""The Agents API: generations and files. Generations have no list, no delete and no callback."""
 
 from collections.abc import Collection
 from uuid import uuid4
@@ -9,22 +9,26 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.simulator.agents_files import AgentsFiles, add_files
 from service.simulator.auth import bearer_guard
 from service.simulator.creates import AgentsCreate
 from service.simulator.engine import Engine
+from service.simulator.limits import ConcurrencyLimit, RequestLimit
 from service.simulator.world import Generation
 
 API_VERSION = "2026-04-01"
 
 
 class Agents:
-    """The routes' functions."""
+    """The functions of the routes of generations."""
 
-    def __init__(self, engine: Engine, *, accept_any_id: bool) -> None:
+    def __init__(self, engine: Engine, limit: ConcurrencyLimit, *, accept_any_id: bool) -> None:
         self._engine = engine
+        self._limit = limit
         self._accept_any_id = accept_any_id
 
     async def create(self, body: AgentsCreate) -> JSONResponse:
+        self._limit.check()
         answer = self._engine.answer(self._create(body))
         answer.status_code = status.HTTP_201_CREATED
         return answer
@@ -63,15 +67,26 @@ class Stamp:
         await self._app(scope, receive, send_stamped)
 
 
-def agents_app(engine: Engine, *, api_keys: Collection[str] | None, accept_any_id: bool) -> FastAPI:
+def agents_app(
+    engine: Engine,
+    files: AgentsFiles,
+    *,
+    api_keys: Collection[str] | None,
+    accept_any_id: bool,
+    requests_per_minute: int | None,
+    concurrent: int | None,
+) -> FastAPI:
     """Return the API as an application to mount at `/agents/v1`."""
     guard = bearer_guard(api_keys, "Invalid API key")
-    app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)
+    limit = RequestLimit(requests_per_minute, engine.clock)
+    app = FastAPI(dependencies=[Depends(guard), Depends(limit)], openapi_url=None)
     app.add_middleware(Stamp)
     app.add_exception_handler(RequestValidationError, _refuse)
-    routes = Agents(engine, accept_any_id=accept_any_id)
+    opened = ConcurrencyLimit(concurrent, engine.world)
+    routes = Agents(engine, opened, accept_any_id=accept_any_id)
     app.post("/generations")(routes.create)
     app.get("/generations/{generation_id}")(routes.get)
+    add_files(app, files)
     return app
 
 

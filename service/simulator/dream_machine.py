@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException, Query, Response, status
 from fastapi.responses import JSONResponse
 
-from service.simulator.answers import dream_machine_answer
 from service.simulator.auth import bearer_guard
 from service.simulator.concepts import CAMERA_MOTIONS, CONCEPTS
 from service.simulator.creates import (
@@ -31,9 +30,10 @@ PROMPT_MIN, PROMPT_MAX = 3, 5000
 class DreamMachine:
     """The routes' functions."""
 
-    def __init__(self, engine: Engine, *, accept_any_id: bool) -> None:
+    def __init__(self, engine: Engine, *, accept_any_id: bool, list_limit_cap: int) -> None:
         self._engine = engine
         self._accept_any_id = accept_any_id
+        self._list_limit_cap = list_limit_cap
 
     async def ping(self) -> dict[str, str]:
         return {"message": "pong"}
@@ -88,10 +88,11 @@ class DreamMachine:
         limit: Annotated[int, Query(ge=0)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> JSONResponse:
+        limit = min(limit, self._list_limit_cap)
         generations = self._engine.world.newest("dream_machine")
         page = generations[offset : offset + limit]
         body = {
-            "generations": [dream_machine_answer(each) for each in page],
+            "generations": [self._engine.body(each) for each in page],
             "has_more": offset + limit < len(generations),
             "count": len(page),
             "limit": limit,
@@ -120,12 +121,16 @@ class DreamMachine:
 
 
 def dream_machine_app(
-    engine: Engine, *, api_keys: Collection[str] | None, accept_any_id: bool
+    engine: Engine,
+    *,
+    api_keys: Collection[str] | None,
+    accept_any_id: bool,
+    list_limit_cap: int,
 ) -> FastAPI:
     """Return the API as an application to mount at `/dream-machine/v1`."""
     guard = bearer_guard(api_keys, "Invalid API key is provided")
     app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)
-    routes = DreamMachine(engine, accept_any_id=accept_any_id)
+    routes = DreamMachine(engine, accept_any_id=accept_any_id, list_limit_cap=list_limit_cap)
     app.get("/ping")(routes.ping)
     app.get("/credits")(routes.credits)
     app.get("/generations")(routes.list_newest)

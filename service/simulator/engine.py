@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from service.simulator.answers import answer
+from service.simulator.assets import AssetUrls
 from service.simulator.clock import Clock, ManualClock
 from service.simulator.sender import Callback, Sender
 from service.simulator.world import Generation, Plan, Upstream, World
@@ -17,10 +18,11 @@ from service.simulator.world import Generation, Plan, Upstream, World
 class Engine:
     """Makes transitions when they are due. Call its methods on the loop that created it."""
 
-    def __init__(self, world: World, clock: Clock, sender: Sender) -> None:
+    def __init__(self, world: World, clock: Clock, sender: Sender, urls: AssetUrls) -> None:
         self.world = world
         self.clock = clock
         self.sender = sender
+        self._urls = urls
         self.repeat_callbacks = 1
         self.reorder_callbacks = False
         self.deliver_callbacks = True
@@ -55,9 +57,13 @@ class Engine:
         self.world.fast_forward(generation, seconds)
         self.make_transitions()
 
+    def body(self, generation: Generation) -> dict[str, Any]:
+        """Return the body of what GET answers now."""
+        return answer(generation, self.clock.now(), self._urls)
+
     def answer(self, generation: Generation) -> JSONResponse:
         """Return what GET answers now; callbacks send the same bytes."""
-        return JSONResponse(answer(generation, self.clock.now()))
+        return JSONResponse(self.body(generation))
 
     def make_transitions(self) -> None:
         """Make every transition that is due, and set a timer for the next."""

@@ -31,10 +31,13 @@ class FaultInjection:
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(fault.delay or 0)
+        answer = _Answer(send, fault.drop_after, scope["state"]["close"])
         if fault.replaces:
-            await self._replace(fault, scope, _Request(receive), send)
+            await self._replace(fault, scope, _Request(receive), answer.send)
         else:
-            await self._app(scope, receive, self._late(fault, send))
+            await self._app(scope, receive, self._late(fault, answer.send))
+        if answer.cut:
+            await _wait_for_disconnect(receive)
 
     async def _replace(self, fault: Fault, scope: Scope, request: "_Request", send: Send) -> None:
         if fault.processed:
@@ -78,6 +81,28 @@ class _Request:
             await self.receive()
 
 
+class _Answer:
+    """An answer's messages; the connection is closed after `left` bytes of its body (None: not)."""
+
+    def __init__(self, send: Send, left: int | None, close: Callable[[], None]) -> None:
+        self.cut = False
+        self._send = send
+        self._left = left
+        self._close = close
+
+    async def send(self, message: Message) -> None:
+        body = message.get("body", b"")
+        if self.cut:
+            return
+        if self._left is None or message["type"] != "http.response.body" or len(body) < self._left:
+            self._left = None if self._left is None else self._left - len(body)
+            await self._send(message)
+            return
+        self.cut = True
+        await self._send({**message, "body": body[: self._left], "more_body": True})
+        self._close()
+
+
 async def _discard(_message: Message) -> None:
     """Send nothing."""
 
@@ -89,8 +114,12 @@ async def _answer(fault: Fault, send: Send) -> None:
 
 
 async def _drop(scope: Scope, receive: Receive) -> None:
-    """Close the connection, and wait until the server notices; otherwise it would answer 500."""
+    """Close the connection without sending anything; otherwise the server would answer 500."""
     scope["state"]["drop"]()
+    await _wait_for_disconnect(receive)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
     message = await receive()
     while message["type"] != "http.disconnect":
         message = await receive()

@@ -31,6 +31,8 @@ class Fault:
     answer_delay: float | None = None
     """Real seconds between processing and the answer. Callbacks that result come before it."""
     drop: bool = False
+    drop_after: int | None = None
+    """Bytes of the answer's body after which the connection is closed."""
     processed: bool = False
     """Whether the request has its effects, callbacks included, though its answer is replaced."""
     unread: bool = False

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from service.simulator.answers import answer
 from service.simulator.creates import without_request
 from service.simulator.engine import Engine
 from service.simulator.faults import Fault, Faults
@@ -125,7 +124,7 @@ class Luma:
         generation = self._engine.world.find(id)
         if generation is None:
             raise KeyError(id)
-        return answer(generation, self._engine.clock.now())
+        return self._engine.body(generation)
 
     @property
     def repeat_callbacks(self) -> int:

@@ -6,6 +6,7 @@ logs like the service's own server. Of uvicorn's log, only errors of the simulat
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,17 +27,26 @@ _logger.addFilter(_is_simulator_error)
 
 
 class Connection(H11Protocol):
-    """One client's connection, which the application can abort with `scope["state"]["drop"]`."""
+    """One client's connection.
+
+    The application can end it: `scope["state"]["drop"]` at once, `scope["state"]["close"]` after
+    what it has sent.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.logger, self.access_log = _logger, False
-        self.app_state = {"drop": transport.abort}
+        self.app_state = {"drop": transport.abort, "close": transport.close}
+
+
+def bind() -> socket.socket:
+    """Return a socket on a free port of 127.0.0.1; connections to it wait until it is served."""
+    return socket.create_server(("127.0.0.1", 0))
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve `app` on a free port of 127.0.0.1 inside the context; yields the port."""
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app` inside the context, and close the socket at its end."""
     config = uvicorn.Config(
         app, interface="asgi3", lifespan="off", ws="none", proxy_headers=False, log_config=None
     )
@@ -47,9 +57,9 @@ async def listening(app: ASGIApp) -> AsyncIterator[int]:
     def connect() -> Connection:
         return Connection(config=config, server_state=state, app_state={})
 
-    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(connect, sock=listener)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield
     finally:
         server.close()
         await _abort_connections(state)

@@ -6,20 +6,28 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount, Route
 
 from service.simulator.agents import agents_app
+from service.simulator.agents_files import AgentsFiles
+from service.simulator.asset_server import AssetServer
+from service.simulator.assets import LUMA, AssetUrls
 from service.simulator.clock import Clock, RealClock
 from service.simulator.dream_machine import dream_machine_app
 from service.simulator.echo import add_echo
 from service.simulator.engine import Engine
 from service.simulator.fault_injection import FaultInjection
 from service.simulator.faults import Faults
+from service.simulator.files import Files
 from service.simulator.luma import Luma
 from service.simulator.sender import TIMEOUT, Sender
-from service.simulator.server import listening
+from service.simulator.server import bind, serving
+from service.simulator.storage import Storage, StorageServer
 from service.simulator.traffic import Traffic
 from service.simulator.world import Plan, World
 
@@ -39,6 +47,14 @@ class Simulator:
     """The accepted bearer keys; None: any."""
     accept_any_id: bool = False
     """Whether GET of an unknown id creates it; if not, 404. Luma's own SDK tests need it."""
+    list_limit_cap: int = 100
+    """The most generations on one page of Dream Machine's list, whatever its `limit` says."""
+    agents_requests_per_minute: int | None = None
+    """Requests to the Agents API in any minute of `clock`; None: any number."""
+    agents_concurrent: int | None = None
+    """Open generations beyond which the Agents API creates none; None: any number."""
+    serve_assets: bool = False
+    """Whether asset URLs point to the simulator, which then serves them, or to Luma's host."""
     repeat_callbacks: int = 1
     """How often each callback is sent, even if it is accepted."""
     reorder_callbacks: bool = False
@@ -67,14 +83,17 @@ class Simulator:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Luma]:
         """Run it on the current event loop inside the context."""
-        engine = self._engine()
         faults = Faults()
-        traffic = Traffic(FaultInjection(self._app(engine), faults, engine.sender.deliver))
-        try:
-            async with listening(traffic) as port:
-                yield Luma(engine, traffic, faults, f"http://127.0.0.1:{port}")
-        finally:
-            await engine.close()
+        with bind() as listener, TemporaryDirectory(prefix="luma-simulator-") as folder:
+            origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            engine = self._engine(origin)
+            app = self._app(engine, origin, Path(folder))
+            traffic = Traffic(FaultInjection(app, faults, engine.sender.deliver))
+            try:
+                async with serving(traffic, listener):
+                    yield Luma(engine, traffic, faults, origin)
+            finally:
+                await engine.close()
 
     async def _serve(self, started: Future[tuple[Luma, Callable[[], None]]]) -> None:
         """Serve until the returned `stop` is called, from any thread."""
@@ -87,21 +106,50 @@ class Simulator:
             started.set_result((luma, stop))
             await stopped.wait()
 
-    def _engine(self) -> Engine:
+    def _engine(self, origin: str) -> Engine:
         world = World(default_plan=self.default_plan, plans=self.plans)
-        engine = Engine(world, self.clock, Sender(self.callback_timeout))
+        urls = AssetUrls(f"{origin}/assets" if self.serve_assets else LUMA)
+        engine = Engine(world, self.clock, Sender(self.callback_timeout), urls)
         engine.repeat_callbacks = self.repeat_callbacks
         engine.reorder_callbacks = self.reorder_callbacks
         engine.deliver_callbacks = self.deliver_callbacks
         return engine
 
-    def _app(self, engine: Engine) -> Starlette:
-        keys, any_id = self.api_keys, self.accept_any_id
-        dream_machine = dream_machine_app(engine, api_keys=keys, accept_any_id=any_id)
-        agents = agents_app(engine, api_keys=keys, accept_any_id=any_id)
+    def _app(self, engine: Engine, origin: str, folder: Path) -> Starlette:
+        """Return both APIs, and what is served beside them; `folder` keeps bytes."""
+        files, storage = Files(), Storage(folder, f"{origin}/storage")
+        apis = (self._dream_machine(engine), self._agents(engine, files, storage))
         if self.echo:
-            add_echo(dream_machine)
-            add_echo(agents)
-        return Starlette(
-            routes=[Mount("/dream-machine/v1", dream_machine), Mount("/agents/v1", agents)]
+            for api in apis:
+                add_echo(api)
+        server = StorageServer(storage, files, self.clock)
+        routes: list[BaseRoute] = [
+            *(
+                Mount(path, api)
+                for path, api in zip(("/dream-machine/v1", "/agents/v1"), apis, strict=True)
+            ),
+            Route("/storage/{key}", server.put, methods=["PUT"]),
+            Route("/storage/{key}", server.get),
+        ]
+        if self.serve_assets:
+            routes.append(Route("/assets/{path:path}", AssetServer(folder, self.clock).get))
+        return Starlette(routes=routes)
+
+    def _dream_machine(self, engine: Engine) -> FastAPI:
+        return dream_machine_app(
+            engine,
+            api_keys=self.api_keys,
+            accept_any_id=self.accept_any_id,
+            list_limit_cap=self.list_limit_cap,
+        )
+
+    def _agents(self, engine: Engine, files: Files, storage: Storage) -> FastAPI:
+        routes = AgentsFiles(files, storage, self.clock, accept_any_id=self.accept_any_id)
+        return agents_app(
+            engine,
+            routes,
+            api_keys=self.api_keys,
+            accept_any_id=self.accept_any_id,
+            requests_per_minute=self.agents_requests_per_minute,
+            concurrent=self.agents_concurrent,
         )

@@ -1,10 +1,12 @@
 """Middleware before both APIs that records every request."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 KEPT = 10_000
@@ -67,7 +69,8 @@ class Traffic:
                 message = {**message, "headers": [*message["headers"], date]}
             await send(message)
 
-        await self._app(scope, recording_receive, recording_send)
+        with suppress(ClientDisconnect):  # an upload that was broken off is no error of ours
+            await self._app(scope, recording_receive, recording_send)
 
     def _record(self, scope: Scope) -> int:
         """Record and count the request, forget the oldest one, and return its number."""

@@ -137,6 +137,12 @@ class World:
         """Return all generations of one upstream, newest first."""
         return [each for each in reversed(self._generations.values()) if each.upstream == upstream]
 
+    def count_open(self, upstream: Upstream) -> int:
+        """Count the generations of one upstream that are in no terminal state."""
+        return sum(
+            each.upstream == upstream and not each.terminal for each in self._generations.values()
+        )
+
     def remove(self, generation: Generation) -> None:
         """Delete the generation; it makes no more transitions."""
         del self._generations[generation.id]

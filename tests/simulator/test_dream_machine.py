@@ -9,7 +9,7 @@ import httpx
 import pytest
 from lumaai import LumaAI, NotFoundError
 
-from service.simulator import Luma, Plan
+from service.simulator import Luma, ManualClock, Plan, Simulator
 
 BODIES: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("bodies.json").read_text(encoding="utf-8")
@@ -128,6 +128,44 @@ def test_the_list_has_a_hundred_rows_unless_told_otherwise(luma: Luma, sdk: Luma
     luma.create()
     page = sdk.generations.list()
     assert (page.limit, page.offset, page.count) == (100, 0, 1)
+
+
+def test_a_page_has_at_most_a_hundred_rows_whatever_is_asked_for(luma: Luma, sdk: LumaAI) -> None:
+    ids = [luma.create() for _ in range(101)]
+    page = sdk.generations.list(limit=1000)
+    assert (page.limit, page.count, page.has_more) == (100, 100, True)
+    assert [each.id for each in sdk.generations.list(limit=1000, offset=100).generations] == ids[:1]
+
+
+def test_the_cap_of_a_page_can_be_chosen(one_sdk: LumaAI) -> None:
+    with Simulator(clock=ManualClock(), list_limit_cap=2).running() as luma:
+        ids = [luma.create() for _ in range(3)]
+        sdk = one_sdk.with_options(base_url=luma.dream_machine_url)
+        assert [str(each.id) for each in sdk.generations.list().generations] == ids[:0:-1]
+
+
+def test_the_list_moves_between_two_pages(luma: Luma, sdk: LumaAI) -> None:
+    ids = [luma.create() for _ in range(4)]
+    first = sdk.generations.list(limit=2)
+    luma.create()
+    second = sdk.generations.list(limit=2, offset=2)
+    assert first.generations[1].id == second.generations[0].id == ids[2], "seen twice"
+    sdk.generations.delete(ids[3])
+    sdk.generations.delete(ids[2])
+    third = sdk.generations.list(limit=2, offset=2)
+    assert [each.id for each in third.generations] == [ids[0]], "and one was skipped"
+
+
+@pytest.mark.parametrize("kind", ["lumaai", "luma_agents"])
+def test_an_idempotency_key_is_ignored(kind: str, luma: Luma) -> None:
+    """Luma does not document such a header, and its SDKs send none."""
+    url = luma.dream_machine_url if kind == "lumaai" else luma.agents_url
+    headers = {"Authorization": "Bearer key", "Idempotency-Key": "mine"}
+    body = {"model": "ray-2" if kind == "lumaai" else "uni-1", "prompt": "a lake"}
+    with httpx.Client(headers=headers, trust_env=False) as client:
+        made = [client.post(f"{url}/generations", json=body) for _ in range(2)]
+    assert [each.status_code for each in made] == [201, 201]
+    assert made[0].json()["id"] != made[1].json()["id"]
 
 
 def test_a_deleted_generation_is_gone_and_moves_no_more(luma: Luma, sdk: LumaAI) -> None:

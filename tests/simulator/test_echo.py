@@ -1,17 +1,13 @@
 """The routes that tell what arrived, and stream bodies of any size."""
 
 import hashlib
-import resource
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from service.simulator import Luma, ManualClock, Simulator
-
-LARGE = 64 * 2**20
-"""Bytes; far more than may be added to the memory of the process."""
-FLAT = 16 * 2**20
+from tests.simulator.memory import FLAT, LARGE, large_body, peak_memory
 
 
 @pytest.fixture(scope="module")
@@ -41,33 +37,18 @@ def test_echo_says_what_arrived(echoing: Luma, http: httpx.Client) -> None:
 def test_large_bodies_stream_in_both_directions_in_flat_memory(
     echoing: Luma, http: httpx.Client
 ) -> None:
-    before = _peak_memory()
+    before = peak_memory()
     sent, received = hashlib.sha256(), hashlib.sha256()
-    with http.stream("GET", f"{echoing.dream_machine_url}/bytes/{LARGE + 1}") as answer:
-        assert answer.headers["content-length"] == str(LARGE + 1)
+    with http.stream("GET", f"{echoing.dream_machine_url}/bytes/{LARGE}") as answer:
+        assert answer.headers["content-length"] == str(LARGE)
         for part in answer.iter_bytes():
             received.update(part)
-    seen = http.post(f"{echoing.dream_machine_url}/echo", content=_parts(sent)).json()
-    assert (seen["bytes"], seen["sha256"]) == (LARGE + 1, sent.hexdigest())
+    seen = http.post(f"{echoing.dream_machine_url}/echo", content=large_body(sent)).json()
+    assert (seen["bytes"], seen["sha256"]) == (LARGE, sent.hexdigest())
     assert received.digest() == sent.digest()
-    assert _peak_memory() - before < FLAT
+    assert peak_memory() - before < FLAT
 
 
 def test_luma_has_no_such_routes(luma: Luma, http: httpx.Client) -> None:
     assert http.post(f"{luma.agents_url}/echo").status_code == 404
     assert http.get(f"{luma.dream_machine_url}/bytes/1").status_code == 404
-
-
-def _parts(digest: "hashlib._Hash") -> Iterator[bytes]:
-    """The bytes that `/bytes/{LARGE + 1}` answers; `digest` takes them too."""
-    part = bytes(range(256)) * 4096
-    for _ in range(LARGE // len(part)):
-        digest.update(part)
-        yield part
-    digest.update(part[:1])
-    yield part[:1]
-
-
-def _peak_memory() -> int:
-    """The most memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

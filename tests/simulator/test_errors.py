@@ -112,3 +112,6 @@ def test_any_id_is_known_when_asked_for() -> None:
         sdk.generations.delete("id")
         assert sdk.generations.upscale("id").id != "id"
         assert agents_sdk.generations.get("other").id == "other"
+        agents_sdk.files.delete("file")
+        assert agents_sdk.files.complete("file").state == "pending"
+        assert agents_sdk.files.list(cursor="cursor").has_more is False

@@ -9,7 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from lumaai import APIConnectionError, APITimeoutError, InternalServerError, LumaAI, RateLimitError
+from lumaai import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    InternalServerError,
+    LumaAI,
+    RateLimitError,
+)
 
 from service.simulator import Fault, Luma, ManualClock, Plan, RequestSeen, Simulator
 from tests.simulator.receiver import Receiver
@@ -60,6 +67,20 @@ def test_garbage_comes_as_it_was_given(luma: Luma, sdk: LumaAI) -> None:
     response = sdk.ping.with_raw_response.check()
     assert (response.status_code, response.http_response.content) == (200, b"<html>")
     assert response.headers["content-type"] == "text/html"
+
+
+def test_a_page_of_the_list_may_be_anything(luma: Luma, sdk: LumaAI) -> None:
+    """An empty page that promises more, a page of a proxy, and a key that is refused."""
+    luma.create()
+    luma.fault(Fault(body=b'{"generations": [], "has_more": true}', query="offset=0"))
+    page = sdk.generations.list(offset=0)
+    assert (page.generations, page.has_more) == ([], True)
+    luma.fault(Fault(body=b"<html>", content_type="text/html"))
+    response = sdk.generations.with_raw_response.list()
+    assert response.http_response.text == "<html>"
+    luma.fault(Fault(status=401, body=b'{"detail": "Invalid API key is provided"}'))
+    with pytest.raises(AuthenticationError):
+        sdk.generations.list()
 
 
 def test_a_dropped_connection_gets_no_answer_at_all(luma: Luma, sdk: LumaAI) -> None:
@@ -139,6 +160,23 @@ def test_a_request_may_fail_before_it_is_read(replaced: dict[str, Any], luma: Lu
     with _raw_create(luma) as caller:
         _read_to_end(caller)
     assert luma.requests[0].body == b""
+
+
+@pytest.mark.parametrize("sent", [0, 10])
+def test_an_answer_may_be_cut_in_its_body(
+    sent: int, luma: Luma, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = luma.create()
+    luma.fault(Fault(drop_after=sent))
+    url, headers = f"{luma.dream_machine_url}/generations/{made}", {"Authorization": "Bearer key"}
+    received = b""
+    with httpx.stream("GET", url, headers=headers, trust_env=False) as answer:
+        assert int(answer.headers["content-length"]) > sent
+        with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 - what came before counts
+            for part in answer.iter_bytes():
+                received += part
+    assert (answer.status_code, received) == (200, f'{{"id":"{made}'.encode()[:sent])
+    assert caplog.records == []
 
 
 def test_a_fault_may_be_for_a_query_and_for_the_nth_request(luma: Luma, sdk: LumaAI) -> None:
