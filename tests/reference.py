@@ -16,17 +16,19 @@ def body_of(generation: Generation) -> bytes:
     return shown.model_dump_json().encode()
 
 
-def luma_body_of(generation: Generation) -> bytes | None:
+def luma_body_of(generation: Generation) -> bytes:
     """Luma's own document, with the creator's callback URL in the place of ours."""
     if generation.document is None:
-        return None
+        return b""
     own = to_json(generation.callback_url)
     return generation.document.encode().replace(
         b'"callback_url":"[redacted]"', b'"callback_url":' + own
     )
 
 
-def representation_of(generation: Generation, good_until: datetime | None = None) -> Representation:
+def representation_of(
+    generation: Generation, good_until: datetime | None = None, *, luma: bool = False
+) -> Representation:
     """All that is known of it to send it."""
     body = body_of(generation)
     return Representation(
@@ -38,7 +40,7 @@ def representation_of(generation: Generation, good_until: datetime | None = None
         has_assets=generation.has_assets,
         is_gone=generation.is_gone,
         assets_expire_at=generation.assets_expire_at,
-        luma_body=luma_body_of(generation),
+        luma_body=luma_body_of(generation) if luma else None,
         heard_at=generation.heard_at,
         etag=etag_of(body),
         good_until=good_until,

@@ -8,7 +8,7 @@ of a lookup or a list. The SQL produces the same bytes on both databases
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -74,9 +74,10 @@ def luma_body_sql(dialect: Dialect) -> str:
     Where Luma echoed a callback URL of ours, it has the creator's own, or null.
     """
     if dialect is Dialect.SQLITE:
-        return f"CAST(replace(document, {_OURS}, {_CREATORS} || json_quote(callback_url)) AS BLOB)"
+        body = f"replace(coalesce(document, ''), {_OURS}, {_CREATORS} || json_quote(callback_url))"
+        return f"CAST({body} AS BLOB)"
     own = f"{_CREATORS} || coalesce(to_json(callback_url)::text, 'null')"
-    return f"convert_to(replace(document, {_OURS}, {own}), 'UTF8')"
+    return f"convert_to(replace(coalesce(document, ''), {_OURS}, {own}), 'UTF8')"
 
 
 def luma_body_of(document: str | None, callback_url: str | None) -> bytes | None:
@@ -90,8 +91,9 @@ def luma_body_of(document: str | None, callback_url: str | None) -> bytes | None
 class Representation(NamedTuple):
     """The response bodies for a generation, and the fields that are needed to serve them.
 
-    `body` is the public schema. `luma_body` is what Luma itself would answer; None if that is not
-    stored, because the row is older than that column, or because it is too large.
+    `body` is the public schema. `luma_body` is what Luma itself would answer. It is None unless it
+    was asked for, which saves half of the memory of a cache, and empty if it is not stored: the row
+    is older than that column, or what Luma answered is too large.
 
     `etag` is a hash of the body and not `rev`, because new presigned URLs change the body but not
     `rev`. `good_until` is the time until which it can be served without a fetch; None: without
@@ -145,31 +147,39 @@ class Representations:
     def __init__(self, database: Database, good_until: GoodUntil) -> None:
         self._database = database
         self._good_until = good_until
-        self._grouped = GroupedReads(self._read_all)
+        self._grouped = GroupedReads(partial(self._read_all, luma=False))
+        self._grouped_luma = GroupedReads(partial(self._read_all, luma=True))
         sqlite = "= ?1", "IN (SELECT value FROM json_each(?1))"
         postgres = "= $1", "= ANY($1)"
         is_one, is_any = sqlite if database.dialect is Dialect.SQLITE else postgres
-        self._select_one = f"{_select(database.dialect)} {is_one}"
-        self._select_any = f"{_select(database.dialect)} {is_any}"
+        selects = {luma: _select(database.dialect, luma=luma) for luma in (False, True)}
+        self._select_one = {luma: f"{sql} WHERE id {is_one}" for luma, sql in selects.items()}
+        self._select_any = {luma: f"{sql} WHERE id {is_any}" for luma, sql in selects.items()}
         self._select_newest = _select_newest(database.dialect)
 
-    def read_nowait(self, generation_id: str) -> Representation | None:
-        """Read one without waiting; None also if the database cannot answer without waiting."""
-        found = self._database.fetch_nowait(self._select_one, generation_id)
+    def read_nowait(self, generation_id: str, *, luma: bool = False) -> Representation | None:
+        """Read one without waiting; None also if the database cannot answer without waiting.
+
+        Args:
+            generation_id: its id.
+            luma: whether to read `luma_body`, too.
+        """
+        found = self._database.fetch_nowait(self._select_one[luma], generation_id)
         return self._parse(found[0]) if found else None
 
-    async def read(self, generation_id: str) -> Representation | None:
+    async def read(self, generation_id: str, *, luma: bool = False) -> Representation | None:
         """Read one; None if there is no such row. Concurrent callers share a query."""
-        return self.read_nowait(generation_id) or await self._grouped.get(generation_id)
+        grouped = self._grouped_luma if luma else self._grouped
+        return self.read_nowait(generation_id, luma=luma) or await grouped.get(generation_id)
 
     async def newest(self, upstream: str, limit: int, offset: int) -> list[Representation]:
         """Read the newest generations of an upstream that are not gone."""
         found = await self._database.search(self._select_newest, upstream, limit, offset)
         return [self._parse(row) for row in found]
 
-    async def _read_all(self, ids: list[str]) -> Mapping[str, Representation]:
+    async def _read_all(self, ids: list[str], *, luma: bool) -> Mapping[str, Representation]:
         wanted = dump_json(ids) if self._database.dialect is Dialect.SQLITE else ids
-        found = await self._database.fetch(self._select_any, wanted)
+        found = await self._database.fetch(self._select_any[luma], wanted)
         return {row[0]: self._parse(row) for row in found}
 
     def _parse(self, row: Row) -> Representation:
@@ -184,21 +194,17 @@ def etag_of(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-def _select(dialect: Dialect) -> str:
-    return f"{_select_all(dialect)} WHERE id"
-
-
 def _select_newest(dialect: Dialect) -> str:
     upstream, limit, offset = (f"{'?' if dialect is Dialect.SQLITE else '$'}{n}" for n in (1, 2, 3))
-    return f"""{_select_all(dialect)} WHERE upstream = {upstream} AND gone_at IS NULL
+    return f"""{_select(dialect, luma=True)} WHERE upstream = {upstream} AND gone_at IS NULL
     ORDER BY ordered_at DESC, id DESC LIMIT {limit} OFFSET {offset}"""
 
 
-def _select_all(dialect: Dialect) -> str:
+def _select(dialect: Dialect, *, luma: bool) -> str:
     return f"""
     SELECT id, {body_sql(dialect)}, rev, upstream, state,
         CAST(assets AS TEXT) <> '{dump_json({})}', gone_at IS NOT NULL, assets_expire_at,
-        {luma_body_sql(dialect)}, heard_at
+        {luma_body_sql(dialect) if luma else "NULL"}, heard_at
     FROM generations"""  # noqa: S608 - built from constants only
 
 

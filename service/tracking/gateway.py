@@ -63,9 +63,9 @@ class Gateway:
         Raises:
             TrackerError: as `Tracker.lookup`.
         """
-        answer = await self._tracker.lookup(generation_id, fresh=fresh)
-        if answer.representation.luma_body is None and not fresh:
-            answer = await self._tracker.lookup(generation_id, fresh=True)
+        answer = await self._tracker.lookup(generation_id, fresh=fresh, luma=True)
+        if not (answer.representation.luma_body or fresh):
+            answer = await self._tracker.lookup(generation_id, fresh=True, luma=True)
         return answer if answer.representation.upstream == upstream else None
 
     async def send(self, upstream: str, outgoing: Outgoing) -> Incoming:
@@ -133,7 +133,7 @@ class Gateway:
         """Return Luma's body of the generation that a create made; None if it is not known."""
         if submission.state is not State.ACCEPTED or submission.generation_id is None:
             return None
-        answer = await self._tracker.lookup(submission.generation_id)
+        answer = await self._tracker.lookup(submission.generation_id, luma=True)
         return luma_body(answer.representation)
 
     async def mark_delivered(self, submission_id: str) -> None:

@@ -13,7 +13,7 @@ from service.storage.representation import Representation
 
 def luma_body(found: Representation) -> bytes:
     """Return the JSON body with which Luma would show the generation."""
-    if found.luma_body is not None:
+    if found.luma_body:
         return found.luma_body
     shown = found.document()
     return to_json(_agents(shown) if found.upstream == AGENTS else _dream_machine(shown))

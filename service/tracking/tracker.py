@@ -82,31 +82,41 @@ class Tracker:
         """Problems that do not stop the service, one sentence each."""
         return self._fetcher.warnings
 
-    def lookup_nowait(self, generation_id: str) -> Answer | None:
+    def lookup_nowait(self, generation_id: str, *, luma: bool = False) -> Answer | None:
         """Return what `lookup` would, if that needs neither waiting nor a request to Luma."""
         found = self._cache.get(generation_id)
+        if luma and found and found.luma_body is None:
+            found = None
         if found is None and is_usable_id(generation_id):
-            found = self._representations.read_nowait(generation_id)
+            found = self._representations.read_nowait(generation_id, luma=luma)
             found = found and self._cached(found)
         return found and self._hit(found)
 
-    async def lookup_stored(self, generation_id: str) -> Answer | None:
+    async def lookup_stored(self, generation_id: str, *, luma: bool = False) -> Answer | None:
         """Return what `lookup` would, if that needs no request to Luma.
 
         Raises:
             StoreUnavailable: the database failed.
         """
-        if (answer := self.lookup_nowait(generation_id)) or not is_usable_id(generation_id):
+        answer = self.lookup_nowait(generation_id, luma=luma)
+        if answer or not is_usable_id(generation_id):
             return answer
-        found = await self._read(generation_id)
+        found = await self._read(generation_id, luma=luma)
         return found and self._hit(found)
 
-    async def lookup(self, generation_id: str, *, fresh: bool = False) -> Answer:
+    async def lookup(
+        self, generation_id: str, *, fresh: bool = False, luma: bool = False
+    ) -> Answer:
         """Return a generation; it is first fetched from Luma if it is not stored, or if `fresh`.
 
         A stale row is returned immediately and refreshed in the background. A row whose asset URLs
         have expired is fetched first. If a row is stored, a failure of an upstream never fails the
         lookup.
+
+        Args:
+            generation_id: its id.
+            fresh: whether to ask Luma before answering.
+            luma: whether the answer is to have Luma's own body, too.
 
         Raises:
             InvalidInput: the id is not in the format of Luma's ids.
@@ -115,9 +125,11 @@ class Tracker:
             StoreUnavailable: the database failed.
         """
         _require_usable(generation_id)
-        if not fresh and (answer := await self.lookup_stored(generation_id)):
+        if not fresh and (answer := await self.lookup_stored(generation_id, luma=luma)):
             return answer
-        return await self._lookup(generation_id, fresh=fresh, stale_after=self._stale_after)
+        return await self._lookup(
+            generation_id, fresh=fresh, stale_after=self._stale_after, luma=luma
+        )
 
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
         """Like `lookup`, but return when the generation is final, or after `seconds`.
@@ -182,29 +194,31 @@ class Tracker:
         except (NotFound, UpstreamUnavailable) as error:
             return error
 
-    async def _lookup(self, generation_id: str, *, fresh: bool, stale_after: timedelta) -> Answer:
-        stored = await self._read(generation_id)
+    async def _lookup(
+        self, generation_id: str, *, fresh: bool, stale_after: timedelta, luma: bool = False
+    ) -> Answer:
+        stored = await self._read(generation_id, luma=luma)
         if stored is None:
             await self._fetcher.fetch_unknown(generation_id, fresh=fresh)
-            return self._answer(await self._read_again(generation_id), Served.MISS)
+            return self._answer(await self._read_again(generation_id, luma=luma), Served.MISS)
         if not self._fetcher.has_key_for(stored.upstream):
             return self._answer(stored, Served.HIT)
         if fresh or has_expired_assets(stored, self._clock()):
             await self._fetcher.refresh(generation_id)
-            return self._answer(await self._read_again(generation_id), Served.STALE)
+            return self._answer(await self._read_again(generation_id, luma=luma), Served.STALE)
         if is_stale(stored, self._clock(), stale_after):
             self._fetcher.refresh_in_background(generation_id)
             return self._answer(stored, Served.STALE)
         return self._answer(stored, Served.HIT)
 
-    async def _read(self, generation_id: str) -> Representation | None:
+    async def _read(self, generation_id: str, *, luma: bool) -> Representation | None:
         with self._cache.reading(generation_id) as read:
-            found = await self._representations.read(generation_id)
+            found = await self._representations.read(generation_id, luma=luma)
             return found and self._cached(found, read)
 
-    async def _read_again(self, generation_id: str) -> Representation:
+    async def _read_again(self, generation_id: str, *, luma: bool) -> Representation:
         """Read what a fetch has just stored. The service itself never deletes a generation."""
-        if (found := await self._read(generation_id)) is None:
+        if (found := await self._read(generation_id, luma=luma)) is None:
             raise NotFound(
                 f"{generation_id} was deleted from the database during the lookup.", "Retry."
             )

@@ -116,7 +116,7 @@ class FastPath:
         headers = self._plain_headers(scope) if lookup else None
         if not (lookup and headers):
             return False
-        answer = self._state.tracker.lookup_nowait(lookup.id)
+        answer = self._state.tracker.lookup_nowait(lookup.id, luma=lookup.upstream is not None)
         response = answer and self._response(lookup, answer, headers)
         if response:
             send(response)
@@ -129,7 +129,8 @@ class FastPath:
             return None
         try:
             if lookup := _lookup_in(scope):
-                answer = await self._state.tracker.lookup_stored(lookup.id)
+                luma = lookup.upstream is not None
+                answer = await self._state.tracker.lookup_stored(lookup.id, luma=luma)
                 response = answer and self._response(lookup, answer, headers)
             else:
                 response = await self._list(scope, receive)
@@ -146,7 +147,7 @@ class FastPath:
         if lookup.upstream is None:
             return _lookup_response(answer, headers)
         found = answer.representation
-        if found.upstream != lookup.upstream or found.luma_body is None:
+        if found.upstream != lookup.upstream or not found.luma_body:
             return None
         if not self._state.gateway.has_key_for(lookup.upstream):
             return None

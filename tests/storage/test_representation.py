@@ -7,15 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import from_json, to_json
 from sqlalchemy import Engine, delete
 
 from service.domain.generation import Generation, Observation, Refreshable, good_until
 from service.domain.merge import merge
+from service.domain.redaction import REDACTED
 from service.storage import generations, listing
 from service.storage.engine import Database, open_database
 from service.storage.representation import Representation, Representations
 from tests.databases import url_of
-from tests.reference import representation_of
+from tests.reference import luma_body_of, representation_of
 from tests.storage.test_shape import OBSERVATIONS, row
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -44,11 +46,13 @@ async def both(database: Database, generation: Generation) -> tuple[Representati
     await database.write(generations.save, [generations.Change(None, generation)])
     row = await database.read(generations.find, generation.id)
     written = await Representations(database, until).read(generation.id)
+    with_luma = await Representations(database, until).read(generation.id, luma=True)
     page = await listing.page(database, listing.Query(gone=True))
     await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
     assert row is not None
     assert written is not None
     assert [item.body for item in page.items] == [written.body]
+    assert with_luma == representation_of(row, until(row), luma=True)
     return representation_of(row, until(row)), written
 
 
@@ -91,6 +95,23 @@ async def test_texts_that_need_care(database: Database, text: str) -> None:
 async def test_assets_of_names_that_nobody_knows_yet(database: Database) -> None:
     assets = {"z": "https://z", "video": "https://v", "a": "https://a"}
     await check(database, row(assets=assets))
+
+
+async def test_lumas_own_document_shows_the_creators_callback_url_in_the_place_of_ours(
+    database: Database,
+) -> None:
+    prompt = '"callback_url":"[redacted]" \\ %s'
+    request = {"callback_url": REDACTED, "prompt": prompt, "x": [{"callback_url": REDACTED}]}
+    document = to_json({"id": "a", "request": request, "unknown": 1e400}, inf_nan_mode="null")
+    for own in ('https://program.example/hook?a="b"&c=\\', None):
+        generation = row()._replace(document=document.decode(), callback_url=own)
+        _, written = await both(database, generation)
+        assert written.luma_body is None
+        assert from_json(luma_body_of(generation))["request"] == {
+            "callback_url": own,
+            "prompt": prompt,
+            "x": [{"callback_url": own}],
+        }
 
 
 async def test_a_body_of_a_megabyte(database: Database) -> None:
