@@ -1,6 +1,6 @@
 """The table: what is measured, against what, and how good it has to be."""
 
-from benchmarks import callbacks, reads, size, starts, tools
+from benchmarks import callbacks, gateway, reads, size, starts, tools
 from benchmarks.finding import Row
 
 RAW = "raw ASGI app, as many fixed bytes"
@@ -62,6 +62,25 @@ ROWS = [
         15,
         6,
         unit="× shorter",
+    ),
+    Row(
+        "gateway-get",
+        "a polling program's GET through the gateway, CPU",
+        "the lookup of /v1",
+        gateway.lookup,
+        1.2,
+        1.4,
+        least=False,
+    ),
+    Row(
+        "create",
+        "a create through the gateway",
+        "the same create straight at the simulator",
+        gateway.create,
+        3,
+        6,
+        unit="ms more",
+        least=False,
     ),
     Row(
         "mcp-2025",
