@@ -34,9 +34,19 @@ _LARGEST_REQUEST = 65_536  # bytes, as JSON
 _LARGEST_ASSETS = 65_536  # bytes, as JSON; a page has up to 200 rows
 _LARGEST_OUTPUTS = 262_144
 _LARGEST_DOCUMENT = 262_144
+_UNUSUAL = (b"\\", b".any.", b".one-")
+"""Escapes, and what every callback token contains. A body of ASCII without them is clean."""
 _GUESSED_FROM = ("model", "generation_type", "type")
 """Request fields from which other fields are guessed. They are kept even if the rest of a large
 request is dropped, because `merge` must be able to tell which values were guessed."""
+
+
+def _finite(number: str) -> float | None:
+    value = float(number)
+    return value if math.isfinite(value) else None
+
+
+_PLAIN = json.JSONDecoder(parse_float=_finite, parse_constant=lambda _: None)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -103,8 +113,39 @@ def document(body: Mapping[str, Any]) -> str | None:
 
 
 def _parse(body: bytes) -> Any:
-    """Parse JSON into clean values."""
-    return _clean(_load(body), _DEEPEST)
+    """Parse JSON into clean values.
+
+    Most bodies contain nothing to clean. That is seen from the bytes, and saves two thirds of the
+    time (`callbacks-naive` in `make bench`).
+    """
+    if not _is_plain(body):
+        return _clean(_load(body), _DEEPEST)
+    value = _PLAIN.decode(body.decode("ascii"))
+    return _with_redacted_urls(value) if REDACTED.encode() in body else value
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether parsing the body yields clean values, except for callback URLs of ours."""
+    shallow = body.count(b"[") + body.count(b"{") < _DEEPEST and body.count(b",") < _MOST_VALUES
+    return shallow and body.isascii() and not any(part in body for part in _UNUSUAL)
+
+
+def _with_redacted_urls(value: Any) -> Any:
+    """Redact callback URLs in which a token was redacted before."""
+    if isinstance(value, dict):
+        return {key: _with_redacted_url(key, member) for key, member in value.items()}
+    return [_with_redacted_urls(item) for item in value] if isinstance(value, list) else value
+
+
+def _with_redacted_url(key: str, value: Any) -> Any:
+    is_redacted = key == "callback_url" and _is_ours(value)
+    return REDACTED if is_redacted else _with_redacted_urls(value)
+
+
+def _is_ours(url: Any) -> bool:
+    """Whether a token was redacted in a URL, or in one of a list."""
+    urls = url if isinstance(url, list) else [url]
+    return any(isinstance(each, str) and REDACTED in each for each in urls)
 
 
 def _load(body: bytes) -> Any:
@@ -249,7 +290,7 @@ _clean_short_key = lru_cache(1024)(clean_text)  # generations have the same keys
 def _clean_member(key: str, value: Any, depth: int) -> Any:
     """Clean a value, and redact a callback URL of ours, which Luma echoes with our token in it."""
     cleaned = _clean(value, depth)
-    return REDACTED if key == "callback_url" and cleaned != value else cleaned
+    return REDACTED if key == "callback_url" and _is_ours(cleaned) else cleaned
 
 
 def _without_callback_urls(value: Any) -> Any:

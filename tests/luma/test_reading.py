@@ -272,6 +272,31 @@ def test_any_bytes_at_all_are_an_object_or_unreadable(body: bytes) -> None:
         assert isinstance(parse_object(body), dict)
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(codec="ascii"), max_size=12)
+    | st.sampled_from(["[redacted]", "https://t.example/callbacks/[redacted]", "x.any.y"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["a", "callback_url", "request"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(JSON)
+def test_a_plain_body_is_read_as_any_other(value: Any) -> None:
+    """An escape changes nothing but the way in which it is read."""
+    body = {"id": "a", "request": value}
+    plain = json.dumps(body).encode()
+    escaped = plain.replace(b'"id"', rb'"\u0069d"')
+    assert repr(parse_object(plain)) == repr(parse_object(escaped))
+
+
 def test_a_callback_url_of_ours_is_redacted_everywhere() -> None:
     secret = f"https://tracker.example/callbacks/{CallbackTokens(['k']).single()}"
     body = {
