@@ -27,7 +27,6 @@ from sqlalchemy import (
 from uuid_utils import uuid7
 
 from service.domain.generation import Outcome
-from service.domain.redaction import body_without_tokens
 from service.storage.engine import batches
 from service.storage.tables import GIVEN_UP, UNFOLDED, BindingRow, DeliveryRow
 
@@ -82,22 +81,24 @@ class Arrival:
         }
 
 
-def prepare(connection: Connection, callbacks: Sequence[tuple[bytes, datetime]]) -> list[Arrival]:
+def prepare(
+    connection: Connection, callbacks: Sequence[tuple[bytes, bytes, datetime]]
+) -> list[Arrival]:
     """Give each callback an id. Identical bodies share one id, including bodies in the inbox.
 
     Args:
         connection: of the current transaction.
-        callbacks: the body of each, and when it was received.
+        callbacks: the body of each as received and without tokens, and when it was received.
     """
-    digests = [hashlib.sha256(body).hexdigest() for body, _ in callbacks]
+    digests = [hashlib.sha256(received).hexdigest() for received, _, _ in callbacks]
     known = batches.find(connection, DELIVERIES.c.digest, {*digests}, ("digest", "id"))
     ids = {row["digest"]: row["id"] for row in known}
     for digest in digests:
         if digest not in ids:
             ids[digest] = str(uuid7())
     return [
-        Arrival(digest, body_without_tokens(body), at, ids[digest])
-        for digest, (body, at) in zip(digests, callbacks, strict=True)
+        Arrival(digest, body, at, ids[digest])
+        for digest, (_, body, at) in zip(digests, callbacks, strict=True)
     ]
 
 

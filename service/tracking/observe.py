@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from service.domain.generation import Generation, Observation, Outcome, Source
 from service.domain.merge import merge
+from service.domain.redaction import body_without_tokens
 from service.domain.schedule import check_after_callback, next_check
 from service.domain.submission import Submission, as_created
 from service.errors import Forbidden, Unreadable
@@ -42,6 +43,14 @@ class Callback(NamedTuple):
     body: bytes
     grant: Grant
     received_at: datetime
+
+
+class OpenedCallback(NamedTuple):
+    """A callback, its body without tokens, and what it reports."""
+
+    callback: Callback
+    body: bytes
+    parsed: Observation | Unreadable
 
 
 class Receipt(NamedTuple):
@@ -137,53 +146,47 @@ def refold(connection: Connection, delivery_id: str, at: datetime) -> Receipt | 
 
 
 def _receive(connection: Connection, callbacks: Sequence[Callback]) -> list[Receipt | Forbidden]:
-    batch = [(callback, _parse(callback.body, callback.received_at)) for callback in callbacks]
+    batch = [_opened(callback) for callback in callbacks]
     owners = _bind_tokens(connection, batch)
     created = submissions.link(connection, owners, callbacks[0].received_at)
-    allowed = [
-        (callback, _with_create(parsed, created.get(callback.grant.nonce or "")))
-        for callback, parsed in batch
-        if _is_allowed(callback, parsed, owners)
-    ]
+    allowed = [_with_create(each, created) for each in batch if _is_allowed(each, owners)]
     receipts = iter(_store_and_fold(connection, allowed))
-    return [next(receipts) if _is_allowed(*each, owners) else _forbidden() for each in batch]
+    return [next(receipts) if _is_allowed(each, owners) else _forbidden() for each in batch]
 
 
-def _bind_tokens(
-    connection: Connection, batch: Sequence[tuple[Callback, Observation | Unreadable]]
-) -> dict[str, str]:
+def _opened(callback: Callback) -> OpenedCallback:
+    body = body_without_tokens(callback.body)
+    return OpenedCallback(callback, body, _parse(body, callback.received_at))
+
+
+def _bind_tokens(connection: Connection, batch: Sequence[OpenedCallback]) -> dict[str, str]:
     """Bind each unused single token to its generation; returns the generation of each nonce."""
     single = [
-        (callback.grant.nonce, parsed.id)
-        for callback, parsed in batch
-        if callback.grant.nonce and isinstance(parsed, Observation)
+        (each.callback.grant.nonce, each.parsed.id)
+        for each in batch
+        if each.callback.grant.nonce and isinstance(each.parsed, Observation)
     ]
-    return deliveries.bind(connection, single, batch[0][0].received_at)
+    return deliveries.bind(connection, single, batch[0].callback.received_at)
 
 
-def _with_create(
-    parsed: Observation | Unreadable, created: Submission | None
-) -> Observation | Unreadable:
+def _with_create(opened: OpenedCallback, created: Mapping[str, Submission]) -> OpenedCallback:
     """Add what is known of a generation because it was created through us."""
-    if created is None or isinstance(parsed, Unreadable):
-        return parsed
-    return as_created(parsed, created)
+    submission = created.get(opened.callback.grant.nonce or "")
+    if submission is None or isinstance(opened.parsed, Unreadable):
+        return opened
+    return opened._replace(parsed=as_created(opened.parsed, submission))
 
 
-def _is_allowed(
-    callback: Callback, parsed: Observation | Unreadable, owners: Mapping[str, str]
-) -> bool:
+def _is_allowed(opened: OpenedCallback, owners: Mapping[str, str]) -> bool:
     """Return whether the token allows this generation; a body without one is always allowed."""
-    nonce = callback.grant.nonce
+    nonce, parsed = opened.callback.grant.nonce, opened.parsed
     return nonce is None or isinstance(parsed, Unreadable) or owners[nonce] == parsed.id
 
 
-def _store_and_fold(
-    connection: Connection, batch: Sequence[tuple[Callback, Observation | Unreadable]]
-) -> list[Receipt]:
-    bodies = [(callback.body, callback.received_at) for callback, _ in batch]
+def _store_and_fold(connection: Connection, batch: Sequence[OpenedCallback]) -> list[Receipt]:
+    bodies = [(each.callback.body, each.body, each.callback.received_at) for each in batch]
     arrivals = deliveries.prepare(connection, bodies)
-    pairs = [(arrival, parsed) for arrival, (_, parsed) in zip(arrivals, batch, strict=True)]
+    pairs = [(arrival, each.parsed) for arrival, each in zip(arrivals, batch, strict=True)]
     observations = [
         ReceivedObservation(parsed, arrival.at, arrival.id)
         for arrival, parsed in pairs
@@ -201,8 +204,8 @@ def _store_and_fold(
 
 def _store_unfolded(connection: Connection, callback: Callback, error: Exception) -> Receipt:
     """Store a callback whose folding raised an error, so that a bug in our code loses no data."""
-    parsed = _parse(callback.body, callback.received_at)
-    [arrival] = deliveries.prepare(connection, [(callback.body, callback.received_at)])
+    _, body, parsed = _opened(callback)
+    [arrival] = deliveries.prepare(connection, [(callback.body, body, callback.received_at)])
     arrival.generation_id = _generation_id(parsed)
     arrival.error = _log_failure(error, arrival.id, arrival.generation_id)
     deliveries.add(connection, [arrival])

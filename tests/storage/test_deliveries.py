@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from service.domain.generation import Outcome
+from service.domain.redaction import body_without_tokens
 from service.storage import deliveries
 from service.tracking.callback_tokens import CallbackTokens
 
@@ -17,7 +18,9 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 def keep(connection: Connection, body: bytes, seconds: float = 0) -> str:
     """Add a delivery with that body, received some seconds after noon, and return its id."""
-    arrivals = deliveries.prepare(connection, [(body, NOON + timedelta(seconds=seconds))])
+    arrivals = deliveries.prepare(
+        connection, [(body, body_without_tokens(body), NOON + timedelta(seconds=seconds))]
+    )
     deliveries.add(connection, arrivals)
     return arrivals[0].id
 
