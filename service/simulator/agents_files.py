@@ -1,5 +1,6 @@
 """The Files API of the Agents API: inline and presigned uploads, and their records."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from service.simulator.clock import Clock
 from service.simulator.files import File, FileCreate, Files, Purpose, State
@@ -77,17 +78,15 @@ class AgentsFiles:
         return self._answer(file)
 
     async def _create_inline(self, request: Request) -> File:
-        async with request.form() as form:
+        form = await request.form()
+        try:
             sent = form.get("file")
             if not isinstance(sent, UploadFile):
                 raise _invalid([{"loc": ("file",), "msg": "Field required"}])
-            fields = {
-                "mime_type": sent.content_type,
-                "size_bytes": sent.size,
-                "filename": sent.filename,
-            }
-            file = self._files.create(_validate({**fields, **form}), self._now())
+            file = self._files.create(_described(sent, form), self._now())
             await self._storage.write(file, _parts(sent))
+        finally:
+            _close(form)
         file.received_at = self._now()
         return file
 
@@ -160,6 +159,12 @@ def add_files(app: FastAPI, routes: AgentsFiles) -> None:
     app.post("/files/{file_id}/complete")(routes.complete)
 
 
+def _described(sent: UploadFile, form: FormData) -> FileCreate:
+    """Return what the parts of an inline upload say of the file."""
+    fields = {"mime_type": sent.content_type, "size_bytes": sent.size, "filename": sent.filename}
+    return _validate({**fields, **form})
+
+
 def _validate(fields: dict[str, Any]) -> FileCreate:
     try:
         return FileCreate.model_validate(fields)
@@ -179,8 +184,16 @@ def _invalid(errors: list[Any]) -> RequestValidationError:
 
 
 async def _parts(sent: UploadFile) -> AsyncIterator[bytes]:
-    while part := await sent.read(_PART):
+    while part := sent.file.read(_PART):
         yield part
+        await asyncio.sleep(0)  # other requests go on meanwhile
+
+
+def _close(form: FormData) -> None:
+    """Close what was sent, without awaiting: a cancelled request would leave it open."""
+    for value in form.values():
+        if isinstance(value, UploadFile):
+            value.file.close()
 
 
 def _time(moment: datetime | None) -> str | None:

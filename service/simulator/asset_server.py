@@ -5,8 +5,9 @@ import struct
 from pathlib import Path, PurePosixPath
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
+from service.simulator import stored_bytes
 from service.simulator.clock import Clock
 from service.simulator.presigned import refusal
 
@@ -35,7 +36,7 @@ class AssetServer:
             return refused
         if path.suffix not in _KINDS:
             return PlainTextResponse("Not Found", 404)
-        return FileResponse(self._file(path), media_type=_KINDS[path.suffix][1])
+        return stored_bytes.answer(request, self._file(path), _KINDS[path.suffix][1])
 
     def _file(self, path: PurePosixPath) -> Path:
         file = self._folder / hashlib.sha256(str(path).encode()).hexdigest()

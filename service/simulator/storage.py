@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
-import anyio
 from fastapi import status
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
+from service.simulator import stored_bytes
 from service.simulator.clock import Clock
 from service.simulator.files import File, Files
 from service.simulator.presigned import presign, refusal, s3_error
@@ -36,11 +36,7 @@ class Storage:
 
     async def write(self, file: File, parts: AsyncIterator[bytes]) -> None:
         """Store the bytes, all or none; they are never held in memory together."""
-        unfinished = self.path(file).with_suffix(".unfinished")
-        async with await anyio.open_file(unfinished, "wb") as opened:
-            async for part in parts:
-                await opened.write(part)
-        unfinished.replace(self.path(file))
+        await stored_bytes.write(self.path(file), parts)
 
 
 class StorageServer:
@@ -67,7 +63,7 @@ class StorageServer:
             return file
         if self._storage.size(file) is None:
             return _no_such_key()
-        return FileResponse(self._storage.path(file), media_type=file.asked.mime_type)
+        return stored_bytes.answer(request, self._storage.path(file), file.asked.mime_type)
 
     def _find(self, request: Request) -> File | Response:
         """Return the file of the URL, or S3's refusal."""

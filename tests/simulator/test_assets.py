@@ -31,10 +31,32 @@ def test_an_image_is_served_in_its_format(serving: Luma) -> None:
     assert image.content.startswith(b"\x89PNG")
 
 
-def test_an_asset_can_be_read_in_parts(serving: Luma) -> None:
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [("bytes=4-11", 4, 11), ("bytes=2000-", 2000, None), ("bytes=-7", -7, None)],
+)
+def test_an_asset_can_be_read_in_parts(
+    asked: str, first: int, last: int | None, serving: Luma
+) -> None:
     url = _completed(serving, "video")["assets"]["video"]
-    part = _get(url, Range="bytes=4-11")
-    assert (part.status_code, part.content) == (206, b"ftypisom")
+    whole = _get(url)
+    part = _get(url, **{"Range": asked, "If-Range": whole.headers["ETag"]})
+    expected = whole.content[first : None if last is None else last + 1]
+    assert (part.status_code, part.content) == (206, expected)
+    start = first % len(whole.content)
+    stop = start + len(expected)
+    assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(whole.content)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999-", "bytes=-", "lines=1-2"])
+def test_a_part_that_an_asset_does_not_have_is_416(asked: str, serving: Luma) -> None:
+    assert _get(_completed(serving, "video")["assets"]["video"], Range=asked).status_code == 416
+
+
+def test_a_part_of_another_version_is_answered_as_a_whole(serving: Luma) -> None:
+    url = _completed(serving, "video")["assets"]["video"]
+    answer = _get(url, **{"Range": "bytes=4-11", "If-Range": '"other"'})
+    assert (answer.status_code, answer.content[4:12]) == (200, b"ftypisom")
 
 
 def test_an_agents_url_is_refused_after_an_hour_and_a_new_one_is_not(serving: Luma) -> None:
