@@ -1,6 +1,7 @@
 """Start and stop, in a thread or on the current loop, and control from any thread."""
 
 import asyncio
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 from lumaai import AsyncLumaAI
 
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
+from service.simulator.server import bind
 from tests.simulator.receiver import HANG, Receiver
 from tests.waiting import until
 
@@ -40,6 +42,12 @@ def test_it_stops_at_once_with_a_request_and_a_callback_under_way(
         assert time.monotonic() - began < 1
         assert isinstance(answer.exception(), httpx.TransportError)
     assert caplog.records == []
+
+
+def test_answers_leave_without_waiting_for_more() -> None:
+    """A connection inherits the protocol of its listener, and only TCP gets TCP_NODELAY."""
+    with bind() as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_what_happened_can_be_read_after_it_has_stopped(receiver: Receiver) -> None:
