@@ -22,8 +22,8 @@ from uuid_utils import uuid7
 
 from service.domain.generation import Generation, Outcome, Source
 from service.domain.merge import merge
+from service.luma.bodies import parse_object
 from service.luma.dream_machine import read
-from service.luma.reading import parse_object
 from service.storage import deliveries, events, generations
 from service.storage.engine import Database
 

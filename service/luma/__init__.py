@@ -12,7 +12,8 @@ http             the httpx part of the client: HTTP outcomes become the service'
 dream_machine    parses a Dream Machine generation into an observation
 agents           parses an Agents API generation into an observation
 lists            parses a page of generations into observations
-reading          parses and sanitizes JSON; the field readers that both parsers use
+bodies           parses JSON into clean values
+reading          the field readers that both parsers use
 setting_names    the names of each upstream's settings, for hints
 """
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from service.domain.generation import Observation, Source
 from service.domain.redaction import nonce_in, without_tokens
 from service.errors import Unreadable
-from service.luma.reading import mapping, parse_list
+from service.luma.bodies import parse_list
+from service.luma.reading import mapping
 
 Reader = Callable[[Mapping[str, Any], Source, datetime], Observation]
 

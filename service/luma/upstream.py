@@ -17,9 +17,9 @@ from service.errors import (
 )
 from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
+from service.luma.bodies import parse_object
 from service.luma.client import LumaClient
 from service.luma.lists import ListPage, Reader, read_page
-from service.luma.reading import parse_object
 from service.luma.relay import Incoming, Outgoing, raise_if_unavailable
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from service.domain.generation import is_usable_id
 from service.errors import InvalidInput, Unreadable
 from service.luma import DREAM_MACHINE
-from service.luma.reading import parse_object
+from service.luma.bodies import parse_object
 from service.luma.relay import HeaderList
 
 CALLBACK_URL = "callback_url"

@@ -18,7 +18,7 @@ from service.domain.submission import State, Submission, as_created, frees_key
 from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
 from service.logs import log
 from service.luma import DREAM_MACHINE, Upstream
-from service.luma.reading import parse_object
+from service.luma.bodies import parse_object
 from service.luma.relay import HeaderList, Outgoing
 from service.metrics import CREATES
 from service.storage import deliveries, submissions

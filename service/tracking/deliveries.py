@@ -9,7 +9,7 @@ from service.domain.generation import Outcome
 from service.domain.text import clean_text
 from service.errors import NotFound, StoreUnavailable
 from service.logs import log
-from service.luma.reading import shown
+from service.luma.bodies import shown
 from service.metrics import CALLBACKS
 from service.storage import deliveries
 from service.storage.engine import Database

@@ -20,8 +20,8 @@ from service.domain.schedule import check_after_callback, next_check
 from service.domain.submission import Submission, as_created
 from service.errors import Forbidden, Unreadable
 from service.logs import log
+from service.luma.bodies import parse_object
 from service.luma.dream_machine import read
-from service.luma.reading import parse_object
 from service.storage import deliveries, events, generations, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant

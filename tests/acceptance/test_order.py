@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Connection
 
 from service.domain.generation import Generation, Observation, Source, is_terminal, rank
+from service.luma.bodies import parse_object
 from service.luma.dream_machine import read
-from service.luma.reading import parse_object
 from service.simulator import Luma, Plan
 from service.storage.events import of_generation
 from service.storage.generations import find

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from service.domain.generation import Observation, Source
 from service.luma.agents import NAME, read
-from service.luma.reading import parse_object
+from service.luma.bodies import parse_object
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
+from service.luma.bodies import parse_object
 from service.luma.dream_machine import NAME, read
-from service.luma.reading import parse_object
 from tests.conftest import PAYLOADS
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)

@@ -22,16 +22,8 @@ from service.domain.merge import merge
 from service.domain.redaction import REDACTED
 from service.errors import Unreadable
 from service.luma import agents, dream_machine, reading
-from service.luma.reading import (
-    document,
-    instant,
-    mapping,
-    parse_object,
-    request,
-    shown,
-    text,
-    usable_id,
-)
+from service.luma.bodies import parse_object, shown
+from service.luma.reading import document, instant, mapping, request, text, usable_id
 from service.storage import generations
 from service.storage.engine.sqlite_connections import make_engine
 from service.tracking.callback_tokens import CallbackTokens, Grant
