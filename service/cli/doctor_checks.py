@@ -11,6 +11,7 @@ from service.cli.schema import contents, revisions
 from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import AGENTS, DREAM_MACHINE, LumaClient, Upstream
+from service.luma.prices import DATES
 from service.tracking.tracker import utc_now
 
 NO_API_KEY = (
@@ -73,6 +74,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
         yield await _upstream(upstream, rows.newest_confirmed[upstream.name])
     yield await _public_url(settings, client)
     yield _access(settings)
+    yield _prices()
 
 
 async def _database(settings: Settings) -> Finding:
@@ -175,3 +177,8 @@ def _access(settings: Settings) -> Finding:
     return Finding(
         "access", "TRACKER_API_TOKENS is not set: every program on this machine has access"
     )
+
+
+def _prices() -> Finding:
+    lists = " and ".join(f"{date} ({upstream})" for upstream, date in DATES.items())
+    return Finding("prices", f"costs are estimated from Luma's price lists of {lists}")

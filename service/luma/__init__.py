@@ -14,6 +14,7 @@ agents           parses an Agents API generation into an observation
 lists            parses a page of generations into observations
 bodies           parses JSON into clean values
 reading          the field readers that both parsers use
+prices           estimates the cost of a generation, from the price lists in `prices.json`
 setting_names    the names of each upstream's settings, for hints
 """
 

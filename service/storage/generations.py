@@ -84,6 +84,14 @@ def newest_confirmed(connection: Connection, upstream: str) -> str | None:
     return found
 
 
+def find_all(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
+    """Return the existing rows with those ids, by id."""
+    if not ids:
+        return {}
+    rows = batches.find(connection, GENERATIONS.c.id, ids, _FIELDS)
+    return {row["id"]: as_generation(row) for row in rows}
+
+
 def lock(connection: Connection, ids: Collection[str]) -> dict[str, Generation]:
     """Return the existing rows with those ids, by id, locked until the transaction commits."""
     rows = batches.find(connection, GENERATIONS.c.id, ids, _FIELDS, lock=True)

@@ -22,6 +22,7 @@ from service.errors import Forbidden, Unreadable
 from service.logs import log
 from service.luma.bodies import parse_object
 from service.luma.dream_machine import read
+from service.luma.prices import estimate
 from service.storage import deliveries, events, generations, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant
@@ -75,11 +76,12 @@ def observe(
         Conflict: another instance has just written one of these rows; retry the transaction.
     """
     before = generations.lock(connection, {each.observation.id for each in batch})
+    parents = _parents(connection, before, batch)
     current, recorded = dict(before), list[generations.Change]()
     results = []
     for each in batch:
         row = current.get(each.observation.id)
-        after, outcome = _folded(row, each)
+        after, outcome = _folded(row, each, parents)
         if row is None or after.rev > row.rev:
             recorded.append(generations.Change(row, after, each.delivery_id))
         current[each.observation.id] = after
@@ -90,13 +92,29 @@ def observe(
     return results
 
 
-def _folded(row: Generation | None, received: ReceivedObservation) -> tuple[Generation, Outcome]:
-    """Merge an observation into a row, and schedule the row's next check.
+def _parents(
+    connection: Connection,
+    rows: Mapping[str, Generation],
+    batch: Sequence[ReceivedObservation],
+) -> dict[str, Generation]:
+    """Return the stored parents of the rows, by id; some prices depend on them."""
+    ids = {each.observation.parent_id for each in batch}
+    ids |= {row.parent_id for row in rows.values()}
+    return generations.find_all(connection, {id_ for id_ in ids if id_})
+
+
+def _folded(
+    row: Generation | None, received: ReceivedObservation, parents: Mapping[str, Generation]
+) -> tuple[Generation, Outcome]:
+    """Merge an observation into a row, estimate its price, and schedule the row's next check.
 
     A change reported by a callback restarts the schedule; a response from Luma advances it.
     """
     at = received.received_at
     after, outcome = merge(row, received.observation, at)
+    if row is None or after.rev > row.rev:
+        price = estimate(after, parents.get(after.parent_id or ""))
+        after = after._replace(cost_usd_estimate=price)
     is_response = received.observation.authenticated
     if outcome is not Outcome.APPLIED and not is_response:
         return after._replace(next_check_at=check_after_callback(after, at)), outcome
