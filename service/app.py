@@ -14,7 +14,16 @@ from service.config import Settings, callback_secrets
 from service.mcp_server import HttpTransport
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, gateway, problems
-from service.web.api import deliveries, docs, events, generations, health, openapi, submissions
+from service.web.api import (
+    backfill,
+    deliveries,
+    docs,
+    events,
+    generations,
+    health,
+    openapi,
+    submissions,
+)
 from service.web.fast_path import FastPath
 from service.web.guards.access import AccessGuard
 from service.web.guards.authentication import Authenticator
@@ -89,6 +98,7 @@ def create_app(settings: Settings) -> Application:
         generations.router,
         events.router,
         deliveries.router,
+        backfill.router,
         health.router,
         docs.router,
         submissions.router,

@@ -27,6 +27,7 @@ from service.luma import (
 from service.storage import migrating
 from service.storage.engine import open_database
 from service.storage.request_log import RequestLog
+from service.tracking.backfill import Backfill
 from service.tracking.background import background
 from service.tracking.cache import Cache
 from service.tracking.callback_tokens import CallbackTokens
@@ -88,7 +89,7 @@ async def open_service(
     async with open_parts(settings, clock, tokens) as parts:
         loops = [
             *(parts.maintenance.run_refolding, parts.maintenance.run_pruning),
-            *(parts.rewriter.run, parts.recovery.run),
+            *(parts.rewriter.run, parts.recovery.run, parts.tracker.backfill.run),
         ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
@@ -114,7 +115,10 @@ async def open_parts(
         fetcher = Fetcher(database, upstreams, changes, clock)
         stale_after = timedelta(seconds=settings.stale_after)
         by_name = {upstream.name: upstream for upstream in upstreams}
-        tracker = Tracker(database, fetcher, changes, cache, stale_after=stale_after, clock=clock)
+        backfill = Backfill(database, by_name, changes, clock)
+        tracker = Tracker(
+            database, fetcher, changes, cache, backfill, stale_after=stale_after, clock=clock
+        )
         creates = Creates(
             database,
             by_name,

@@ -73,6 +73,8 @@ class UpstreamRefused(UpstreamError):
         super().__init__(upstream, message)
         self.about_generation = about_generation
         """Whether it refused only this generation, and not the key."""
+        self.status: int | None = None
+        """The HTTP status of the answer, if there was one."""
 
 
 class UpstreamNonsense(UpstreamError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import callback_url, database, deliveries, doctor, generations, serve
+from service.cli import backfill, callback_url, database, deliveries, doctor, generations, serve
 from service.cli.exits import errors_to_exit_codes
 from service.cli.suggestions import SuggestingGroup
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (serve, generations, deliveries, callback_url, doctor):
+for group in (serve, generations, deliveries, backfill, callback_url, doctor):
     app.add_typer(group.commands)
 app.add_typer(database.commands, name="db")
 

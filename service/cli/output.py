@@ -14,11 +14,13 @@ from service.domain.text import one_line
 from service.storage.listing import Page
 from service.storage.shape import GenerationOut
 from service.tracking.answer import Answer
+from service.tracking.backfill_schema import BackfillOut
 from service.tracking.observe import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
     from service.cli.doctor_checks import Finding
+    from service.storage.backfills import Walk
     from service.tracking.inspection import Revisions
 
 _COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
@@ -91,6 +93,16 @@ def show_replays(receipts: Sequence[Receipt], *, as_json: bool) -> None:
     for replay in shown:
         typer.echo(f"{replay.delivery_id}\t{replay.outcome}\t{replay.error or ''}".rstrip())
     typer.echo(f"{len(shown)} replayed", err=True)
+
+
+def show_backfill(walk: "Walk", *, as_json: bool) -> None:
+    """Print a backfill."""
+    shown = BackfillOut.of(walk)
+    if as_json:
+        typer.echo(shown.model_dump_json())
+        return
+    counts = f"{shown.seen} seen, {shown.new} new, {shown.pages} pages"
+    typer.echo(f"{shown.upstream}: {shown.state}, {counts}")
 
 
 def show_value(name: str, value: str | None, *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ generation      states, ranks, observations, and the row that is stored for each
 merge           folds an observation into a row
 schedule        when to check a generation with its upstream
 request_budget  rate limit, and the share of it that is reserved for each purpose
+paging          reads a list completely by offset, although it changes meanwhile
+times           parses times and dates, and times relative to now
 redaction       removes callback tokens from text and from bodies
 text            makes untrusted text safe to store and to print
 """

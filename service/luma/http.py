@@ -226,6 +226,7 @@ def _not_found(upstream: str, message: str, response: httpx.Response) -> Excepti
 
 def _refused(upstream: str, message: str, code: int) -> UpstreamRefused:
     error = UpstreamRefused(upstream, message, about_generation=code in _ABOUT_GENERATION)
+    error.status = code
     error.hint = (
         f"Check {setting_names.API_KEY[upstream]}, and the plan and credits of its account; "
         "run `luma-tracker doctor` to find the cause."

@@ -12,6 +12,7 @@ listing         pages of generations: filters, sort orders and cursors
 representation  reads generations as response bodies that the database builds
 shape           the public JSON schema of a generation
 request_log     the requests to each upstream, for a budget that all instances share
+backfills       the progress of walks through the upstreams' lists
 migrating       migrates the database to the schema of this version
 rewrites        rewrites old rows in batches while the service runs
 """

@@ -10,10 +10,13 @@ maintenance      retries unfolded deliveries, and deletes old deliveries and eve
 rewriter         rewrites rows of older versions in the background, in small batches
 inspection       read-only database checks for the commands `doctor` and `db`
 fetcher          fetches generations from Luma, and stores the results
+backfill         starts and continues walks through the upstreams' lists
+list_walk        reads a list page by page, and stores each page with the progress
 history          the events of all generations: read, wait for, or follow
 deliveries       the inbox: receive, list, show and replay callbacks
 readiness        the checks behind the readiness probe
 schemas          response models for pages, events and deliveries
+backfill_schema  the response model for a walk
 changes          change notification, within the process and across processes
 account_check    detects that an upstream's URL or account has changed
 single_flight    single-flight execution, and a negative cache for unknown ids

@@ -18,6 +18,7 @@ from service.storage import events, generations, listing
 from service.storage.engine import Database
 from service.storage.representation import Representation, Representations
 from service.tracking.answer import Answer, Served
+from service.tracking.backfill import Backfill
 from service.tracking.cache import Cache, PendingRead
 from service.tracking.changes import Changes, wait_until_set
 from service.tracking.deliveries import Deliveries
@@ -45,6 +46,7 @@ class Tracker:
         fetcher: fetches generations from Luma.
         changes: notifies waiting clients.
         cache: recently read representations.
+        backfill: walks through the upstreams' lists.
         stale_after: the time without a report after which an open generation is stale.
         clock: returns the current time, aware and in UTC.
     """
@@ -55,6 +57,7 @@ class Tracker:
         fetcher: Fetcher,
         changes: Changes,
         cache: Cache,
+        backfill: Backfill,
         *,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
@@ -65,6 +68,7 @@ class Tracker:
         self._cache = cache
         self._representations = Representations(database, self._good_until)
         self.history = History(database, changes, cache)
+        self.backfill = backfill
         self.deliveries = Deliveries(database, changes, clock)
         self.readiness = Readiness(database, clock)
         self._stale_after = stale_after

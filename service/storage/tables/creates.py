@@ -46,20 +46,25 @@ class SubmissionRow(SQLModel, table=True):
 
 
 class BackfillRow(SQLModel, table=True):
-    """The newest walk through an upstream's list, and where it continues."""
+    """The newest walk through an upstream's list. `service.storage.backfills` explains it."""
 
     __tablename__ = "backfills"
 
     upstream: str = Field(primary_key=True)
     state: str
     since: datetime | None
-    everything: bool  # whether known generations do not stop it
-    position: int  # offset of the next page
-    last_ids: list[str] = Field(sa_column=Column(JSON, nullable=False))  # of the last page
+    everything: bool
+    position: int
+    last_ids: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    newest: datetime | None
+    oldest: datetime | None
+    known_until: datetime | None
     pages: int
     seen: int
     new: int
     error: str | None
+    failure: str | None
     started_at: datetime
-    heard_at: datetime  # when an instance last continued it
+    owner: str = Field(max_length=36)
+    heard_at: datetime
     finished_at: datetime | None

@@ -1,0 +1,221 @@
+"""Walks through an upstream's list page by page, and stores each page together with the progress.
+
+    page, within the budget ──► observe its generations + save the walk, in one commit ──► next page
+
+`service.domain.paging` says which page is next. A walk ends at the end of the list, at `since`, or
+at known ground: a page whose generations were all stored before, and all created at a time up to
+which an earlier walk has read everything. Callbacks alone make no known ground, because some may
+have been lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from service.domain import paging
+from service.domain.generation import Observation, Outcome, Source
+from service.domain.paging import Item
+from service.domain.request_budget import Purpose
+from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.logs import log
+from service.luma import Upstream
+from service.storage import backfills
+from service.storage.backfills import Walk
+from service.storage.engine import Database
+from service.tracking.changes import Changes
+from service.tracking.observe import ReceivedObservation, observe
+
+_PAGE = 100  # generations; Luma's default, and no larger page is documented
+_BUDGET_INTERVAL = 0.25  # seconds between looks at a request budget that is used up
+_FIRST_PAUSE = 0.5  # seconds after a failure; doubled with each one in a row
+_MOST_FAILURES = 5  # in a row
+_MOST_PAUSES = 20  # in a row, if Luma itself asks for them
+_NO_LIST = "This API may have no list of generations; then it cannot be backfilled."
+_METHOD_NOT_ALLOWED = 405
+
+
+class WalkLost(Exception):
+    """Another instance has taken the walk over, because this one did not report in time."""
+
+
+class ListWalk:
+    """Continues walks.
+
+    Args:
+        database: open, and migrated.
+        changes: notified of every row that is stored.
+        clock: returns the current time, aware and in UTC.
+    """
+
+    def __init__(self, database: Database, changes: Changes, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._changes = changes
+        self._clock = clock
+
+    async def read_on(self, walk: Walk, upstream: Upstream) -> Walk:
+        """Read and store pages until the walk is done, and return it.
+
+        Raises:
+            WalkLost: another instance continues the walk.
+            UpstreamError: the upstream refused a page, or failed too often.
+            StoreUnavailable: a page could not be stored.
+        """
+        while walk.state == backfills.RUNNING:
+            page = await self._page(upstream, walk.place.position)
+            walk, changed = await self._database.write(_store, walk, page, self._clock())
+            for generation_id in changed:
+                self._changes.notify(generation_id)
+            if walk.state == backfills.RUNNING and paging.is_stuck(walk.place):
+                message = f"{walk.upstream} lists the same generations at every offset."
+                raise UpstreamNonsense(walk.upstream, message)
+        return walk
+
+    async def length(self, upstream: Upstream) -> int:
+        """Return about how many generations an upstream lists, at most a tenth or a page too many.
+
+        Raises:
+            UpstreamError: a request failed.
+        """
+        shortest, longest = 0, _PAGE
+        while await _is_behind(upstream, longest):
+            shortest, longest = longest, longest * 4
+        while longest - shortest > max(shortest // 10, _PAGE):
+            middle = (shortest + longest) // 2
+            if await _is_behind(upstream, middle):
+                shortest = middle
+            else:
+                longest = middle
+        return longest
+
+    async def _page(self, upstream: Upstream, offset: int) -> "_Page":
+        """Fetch a page; temporary failures are retried."""
+        failures = 0
+        while True:
+            await _until_admitted(upstream)
+            try:
+                return await _fetched(upstream, offset)
+            except UpstreamUnavailable as error:
+                failures += 1
+                if failures >= (_MOST_PAUSES if error.from_upstream else _MOST_FAILURES):
+                    raise
+                pause = _FIRST_PAUSE * 2 ** min(failures - 1, _MOST_FAILURES)
+                pause = max(pause, error.retry_after) if error.from_upstream else pause
+                log.info(
+                    "backfill_page_failed",
+                    upstream=upstream.name,
+                    reason=str(error),
+                    retry_in=pause,
+                )
+                await asyncio.sleep(pause)
+
+
+class _Page:
+    """A page of observations, of which each id is there once."""
+
+    def __init__(self, observations: Sequence[Observation], *, has_more: bool) -> None:
+        self.observations = {each.id: each for each in observations}
+        self.items = [Item(each.id, each.created_at) for each in self.observations.values()]
+        self.has_more = has_more
+
+    def since(self, time: datetime | None) -> list[Observation]:
+        """Return what was created since then, or at an unknown time."""
+        return [
+            each
+            for each in self.observations.values()
+            if not (time and each.created_at and each.created_at < time)
+        ]
+
+
+async def _until_admitted(upstream: Upstream) -> None:
+    """Wait until the request budget and the circuit breaker allow a background request."""
+    await upstream.admission.refresh()
+    while not upstream.admission.available(Purpose.RECONCILE):
+        await asyncio.sleep(_BUDGET_INTERVAL)
+        await upstream.admission.refresh()
+
+
+async def _is_behind(upstream: Upstream, offset: int) -> bool:
+    """Whether the list has an item at an offset."""
+    await _until_admitted(upstream)
+    page = await upstream.list_page(offset, 1, Purpose.RECONCILE, Source.BACKFILL)
+    return bool(page.items)
+
+
+async def _fetched(upstream: Upstream, offset: int) -> _Page:
+    try:
+        page = await upstream.list_page(offset, _PAGE, Purpose.RECONCILE, Source.BACKFILL)
+    except NotFound as error:
+        refused = UpstreamRefused(upstream.name, str(error))
+        refused.hint = _NO_LIST
+        raise refused from error
+    except UpstreamRefused as error:
+        if error.status == _METHOD_NOT_ALLOWED:
+            error.hint = _NO_LIST
+        raise
+    if page.has_more and not page.items:
+        message = (
+            f"{upstream.name} says that its list goes on at offset {offset}, but lists nothing "
+            "readable there."
+        )
+        raise UpstreamNonsense(upstream.name, message)
+    return _Page([each.observation for each in page.items], has_more=page.has_more)
+
+
+def _store(
+    connection: Connection, walk: Walk, page: _Page, at: datetime
+) -> tuple[Walk, Sequence[str]]:
+    """Store a page and the progress in one transaction.
+
+    Returns:
+        The walk, and the ids of the generations that changed.
+
+    Raises:
+        WalkLost: another instance continues the walk.
+        Conflict: another instance has just written one of the rows; retry the transaction.
+    """
+    walk = walk._replace(pages=walk.pages + 1, heard_at=at)
+    changed: Sequence[str] = ()
+    if paging.continues(walk.place, page.items):
+        walk, changed = _observed(connection, walk, page, at)
+    else:
+        walk = walk._replace(place=paging.step_back(walk.place))
+    if not backfills.save(connection, walk):
+        raise WalkLost
+    return walk, changed
+
+
+def _observed(
+    connection: Connection, walk: Walk, page: _Page, at: datetime
+) -> tuple[Walk, Sequence[str]]:
+    wanted = page.since(walk.since)
+    results = observe(connection, [ReceivedObservation(each, at) for each in wanted])
+    applied = [row for row, outcome in results if outcome is Outcome.APPLIED]
+    new = {row.id for row in applied if row.rev == 1}
+    fresh = {item.id for item in paging.fresh(walk.place, page.items)}
+    seen = {each.id for each in wanted if each.id in fresh or each.id in new}
+    place = paging.step_on(walk.place, page.items) if page.items else walk.place
+    after = walk._replace(seen=walk.seen + len(seen), new=walk.new + len(new), place=place)
+    if not page.has_more or _is_over(walk, page, fresh, new):
+        after = _done(after, at, to_the_end=not page.has_more)
+    return after, [row.id for row in applied]
+
+
+def _is_over(walk: Walk, page: _Page, fresh: set[str], new: set[str]) -> bool:
+    """Whether the rest of the list need not be read."""
+    last = paging.reached(page.items)
+    if last is None:
+        return False
+    if walk.since:
+        return last < walk.since
+    is_known = bool(fresh) and not new and walk.known_until is not None
+    return not walk.everything and is_known and last <= (walk.known_until or last)
+
+
+def _done(walk: Walk, at: datetime, *, to_the_end: bool) -> Walk:
+    known = walk.known_until
+    gapless = to_the_end or not walk.since or (known is not None and walk.since <= known)
+    if gapless and walk.place.newest:
+        known = max(walk.place.newest, known or walk.place.newest)
+    return walk._replace(state=backfills.DONE, finished_at=at, known_until=known)
