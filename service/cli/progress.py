@@ -1,19 +1,19 @@
 """Progress on a terminal; elsewhere nothing is shown."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from service.errors import NotFound, StoreUnavailable
 from service.storage.backfills import RUNNING, Walk
 from service.tracking.backfill import Backfill
 
 _INTERVAL = 0.25  # seconds
-_SPEED_PERIOD = 3600.0  # seconds over which rich averages the speed
 
 
 @asynccontextmanager
@@ -23,8 +23,8 @@ async def backfill_progress(backfill: Backfill) -> AsyncIterator[None]:
     if not console.is_terminal:
         yield
         return
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, speed_estimate_period=_SPEED_PERIOD) as progress:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+    with Progress(*columns, console=console) as progress:
         following = asyncio.create_task(_follow(backfill, progress))
         try:
             yield
@@ -44,31 +44,45 @@ async def _follow(backfill: Backfill, progress: Progress) -> None:
 
 
 class _Shown:
-    """The line of progress."""
+    """The line of progress. A continued walk is measured from where it was continued."""
 
     def __init__(self, backfill: Backfill, progress: Progress) -> None:
         self._backfill = backfill
         self._progress = progress
-        self._line: TaskID = progress.add_task("Starting", total=None)
+        self._line: TaskID = progress.add_task("Starting", total=None, left="")
         self._lengths: dict[str, int | None] = {}
+        self._begun: tuple[float, int, float | None] | None = None
 
     async def update(self, walk: Walk) -> None:
         """Show a walk."""
-        task = self._progress.tasks[self._line]
-        rate = walk.seen / task.elapsed if task.elapsed else 0.0
-        text = f"{walk.upstream}: {walk.seen} seen, {walk.new} new, {rate:.0f}/s"
-        self._progress.update(self._line, description=text)
-        done = _share(walk, horizon) if (horizon := _horizon(walk)) else await self._share(walk)
-        total = None if done is None else 1.0
-        self._progress.update(self._line, completed=done or 0.0, total=total)
+        now, horizon = time.monotonic(), _horizon(walk)
+        share = _share(walk, horizon) if horizon else await self._share(walk)
+        if self._begun is None or (self._begun[2] is None and share is not None):
+            self._begun = now, walk.seen, share
+        since, seen, share_then = self._begun
+        rate = (walk.seen - seen) / (now - since) if now > since else 0.0
+        self._progress.update(
+            self._line,
+            description=f"{walk.upstream}: {walk.seen} seen, {walk.new} new, {rate:.0f}/s",
+            completed=share or 0.0,
+            total=None if share is None else 1.0,
+            left=_left(now - since, share, share_then),
+        )
 
     async def _share(self, walk: Walk) -> float | None:
         """Return the part of the list that was read; its length is asked for once."""
         if walk.upstream not in self._lengths:
-            self._lengths[walk.upstream] = None
             self._lengths[walk.upstream] = await self._backfill.length(walk.upstream)
         length = self._lengths[walk.upstream]
         return min(1.0, walk.seen / length) if length else None
+
+
+def _left(elapsed: float, share: float | None, share_then: float | None) -> str:
+    """Return the time left, from the part that was read in the time elapsed."""
+    if share is None or share_then is None or share <= share_then:
+        return "time left unknown"
+    seconds = round(elapsed * (1 - share) / (share - share_then))
+    return f"{timedelta(seconds=seconds)} left"
 
 
 def _horizon(walk: Walk) -> datetime | None:

@@ -18,9 +18,9 @@ from service.domain import paging
 from service.domain.generation import Observation, Outcome, Source
 from service.domain.paging import Item
 from service.domain.request_budget import Purpose
-from service.errors import NotFound, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
+from service.errors import NotFound, NotSent, UpstreamNonsense, UpstreamRefused, UpstreamUnavailable
 from service.logs import log
-from service.luma import Upstream
+from service.luma import ListPage, Upstream
 from service.storage import backfills
 from service.storage.backfills import Walk
 from service.storage.engine import Database
@@ -28,10 +28,11 @@ from service.tracking.changes import Changes
 from service.tracking.observe import ReceivedObservation, observe
 
 _PAGE = 100  # generations; Luma's default, and no larger page is documented
-_BUDGET_INTERVAL = 0.25  # seconds between looks at a request budget that is used up
+_LONGEST_WAIT = 1.0  # seconds between attempts while the request budget is used up
 _FIRST_PAUSE = 0.5  # seconds after a failure; doubled with each one in a row
 _MOST_FAILURES = 5  # in a row
 _MOST_PAUSES = 20  # in a row, if Luma itself asks for them
+_LONGEST_LIST = 10_000_000  # generations
 _NO_LIST = "This API may have no list of generations; then it cannot be backfilled."
 _METHOD_NOT_ALLOWED = 405
 
@@ -63,7 +64,7 @@ class ListWalk:
             StoreUnavailable: a page could not be stored.
         """
         while walk.state == backfills.RUNNING:
-            page = await self._page(upstream, walk.place.position)
+            page = await _fetched(upstream, walk.place.position)
             walk, changed = await self._database.write(_store, walk, page, self._clock())
             for generation_id in changed:
                 self._changes.notify(generation_id)
@@ -79,7 +80,7 @@ class ListWalk:
             UpstreamError: a request failed.
         """
         shortest, longest = 0, _PAGE
-        while await _is_behind(upstream, longest):
+        while longest < _LONGEST_LIST and await _is_behind(upstream, longest):
             shortest, longest = longest, longest * 4
         while longest - shortest > max(shortest // 10, _PAGE):
             middle = (shortest + longest) // 2
@@ -88,27 +89,6 @@ class ListWalk:
             else:
                 longest = middle
         return longest
-
-    async def _page(self, upstream: Upstream, offset: int) -> "_Page":
-        """Fetch a page; temporary failures are retried."""
-        failures = 0
-        while True:
-            await _until_admitted(upstream)
-            try:
-                return await _fetched(upstream, offset)
-            except UpstreamUnavailable as error:
-                failures += 1
-                if failures >= (_MOST_PAUSES if error.from_upstream else _MOST_FAILURES):
-                    raise
-                pause = _FIRST_PAUSE * 2 ** min(failures - 1, _MOST_FAILURES)
-                pause = max(pause, error.retry_after) if error.from_upstream else pause
-                log.info(
-                    "backfill_page_failed",
-                    upstream=upstream.name,
-                    reason=str(error),
-                    retry_in=pause,
-                )
-                await asyncio.sleep(pause)
 
 
 class _Page:
@@ -128,24 +108,33 @@ class _Page:
         ]
 
 
-async def _until_admitted(upstream: Upstream) -> None:
-    """Wait until the request budget and the circuit breaker allow a background request."""
-    await upstream.admission.refresh()
-    while not upstream.admission.available(Purpose.RECONCILE):
-        await asyncio.sleep(_BUDGET_INTERVAL)
-        await upstream.admission.refresh()
+async def _with_retries(upstream: Upstream, offset: int, limit: int) -> ListPage:
+    """Request a page when the budget allows it; temporary failures are retried."""
+    failures = 0
+    while True:
+        try:
+            return await upstream.list_page(offset, limit, Purpose.RECONCILE, Source.BACKFILL)
+        except NotSent as error:  # the budget is used up, or the circuit breaker is open
+            pause = min(error.retry_after, _LONGEST_WAIT)
+        except UpstreamUnavailable as error:
+            failures += 1
+            if failures >= (_MOST_PAUSES if error.from_upstream else _MOST_FAILURES):
+                raise
+            pause = _FIRST_PAUSE * 2 ** min(failures - 1, _MOST_FAILURES)
+            pause = max(pause, error.retry_after) if error.from_upstream else pause
+            reason = {"reason": str(error), "retry_in": pause}
+            log.info("backfill_page_failed", upstream=upstream.name, **reason)
+        await asyncio.sleep(pause)
 
 
 async def _is_behind(upstream: Upstream, offset: int) -> bool:
     """Whether the list has an item at an offset."""
-    await _until_admitted(upstream)
-    page = await upstream.list_page(offset, 1, Purpose.RECONCILE, Source.BACKFILL)
-    return bool(page.items)
+    return bool((await _with_retries(upstream, offset, 1)).items)
 
 
 async def _fetched(upstream: Upstream, offset: int) -> _Page:
     try:
-        page = await upstream.list_page(offset, _PAGE, Purpose.RECONCILE, Source.BACKFILL)
+        page = await _with_retries(upstream, offset, _PAGE)
     except NotFound as error:
         refused = UpstreamRefused(upstream.name, str(error))
         refused.hint = _NO_LIST

@@ -161,6 +161,7 @@ def test_on_a_terminal_rate_and_time_left_are_shown_and_ctrl_c_can_be_continued(
     assert process.returncode != DONE
     assert "seen" in shown
     assert "/s" in shown
+    assert " left" in shown
     continued = json.loads(command(tmp_path, luma, "--json").stdout)
     assert (continued["state"], continued["seen"]) == ("done", MANY)
 
