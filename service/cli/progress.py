@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -34,29 +34,32 @@ async def backfill_progress(backfill: Backfill) -> AsyncIterator[None]:
 
 
 async def _follow(backfill: Backfill, progress: Progress) -> None:
-    shown = _Shown(backfill, progress)
-    while True:
-        with suppress(NotFound, StoreUnavailable):
-            walk = await backfill.newest()
-            if walk.state == RUNNING:
-                await shown.update(walk)
-        await asyncio.sleep(_INTERVAL)
+    async with asyncio.TaskGroup() as asking:
+        shown = _Shown(progress, lambda upstream: asking.create_task(backfill.length(upstream)))
+        while True:
+            with suppress(NotFound, StoreUnavailable):
+                walk = await backfill.newest()
+                if walk.state == RUNNING:
+                    shown.update(walk)
+            await asyncio.sleep(_INTERVAL)
 
 
 class _Shown:
     """The line of progress. A continued walk is measured from where it was continued."""
 
-    def __init__(self, backfill: Backfill, progress: Progress) -> None:
-        self._backfill = backfill
+    def __init__(
+        self, progress: Progress, ask_length: Callable[[str], asyncio.Task[int | None]]
+    ) -> None:
         self._progress = progress
+        self._ask_length = ask_length
         self._line: TaskID = progress.add_task("Starting", total=None, left="")
-        self._lengths: dict[str, int | None] = {}
+        self._lengths: dict[str, asyncio.Task[int | None]] = {}
         self._begun: tuple[float, int, float | None] | None = None
 
-    async def update(self, walk: Walk) -> None:
+    def update(self, walk: Walk) -> None:
         """Show a walk."""
         now, horizon = time.monotonic(), _horizon(walk)
-        share = _share(walk, horizon) if horizon else await self._share(walk)
+        share = _share(walk, horizon) if horizon else self._share(walk)
         if self._begun is None or (self._begun[2] is None and share is not None):
             self._begun = now, walk.seen, share
         since, seen, share_then = self._begun
@@ -69,11 +72,12 @@ class _Shown:
             left=_left(now - since, share, share_then),
         )
 
-    async def _share(self, walk: Walk) -> float | None:
+    def _share(self, walk: Walk) -> float | None:
         """Return the part of the list that was read; its length is asked for once."""
         if walk.upstream not in self._lengths:
-            self._lengths[walk.upstream] = await self._backfill.length(walk.upstream)
-        length = self._lengths[walk.upstream]
+            self._lengths[walk.upstream] = self._ask_length(walk.upstream)
+        asked = self._lengths[walk.upstream]
+        length = asked.result() if asked.done() else None
         return min(1.0, walk.seen / length) if length else None
 
 

@@ -49,6 +49,14 @@ class Walk(NamedTuple):
     """The kind of the error."""
     finished_at: datetime | None = None
 
+    def covers(self, other: "Walk") -> bool:
+        """Whether this walk reads everything that the other one would."""
+        if self.upstream != other.upstream or other.everything:
+            return self.upstream == other.upstream and self.everything
+        if other.since is None or self.since is None:
+            return self.everything or self.since == other.since
+        return self.since <= other.since
+
 
 def newest(connection: Connection) -> Walk | None:
     """Return the walk that was started last; None if there was none."""

@@ -97,7 +97,7 @@ class Backfill:
         while True:
             walk = await self._start(wanted)
             ended = await self._finish(walk)
-            if _covers(walk, wanted):
+            if walk.covers(wanted):
                 return ended
 
     async def newest(self) -> Walk:
@@ -231,15 +231,6 @@ class Backfill:
             message,
             f"Use {known}. Set LUMAAI_API_KEY for dream_machine, LUMA_AGENTS_API_KEY for agents.",
         )
-
-
-def _covers(walk: Walk, wanted: Walk) -> bool:
-    """Whether a walk reads everything that the wanted one would."""
-    if walk.upstream != wanted.upstream or wanted.everything:
-        return walk.upstream == wanted.upstream and walk.everything
-    if wanted.since is None or walk.since is None:
-        return walk.everything or walk.since == wanted.since
-    return walk.since <= wanted.since
 
 
 def _parsed(since: str, now: datetime) -> datetime:

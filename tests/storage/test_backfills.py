@@ -85,3 +85,27 @@ def test_who_has_lost_a_walk_cannot_write_it(connection: Connection) -> None:
     assert not backfills.report(connection, mine, NOON)
     assert backfills.save(connection, taken._replace(state=DONE))
     assert not backfills.save(connection, taken), "what is done stays done"
+
+
+EARLIER = NOON - timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "covers"),
+    [
+        ({}, {}, True),
+        ({}, {"everything": True}, False),
+        ({"everything": True}, {}, True),
+        ({"everything": True}, {"since": NOON}, True),
+        ({"everything": True}, {"everything": True}, True),
+        ({"everything": True}, {"upstream": "agents"}, False),
+        ({"since": NOON}, {}, False),
+        ({}, {"since": NOON}, False),
+        ({"since": EARLIER}, {"since": NOON}, True),
+        ({"since": NOON}, {"since": EARLIER}, False),
+    ],
+)
+def test_a_running_walk_covers_what_reads_no_more(
+    running: dict[str, Any], wanted: dict[str, Any], *, covers: bool
+) -> None:
+    assert walk(**running).covers(walk(**wanted)) is covers
