@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from service.errors import NotFound, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.storage.backfills import RUNNING, Walk
 from service.tracking.backfill import Backfill
 
@@ -37,9 +37,9 @@ async def _follow(backfill: Backfill, progress: Progress) -> None:
     async with asyncio.TaskGroup() as asking:
         shown = _Shown(progress, lambda upstream: asking.create_task(backfill.length(upstream)))
         while True:
-            with suppress(NotFound, StoreUnavailable):
+            with suppress(StoreUnavailable):
                 walk = await backfill.newest()
-                if walk.state == RUNNING:
+                if walk and walk.state == RUNNING:
                     shown.update(walk)
             await asyncio.sleep(_INTERVAL)
 

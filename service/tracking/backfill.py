@@ -16,7 +16,6 @@ from uuid import uuid4
 from service.domain.times import parse_time
 from service.errors import (
     InvalidInput,
-    NotFound,
     StoreUnavailable,
     TrackerError,
     UpstreamError,
@@ -100,16 +99,9 @@ class Backfill:
             if walk.covers(wanted):
                 return ended
 
-    async def newest(self) -> Walk:
-        """Return the walk that was started last.
-
-        Raises:
-            NotFound: there was none yet.
-        """
-        walk = await self._database.read(backfills.newest)
-        if walk is None:
-            raise NotFound("No backfill was started yet.", "Start one with POST /v1/backfill.")
-        return walk
+    async def newest(self) -> Walk | None:
+        """Return the walk that was started last; None if there was none yet."""
+        return await self._database.read(backfills.newest)
 
     async def run(self) -> None:
         """Continue the walks of this instance, and those that others have left, until cancelled."""

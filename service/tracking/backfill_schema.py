@@ -29,25 +29,32 @@ class BackfillOut(BaseModel):
         from_attributes=True, title="Backfill", json_schema_extra={"examples": [_EXAMPLE]}
     )
 
-    upstream: str = Field(description="The Luma API whose list is read.")
-    state: str = Field(description="`running`, `done` or `failed`.")
+    upstream: str | None = Field(
+        None, description="The Luma API whose list is read; null if there was no backfill yet."
+    )
+    state: str | None = Field(
+        None, description="`running`, `done` or `failed`; null if there was no backfill yet."
+    )
     since: Instant | None = Field(
-        description="Only generations created since then are read; null: all."
+        None, description="Only generations created since then are read; null: all."
     )
     everything: bool = Field(
-        description="Whether it reads to the end of the list, even where everything is stored."
+        False,
+        description="Whether it reads to the end of the list, even where everything is stored.",
     )
-    pages: int = Field(description="How many pages were requested.")
-    seen: int = Field(description="How many generations were read.")
-    new: int = Field(description="How many of them were not stored before.")
+    pages: int = Field(0, description="How many pages were requested.")
+    seen: int = Field(0, description="How many generations were read.")
+    new: int = Field(0, description="How many of them were not stored before.")
     reached: Instant | None = Field(
-        description="When the oldest generation that was read so far was created."
+        None, description="When the oldest generation that was read so far was created."
     )
-    error: str | None = Field(description="Why it failed, and what to do; else null.")
-    started_at: Instant = Field(description="When it was started.")
-    finished_at: Instant | None = Field(description="When it ended; null while it is running.")
+    error: str | None = Field(None, description="Why it failed, and what to do; else null.")
+    started_at: Instant | None = Field(None, description="When it was started.")
+    finished_at: Instant | None = Field(
+        None, description="When it ended; null while it is running."
+    )
 
     @classmethod
-    def of(cls, walk: Walk) -> "BackfillOut":
-        """Create the response from a walk."""
-        return cls(**walk._asdict(), reached=walk.place.oldest)
+    def of(cls, walk: Walk | None) -> "BackfillOut":
+        """Create the response from a walk; None if there was none yet."""
+        return cls() if walk is None else cls(**walk._asdict(), reached=walk.place.oldest)

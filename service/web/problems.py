@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from service import errors
 from service.domain.redaction import without_tokens
@@ -42,6 +43,7 @@ _KINDS = {  # type and title; the phrases of `http.HTTPStatus` differ between Py
     502: ("upstream-failed", "Luma refused the request, or its answer was unusable"),
     503: ("unavailable", "Temporarily unavailable"),
 }
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(BaseModel):
@@ -149,7 +151,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http_error(request: Request, error: HTTPException) -> Response:
         detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
-        return problem(error.status_code, detail, headers=error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
+        return problem(error.status_code, detail, headers=headers)
 
     app.add_exception_handler(Exception, unforeseen)
 
@@ -164,6 +169,16 @@ async def unforeseen(_request: Request, error: Exception) -> Response:
 def of_bug(error: Exception) -> Response:
     """Build the response to an unexpected exception."""
     return problem(500, f"The service failed unexpectedly: {type(error).__name__}.")
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods of all routes with this path; Starlette names those of the first only."""
+    return {
+        method
+        for method in _METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
 
 
 def _message(error: Mapping[str, Any], request: Request) -> str:

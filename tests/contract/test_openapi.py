@@ -127,7 +127,7 @@ def test_every_error_that_is_described_is_a_problem(document: Document) -> None:
         ("getDelivery", {200, 404, 503}),
         ("replayDelivery", {200, 404, 503}),
         ("startBackfill", {202, 422, 503}),
-        ("getBackfill", {200, 404, 422, 503}),
+        ("getBackfill", {200, 422, 503}),
         ("isAlive", {200}),
         ("isReady", {200, 503}),
     ],

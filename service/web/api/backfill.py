@@ -1,10 +1,10 @@
 """Routes of the backfill: start it, and see how far it is."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from service.tracking.backfill_schema import BackfillOut
 from service.web.parameters import Strict, TheTracker
@@ -13,17 +13,30 @@ from service.web.problems import responses
 router = APIRouter(prefix="/v1/backfill", tags=["backfill"])
 
 
+_Time = Annotated[
+    str,
+    Field(max_length=64),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+                {"type": "string", "pattern": "^-[0-9]{1,4}[smhdw]$"},
+            ]
+        }
+    ),
+]
+
+
 class BackfillRequest(Strict):
     """What to backfill."""
 
-    upstream: str | None = Field(
+    upstream: Literal["dream_machine", "agents"] | None = Field(
         None,
-        max_length=64,
         description="`dream_machine` or `agents`; by default the first of them that has a key.",
     )
-    since: str | None = Field(
+    since: _Time | None = Field(
         None,
-        max_length=64,
         description="How far back to go: a time, a date, or a time before now such as `-24h` or "
         "`-30d`. By default to the end of the list, or to where an earlier backfill has been.",
     )
@@ -53,10 +66,8 @@ async def start_backfill(
     "",
     summary="Get the state of the backfill",
     operation_id="getBackfill",
-    responses=responses(
-        HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
-    ),
+    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def get_backfill(_parameters: Annotated[Strict, Query()], tracker: TheTracker) -> BackfillOut:
-    """Returns the backfill that is running, or else the last one."""
+    """Returns the backfill that is running, or else the last one; before the first, nulls."""
     return BackfillOut.of(await tracker.backfill.newest())
