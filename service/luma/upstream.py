@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from service.domain.generation import Observation, Source
 from service.domain.request_budget import Purpose
@@ -21,6 +23,8 @@ from service.luma.bodies import parse_object
 from service.luma.client import LumaClient
 from service.luma.lists import ListPage, Reader, read_page
 from service.luma.relay import Incoming, Outgoing, raise_if_unavailable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ class Upstream:
         """
         if generation_id in (".", ".."):  # in a path these would address another resource
             raise NotFound(f"{generation_id} is unknown to {self.name}.")
-        return self._read(await self._get(f"generations/{generation_id}", purpose), generation_id)
+        read = partial(self._read, generation_id=generation_id)
+        return await self._get(f"generations/{generation_id}", purpose, read)
 
     async def list_page(
         self, offset: int, limit: int, purpose: Purpose, source: Source
@@ -61,12 +66,8 @@ class Upstream:
             NotFound: the upstream has no list.
             UpstreamError: the request was not admitted, or failed.
         """
-        body = await self._get(f"generations?limit={limit}&offset={offset}", purpose)
-        try:
-            return read_page(body, self.read, source, self.clock(), limit=limit)
-        except Unreadable as error:
-            message = f"{self.name} answered 200, but not with a list of generations. {error}"
-            raise UpstreamNonsense(self.name, message) from error
+        read = partial(self._read_page, source=source, limit=limit)
+        return await self._get(f"generations?limit={limit}&offset={offset}", purpose, read)
 
     async def send(self, outgoing: Outgoing, timeout: float | None = None) -> Incoming:
         """Pass a caller's request on, within the request budget; the caller closes the answer.
@@ -94,11 +95,19 @@ class Upstream:
                 raise
         return answer
 
-    async def _get(self, path: str, purpose: Purpose) -> bytes:
+    async def _get(self, path: str, purpose: Purpose, read: Callable[[bytes], T]) -> T:
+        """Send a GET, and parse its answer; an answer that cannot be parsed counts as a failure."""
         url = f"{self.base_url.rstrip('/')}/{path}"
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
         async with self.admission.admit(purpose):
-            return await self.client.get(self.name, url, headers)
+            return read(await self.client.get(self.name, url, headers))
+
+    def _read_page(self, body: bytes, source: Source, limit: int) -> ListPage:
+        try:
+            return read_page(body, self.read, source, self.clock(), limit=limit)
+        except Unreadable as error:
+            message = f"{self.name} answered 200, but not with a list of generations. {error}"
+            raise UpstreamNonsense(self.name, message) from error
 
     def _read(self, body: bytes, generation_id: str) -> Observation:
         try:
