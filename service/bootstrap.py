@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.config import Settings
 from service.config.secret_files import make_private
+from service.domain.generation import is_polled
 from service.domain.request_budget import Rate
 from service.errors import StoreUnavailable
 from service.logs import log
@@ -216,7 +217,8 @@ def make_upstreams(
         url, secret = settings.dream_machine_url, key.get_secret_value()
         upstreams.append(dream_machine_upstream(url, secret, client, admission, clock))
     if key := settings.luma_agents_api_key:
-        admission = AdmissionControl(AGENTS, Rate.parse(settings.agents_rate), log_for(AGENTS))
+        rate = Rate.parse(settings.agents_rate, polled=is_polled(AGENTS))
+        admission = AdmissionControl(AGENTS, rate, log_for(AGENTS))
         url, secret = settings.agents_url, key.get_secret_value()
         upstreams.append(agents_upstream(url, secret, client, admission, clock))
     return upstreams

@@ -11,6 +11,7 @@ UNKNOWN_STATE = "unknown"
 """The state of a generation whose state has not been reported yet."""
 
 TERMINAL_STATES = ("completed", "failed")
+_POLLED = frozenset({"agents"})
 _RANKS = {
     UNKNOWN_STATE: 0,
     "queued": 1,
@@ -166,6 +167,11 @@ def is_known(state: str) -> bool:
 def is_terminal(state: str) -> bool:
     """Whether a state is terminal: `completed` or `failed`."""
     return state in TERMINAL_STATES
+
+
+def is_polled(upstream: str) -> bool:
+    """Whether the upstream has no callbacks, so that only requests show when a state changes."""
+    return upstream in _POLLED
 
 
 def is_ahead(at: datetime, now: datetime) -> bool:

@@ -6,6 +6,10 @@ The unreserved part is first come, first served:
 
     |■■ read, 20 %|■ verify, 10 %|■ reconcile, 10 %|□□□□□□ unreserved, 60 %|
 
+An upstream without callbacks has no claims to verify, and all news come from reconciling:
+
+    |■ read, 10 %|■■■ reconcile, 30 %|□□□□□□ unreserved, 60 %|
+
 A tenth of a small rate is less than one request. Shares are therefore counted over as many
 periods as ten requests take: for 2 requests per second, over five seconds.
 """
@@ -34,6 +38,7 @@ class Purpose(Enum):
 
 
 _RESERVED = {Purpose.READ: 0.2, Purpose.VERIFY: 0.1, Purpose.RECONCILE: 0.1}
+_RESERVED_IF_POLLED = {Purpose.READ: 0.1, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.3}
 
 
 class Request(NamedTuple):
@@ -50,9 +55,11 @@ class Rate:
 
     requests: int
     period: float
+    polled: bool = False
+    """Whether the upstream has no callbacks."""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, polled: bool = False) -> Self:
         """Parse `5/second`, `30/minute` or `1000/hour`.
 
         Raises:
@@ -61,7 +68,12 @@ class Rate:
         found = _RATE.fullmatch(text)
         if not found or not int(found[1]):
             raise ValueError("must be like 5/second, 30/minute or 1000/hour")
-        return cls(int(found[1]), _PERIODS[found[2]])
+        return cls(int(found[1]), _PERIODS[found[2]], polled)
+
+    @property
+    def per_second(self) -> float:
+        """The number of requests per second."""
+        return self.requests / self.period
 
     @property
     def window(self) -> float:
@@ -114,4 +126,5 @@ class Rate:
         return -(-_MIN_REQUESTS_TO_SHARE // self.requests)
 
     def _reserved(self, purpose: Purpose) -> int:
-        return int(self.requests * self._periods * _RESERVED[purpose] + 1e-9)
+        reserved = _RESERVED_IF_POLLED if self.polled else _RESERVED
+        return int(self.requests * self._periods * reserved[purpose] + 1e-9)

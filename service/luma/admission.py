@@ -24,6 +24,7 @@ class AdmissionControl:
     """
 
     def __init__(self, upstream: str, rate: Rate, log: RequestLog | None = None) -> None:
+        self.rate = rate
         self._upstream = upstream
         self._limiter = RateLimiter(rate, log=log)
         self._breaker = CircuitBreaker()

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Table,
     bindparam,
@@ -20,6 +21,7 @@ from sqlalchemy import (
 )
 
 from service.domain.generation import TERMINAL_STATES, Generation, Source
+from service.domain.schedule import OpenRow
 from service.storage.engine import Conflict, batches
 from service.storage.tables import GenerationRow
 
@@ -47,8 +49,22 @@ _ANY_DUE = select(
         GENERATIONS.c.upstream.in_(bindparam("upstreams", expanding=True)),
     )
 )
+# An expression, so that the planner reads the rows by due time and not by state.
+_TERMINAL: ColumnElement[Any] = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)
 _CLAIM = update(GENERATIONS).where(
     GENERATIONS.c.id == bindparam("row_id"), GENERATIONS.c.next_check_at == bindparam("was_due_at")
+)
+
+
+_OPEN = (
+    select(*(GENERATIONS.c[name] for name in OpenRow._fields))
+    .where(
+        GENERATIONS.c.upstream == bindparam("upstream"),
+        GENERATIONS.c.next_check_at.is_not(None),
+        _TERMINAL == 0,
+    )
+    .order_by(GENERATIONS.c.next_check_at)
+    .limit(bindparam("most"))
 )
 
 
@@ -140,20 +156,35 @@ def claim_due(
         limit: the maximum number of rows.
         until: the new due time.
     """
-    # An expression, so that the planner reads the rows by due time and not by state.
-    terminal = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)
     rows = connection.execute(
         select(*COLUMNS)
         .where(
             GENERATIONS.c.next_check_at <= now,
             GENERATIONS.c.upstream == upstream,
-            terminal == int(claims),
+            int(claims) == _TERMINAL,
         )
         .order_by(GENERATIONS.c.next_check_at)
         .limit(limit)
         .with_for_update(skip_locked=True)  # another instance is claiming those
     ).mappings()
     found = [as_generation(row) for row in rows.all()]
+    return [row for row in found if _claim(connection, row, until)]
+
+
+def open_rows(connection: Connection, upstream: str, limit: int) -> list[OpenRow]:
+    """Return the open rows of an upstream for which a check is scheduled, the longest due first."""
+    found = connection.execute(_OPEN, {"upstream": upstream, "most": limit})
+    return [OpenRow(*row) for row in found]
+
+
+def claim(connection: Connection, rows: Sequence[OpenRow], until: datetime) -> list[Generation]:
+    """Claim rows that are still as they were read; see `claim_due`. Returns them in their order."""
+    current = lock(connection, [row.id for row in rows])
+    found = [
+        current[row.id]
+        for row in rows
+        if row.id in current and current[row.id].next_check_at == row.next_check_at
+    ]
     return [row for row in found if _claim(connection, row, until)]
 
 

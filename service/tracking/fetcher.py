@@ -63,6 +63,10 @@ class Fetcher:
         """Problems with upstreams that need action by an operator, one sentence each."""
         return [check.warning for check in self._account_checks.values() if check.failed]
 
+    def per_second(self, upstream: str) -> float:
+        """Return the rate limit of an upstream, in requests per second."""
+        return self._upstreams[upstream].admission.rate.per_second
+
     async def available(self, purpose: Purpose) -> dict[str, int]:
         """Return how many requests for this purpose each upstream can take now.
 

@@ -4,15 +4,18 @@ callbacks ─► receive ─► bind single tokens ─┐                    ┌
 fetch, reconcile ───────────────────────────┴─► observe ─► merge ┴─► rows ─► events
 
 One transaction stores a whole batch. Every transaction takes its locks in the same order (tokens,
-rows by id, deliveries by digest, the numbering of events), so that instances cannot deadlock.
+rows by id, durations by kind, deliveries by digest, the numbering of events), so that instances
+cannot deadlock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from service.domain.durations import Estimates, kinds, learnt
 from service.domain.generation import Generation, Observation, Outcome, Source
 from service.domain.merge import merge
 from service.domain.redaction import body_without_tokens
@@ -23,7 +26,7 @@ from service.logs import log
 from service.luma.bodies import parse_object
 from service.luma.dream_machine import read
 from service.luma.prices import estimate
-from service.storage import deliveries, events, generations, submissions
+from service.storage import deliveries, durations, events, generations, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant
 
@@ -78,16 +81,19 @@ def observe(
     before = generations.lock(connection, {each.observation.id for each in batch})
     parents = _parents(connection, before, batch)
     current, recorded = dict(before), list[generations.Change]()
+    estimates, seen = Estimates(partial(durations.find, connection)), list[tuple[str, int]]()
     results = []
     for each in batch:
         row = current.get(each.observation.id)
-        after, outcome = _folded(row, each, parents)
+        after, outcome = _folded(row, each, parents, estimates)
         if row is None or after.rev > row.rev:
             recorded.append(generations.Change(row, after, each.delivery_id))
+            seen += _learnt(row, after, each.received_at, estimates)
         current[each.observation.id] = after
         results.append((after, outcome))
     changes = [generations.Change(before.get(id_), after) for id_, after in current.items()]
     generations.save(connection, [c for c in changes if c.after is not c.before])
+    durations.add(connection, seen)
     events.add(connection, recorded)
     return results
 
@@ -103,8 +109,20 @@ def _parents(
     return generations.find_all(connection, {id_ for id_ in ids if id_})
 
 
+def _learnt(
+    before: Generation | None, after: Generation, at: datetime, estimates: Estimates
+) -> Iterator[tuple[str, int]]:
+    """Yield how long a generation took, as a kind and a bucket, once for each of its kinds."""
+    if (ages := learnt(before, after, at)) is not None:
+        bucket = estimates.of(after).draw(*ages)
+        yield from ((kind, bucket) for kind in kinds(after))
+
+
 def _folded(
-    row: Generation | None, received: ReceivedObservation, parents: Mapping[str, Generation]
+    row: Generation | None,
+    received: ReceivedObservation,
+    parents: Mapping[str, Generation],
+    estimates: Estimates,
 ) -> tuple[Generation, Outcome]:
     """Merge an observation into a row, estimate its price, and schedule the row's next check.
 
@@ -119,7 +137,7 @@ def _folded(
     if outcome is not Outcome.APPLIED and not is_response:
         return after._replace(next_check_at=check_after_callback(after, at)), outcome
     checks = max(row.checks + received.scheduled, 1) if row and is_response else 0
-    due_at = next_check(after, at, checks)
+    due_at = next_check(after, at, checks, estimates)
     return after._replace(checks=checks, refusals=0, next_check_at=due_at), outcome
 
 

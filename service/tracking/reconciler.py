@@ -4,24 +4,30 @@
        ▲                                                                                   │
        └──────────── next_check_at: the interval grows while nothing changes ◄─────────────┘
 
+Of an upstream without callbacks, the rows are claimed from whose check most is gained (`choose`).
 Rows that became due while the service was down are due when it starts; no full scan is needed.
 """
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
-from service.domain.generation import Generation
+from sqlalchemy import Connection
+
+from service.domain.durations import Estimates
+from service.domain.generation import Generation, is_polled
 from service.domain.request_budget import Purpose
-from service.domain.schedule import retry_check
+from service.domain.schedule import OpenRow, choose, retry_check
 from service.errors import TrackerError, UpstreamRefused, UpstreamUnavailable
 from service.logs import log
-from service.storage import generations
+from service.storage import durations, generations
 from service.storage.engine import Database
 from service.tracking.fetcher import Fetcher
 
 _MAX_CONCURRENT = 8  # checks per purpose
 _PURPOSES = (Purpose.VERIFY, Purpose.RECONCILE)
+_MAX_CONSIDERED = 1000  # open rows of an upstream without callbacks, from which some are chosen
 _CLAIM = timedelta(seconds=45)  # longer than a check takes; afterwards another instance may check
 _RETRY_DELAY = 30.0  # seconds, after errors that need action, for example a wrong key or URL
 _MAX_REFUSALS = 3  # in a row; then a row is not checked until a callback or a fetch resets it
@@ -63,15 +69,27 @@ class Reconciler:
             return claimed
         for upstream, available in (await self._fetcher.available(purpose)).items():
             free = _MAX_CONCURRENT - len(self._checks[purpose]) - len(claimed)
-            claimed += await self._database.write(
-                generations.claim_due,
-                upstream,
-                claims=purpose is Purpose.VERIFY,
-                now=now,
-                limit=max(0, min(available, free)),
-                until=now + _CLAIM,
-            )
+            limit = max(0, min(available, free))
+            if limit and purpose is Purpose.RECONCILE and is_polled(upstream):
+                claimed += await self._claim_chosen(upstream, now, limit)
+            else:
+                claimed += await self._database.write(
+                    generations.claim_due,
+                    upstream,
+                    claims=purpose is Purpose.VERIFY,
+                    now=now,
+                    limit=limit,
+                    until=now + _CLAIM,
+                )
         return claimed
+
+    async def _claim_chosen(self, upstream: str, now: datetime, limit: int) -> list[Generation]:
+        """Claim the rows of an upstream without callbacks from whose check most is gained."""
+        per_second = self._fetcher.per_second(upstream)
+        rows = await self._database.read(_chosen, upstream, now, limit, per_second)
+        if not rows:
+            return []
+        return await self._database.write(generations.claim, rows, now + _CLAIM)
 
     async def _check(self, row: Generation, purpose: Purpose) -> None:
         try:
@@ -92,3 +110,10 @@ class Reconciler:
             log.warning("checks_ended", generation_id=row.id, reason=str(error))
             due = None
         await self._database.write(generations.reschedule, row, due, refusals)
+
+
+def _chosen(
+    connection: Connection, upstream: str, now: datetime, limit: int, per_second: float
+) -> list[OpenRow]:
+    rows = generations.open_rows(connection, upstream, _MAX_CONSIDERED)
+    return choose(rows, now, limit, per_second, Estimates(partial(durations.find, connection)))
