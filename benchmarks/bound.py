@@ -1,9 +1,12 @@
-"""The best that a rate limit allows: a lower bound of the mean delay, and the policy that attains it.
+"""The best that a rate limit allows: a lower bound of the mean delay, and a policy that attains it.
 
 The limit is relaxed: it has to hold on average only, not in each minute. With a price per request
 that replaces it (its Lagrange multiplier), generations no longer compete, and dynamic programming
 finds for each kind the ages at which to ask that minimize delay plus price. No policy, even one
 that knows the distributions exactly, has a smaller mean delay within the limit.
+
+Each generation needs one request at least. If the rate does not allow more, the bound is Little's
+law: N generations are open for N / rate seconds on average, of which the duration is a part.
 """
 
 import math
@@ -22,6 +25,7 @@ AGES: Numbers = np.unique(
     np.concatenate([np.arange(0, 300, 0.5), np.arange(300, 1500, 4.0), np.arange(1500, 6001, 30.0)])
 )
 """The ages, in seconds, at which a request may be made."""
+_DRAWS = 10_000
 
 
 class Best(NamedTuple):
@@ -43,7 +47,9 @@ class _Plan(NamedTuple):
 
 def best(number: int, per_second: float) -> Best:
     """Return the best for `number` generations that are open at any time."""
-    low, high = -4.0, 16.0  # of the price's logarithm
+    low, high = -4.0, 12.0  # of the price's logarithm
+    if _demand(math.exp(high), number) > per_second:
+        return _once(number / per_second)
     for _ in range(24):
         middle = (low + high) / 2
         if _demand(math.exp(middle), number) > per_second:
@@ -51,19 +57,27 @@ def best(number: int, per_second: float) -> Best:
         else:
             high = middle
     plans = [_plan(mix, math.exp(high)) for mix in MIXES]
-    delays = sorted(_delays(plans, 4000))
     mean = sum(mix.share * plan.delay for mix, plan in zip(MIXES, plans, strict=True))
-    return Best(mean, delays[2000], delays[3800])
+    return _best(mean, _delays(plans))
+
+
+def _once(open_for: float) -> Best:
+    """Return the best if each generation is asked about once, at the same age."""
+    mean = open_for - sum(mix.share * _mean(mix) for mix in MIXES)
+    return _best(mean, [open_for - ends for _, ends in _draws()])
+
+
+def _best(mean: float, delays: list[float]) -> Best:
+    delays.sort()
+    return Best(mean, delays[len(delays) // 2], delays[len(delays) * 95 // 100])
 
 
 def _demand(price: float, number: int) -> float:
     """Return the requests per second at a price: N of them are open for duration and delay."""
-    plans = [(mix.share, _plan(mix, price), _surviving(mix)) for mix in MIXES]
+    plans = [(mix.share, _plan(mix, price), _mean(mix)) for mix in MIXES]
     requests = sum(share * plan.requests for share, plan, _ in plans)
-    open_for = sum(
-        share * (plan.delay + np.trapezoid(surviving, AGES)) for share, plan, surviving in plans
-    )
-    return float(number * requests / open_for)
+    open_for = sum(share * (plan.delay + mean) for share, plan, mean in plans)
+    return number * requests / open_for
 
 
 def _plan(mix: Mix, price: float) -> _Plan:
@@ -88,23 +102,35 @@ def _plan(mix: Mix, price: float) -> _Plan:
 @cache
 def _surviving(mix: Mix) -> Numbers:
     """Return the share of generations that are still open at each age."""
-    slow = [_normal_surviving(mix, factor) for factor in np.linspace(2.05, 5.95, 40)]
-    return (1 - SLOWER) * _normal_surviving(mix, 1.0) + SLOWER * np.mean(slow, axis=0)
+    factors = [1.0, *np.linspace(2.05, 5.95, 40)]
+    weights = [1 - SLOWER, *[SLOWER / 40] * 40]
+    logs = np.log(np.maximum(AGES, 1e-9) / mix.median)
+    shares = [
+        weight * math.erfc((log - math.log(factor)) / (mix.spread * math.sqrt(2))) / 2
+        for factor, weight in zip(factors, weights, strict=True)
+        for log in logs
+    ]
+    by_factor = np.array(shares).reshape(len(factors), len(AGES))
+    return np.asarray(by_factor.sum(axis=0), dtype=np.float64)
 
 
-def _normal_surviving(mix: Mix, factor: float) -> Numbers:
-    logs = np.log(np.maximum(AGES, 1e-9) / (mix.median * factor)) / (mix.spread * math.sqrt(2))
-    return np.array([math.erfc(each) / 2 for each in logs])
+def _mean(mix: Mix) -> float:
+    """Return the mean duration, in seconds."""
+    return float(np.trapezoid(_surviving(mix), AGES))
 
 
-def _delays(plans: list[_Plan], number: int) -> list[float]:
-    chance, delays = random.Random(1), list[float]()
-    for _ in range(number):
-        mix, plan = chance.choices(list(zip(MIXES, plans, strict=True)), [m.share for m in MIXES])[
-            0
-        ]
-        ends, n = drawn(mix, chance), 0
+def _draws() -> list[tuple[int, float]]:
+    """Return durations, each with the index of its mix."""
+    chance = random.Random(1)
+    mixes = chance.choices(range(len(MIXES)), [mix.share for mix in MIXES], k=_DRAWS)
+    return [(n, drawn(MIXES[n], chance)) for n in mixes]
+
+
+def _delays(plans: list[_Plan]) -> list[float]:
+    delays = list[float]()
+    for mix, ends in _draws():
+        n = 0
         while AGES[n] < ends and n < len(AGES) - 1:
-            n = int(plan.following[n])
+            n = int(plans[mix].following[n])
         delays.append(float(AGES[n]) - ends)
     return delays

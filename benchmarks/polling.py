@@ -85,7 +85,7 @@ class Policy(ABC):
         """Return how many requests may be made."""
         return self.rate.left(made)
 
-    def ended(self, each: Open, now: float) -> None:
+    def ended(self, each: Open, now: float) -> None:  # noqa: B027 - most take none
         """Take note that an answer showed the end of a generation."""
 
 

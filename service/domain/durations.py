@@ -29,6 +29,7 @@ _BUCKETS = 60  # the last one contains one hour, Luma's limit for a generation
 _BOUNDS = (0.0, *(_GROWTH**n for n in range(_BUCKETS)))  # of the buckets, in seconds
 _WIDTHS = tuple(high - low for low, high in pairwise(_BOUNDS))
 _LONGEST = 3600.0  # a longer duration tells more about an outage than about the generation
+_SMOOTHING = tuple(math.comb(6, n) / 64 for n in range(7))  # of a count, over seven buckets
 _BORROWED = 8.0  # what the more general kind weighs, in counts
 _ASSUMED_MEDIANS = {"image": 20.0, "video": 70.0}
 _ASSUMED_SPREAD = 0.7  # standard deviation of the logarithm
@@ -158,10 +159,19 @@ def learnt(
 def _estimate(wanted: Sequence[str], generation_type: str | None, counts: Counts) -> Durations:
     weights = _assumed(generation_type if generation_type in _ASSUMED_MEDIANS else "video")
     for kind in wanted:
-        seen = counts.get(kind, {})
         scale = _BORROWED / sum(weights)
-        weights = tuple(seen.get(n, 0) + scale * each for n, each in enumerate(weights))
+        smooth = _smoothed(counts.get(kind, {}))
+        weights = tuple(seen + scale * each for seen, each in zip(smooth, weights, strict=True))
     return Durations(weights)
+
+
+def _smoothed(counts: Mapping[int, int]) -> list[float]:
+    """Spread each count over its neighbours: few counts say little about a single bucket."""
+    smooth = [0.0] * _BUCKETS
+    for bucket, count in counts.items():
+        for n, share in enumerate(_SMOOTHING, start=bucket - len(_SMOOTHING) // 2):
+            smooth[min(max(n, 0), _BUCKETS - 1)] += count * share
+    return smooth
 
 
 @cache

@@ -8,7 +8,7 @@ The unreserved part is first come, first served:
 
 An upstream without callbacks has no claims to verify, and all news come from reconciling:
 
-    |■ read, 10 %|■■■ reconcile, 30 %|□□□□□□ unreserved, 60 %|
+    |▪ read, 5 %|■■■ reconcile, 30 %|□□□□□□▫ unreserved, 65 %|
 
 A tenth of a small rate is less than one request. Shares are therefore counted over as many
 periods as ten requests take: for 2 requests per second, over five seconds.
@@ -38,7 +38,7 @@ class Purpose(Enum):
 
 
 _RESERVED = {Purpose.READ: 0.2, Purpose.VERIFY: 0.1, Purpose.RECONCILE: 0.1}
-_RESERVED_IF_POLLED = {Purpose.READ: 0.1, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.3}
+_RESERVED_IF_POLLED = {Purpose.READ: 0.05, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.3}
 
 
 class Request(NamedTuple):

@@ -50,7 +50,7 @@ _ANY_DUE = select(
     )
 )
 # An expression, so that the planner reads the rows by due time and not by state.
-_TERMINAL: ColumnElement[Any] = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)
+_is_terminal: ColumnElement[Any] = case((GENERATIONS.c.state.in_(TERMINAL_STATES), 1), else_=0)
 _CLAIM = update(GENERATIONS).where(
     GENERATIONS.c.id == bindparam("row_id"), GENERATIONS.c.next_check_at == bindparam("was_due_at")
 )
@@ -61,7 +61,7 @@ _OPEN = (
     .where(
         GENERATIONS.c.upstream == bindparam("upstream"),
         GENERATIONS.c.next_check_at.is_not(None),
-        _TERMINAL == 0,
+        _is_terminal == 0,
     )
     .order_by(GENERATIONS.c.next_check_at)
     .limit(bindparam("most"))
@@ -161,7 +161,7 @@ def claim_due(
         .where(
             GENERATIONS.c.next_check_at <= now,
             GENERATIONS.c.upstream == upstream,
-            int(claims) == _TERMINAL,
+            _is_terminal == int(claims),
         )
         .order_by(GENERATIONS.c.next_check_at)
         .limit(limit)
