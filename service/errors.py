@@ -99,12 +99,18 @@ class UpstreamUnavailable(UpstreamError):
         *,
         retry_after: float = 5.0,
         from_upstream: bool = False,
+        too_many_open: bool = False,
+        limit: int | None = None,
     ) -> None:
         super().__init__(upstream, message, hint)
         self.retry_after = retry_after
         """Seconds to wait before a retry."""
         self.from_upstream = from_upstream
         """Whether the upstream asked for a pause: it answered 429, or sent `Retry-After`."""
+        self.too_many_open = too_many_open
+        """Whether it refused a create because too many generations are open. Reads may go on."""
+        self.limit = limit
+        """The requests per minute that it allows, if it said so."""
 
 
 class NotSent(UpstreamUnavailable):

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from service.domain.request_budget import Purpose, Rate
 from service.errors import NotFound, NotSent, UpstreamError, UpstreamUnavailable
+from service.logs import log
 from service.luma.circuit_breaker import CircuitBreaker
 from service.luma.rate_limiter import RateLimiter, RequestLog
 from service.metrics import BREAKER_OPEN, BUDGET_LEFT, REQUESTS
@@ -20,13 +21,14 @@ class AdmissionControl:
     Args:
         upstream: the upstream's name, for metrics and error messages.
         rate: the rate limit.
-        log: where several processes record their requests, if they share the rate.
+        request_log: where several processes record their requests, if they share the rate.
     """
 
-    def __init__(self, upstream: str, rate: Rate, log: RequestLog | None = None) -> None:
+    def __init__(self, upstream: str, rate: Rate, request_log: RequestLog | None = None) -> None:
         self.rate = rate
+        """The rate limit; lower than configured if the upstream says so."""
         self._upstream = upstream
-        self._limiter = RateLimiter(rate, log=log)
+        self._limiter = RateLimiter(rate, log=request_log)
         self._breaker = CircuitBreaker()
         BREAKER_OPEN.labels(upstream).set_function(lambda: float(self._breaker.is_open))
         BUDGET_LEFT.labels(upstream).set_function(lambda: float(self._limiter.left))
@@ -83,10 +85,21 @@ class AdmissionControl:
             raise NotSent(self._upstream, message, retry_after=seconds)
 
     def _record_failure(self, epoch: int, error: UpstreamUnavailable) -> None:
-        if error.from_upstream:
+        if error.limit:
+            self._lower_rate(error.limit)
+        if error.too_many_open:
+            self._breaker.record_success(epoch)  # it answered, and refuses creates only
+        elif error.from_upstream:
             self._breaker.pause(error.retry_after)
         else:
             self._breaker.record_failure(epoch)
+
+    def _lower_rate(self, per_minute: int) -> None:
+        """Apply the upstream's own rate limit if it is lower than the configured one."""
+        if per_minute / 60 < self.rate.per_second:
+            self.rate = Rate(per_minute, 60.0, self.rate.polled)
+            self._limiter.rate = self.rate
+            log.warning("rate_lowered", upstream=self._upstream, rate=f"{per_minute}/minute")
 
     def _record_result(self, epoch: int, result: str) -> None:
         if result == "abandoned":

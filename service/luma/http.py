@@ -204,13 +204,30 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
     if code == httpx.codes.NOT_FOUND:
         raise _not_found(upstream, message, response)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        found = seconds_in(response.headers.get("retry-after", ""), datetime.now(UTC))
-        seconds = DEFAULT_RETRY_AFTER if found is None else found
-        given = code == httpx.codes.TOO_MANY_REQUESTS or "retry-after" in response.headers
-        raise UpstreamUnavailable(upstream, message, retry_after=seconds, from_upstream=given)
+        raise _unavailable(upstream, message, response)
     if response.is_client_error:
         raise _refused(upstream, message, code)
     raise UpstreamNonsense(upstream, message, _url_hint(upstream))
+
+
+def _unavailable(upstream: str, message: str, response: httpx.Response) -> UpstreamUnavailable:
+    """Return the error for 429 or 5xx. Luma's two kinds of 429 differ in their text only."""
+    limiting = response.status_code == httpx.codes.TOO_MANY_REQUESTS
+    seconds = seconds_in(response.headers.get("retry-after", ""), datetime.now(UTC))
+    return UpstreamUnavailable(
+        upstream,
+        message,
+        retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds,
+        from_upstream=limiting or "retry-after" in response.headers,
+        too_many_open=limiting and "concurrent" in _detail(response),
+        limit=_limit(response) if limiting else None,
+    )
+
+
+def _limit(response: httpx.Response) -> int | None:
+    """Return the requests per minute that Luma allows; None if it does not say."""
+    value = response.headers.get("x-ratelimit-limit", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
 def _not_found(upstream: str, message: str, response: httpx.Response) -> Exception:

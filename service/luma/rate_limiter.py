@@ -42,7 +42,8 @@ class RateLimiter:
         clock: Callable[[], float] = time.monotonic,
         log: RequestLog | None = None,
     ) -> None:
-        self._rate = rate
+        self.rate = rate
+        """May be replaced; the requests made so far count against the new one."""
         self._clock = clock
         self._log = log
         self._requests: list[tuple[float, Purpose]] = []
@@ -50,23 +51,23 @@ class RateLimiter:
     async def refresh(self) -> None:
         """Read which requests other processes have made."""
         if self._log:
-            self._replace(await self._log.recent(self._rate))
+            self._replace(await self._log.recent(self.rate))
 
     @property
     def left(self) -> int:
         """How many requests may be made now, for any purpose."""
-        return self._rate.left(self._recent())
+        return self.rate.left(self._recent())
 
     def available(self, purpose: Purpose) -> int:
         """Return how many requests for this purpose may be made now.
 
         Requests that other processes made since the last `refresh` or `acquire` are not counted.
         """
-        return self._rate.available(purpose, self._recent())
+        return self.rate.available(purpose, self._recent())
 
     def seconds_until_available(self, purpose: Purpose) -> float:
         """Return the seconds until a request for this purpose may be made; 0 means now."""
-        return self._rate.seconds_until_available(purpose, self._recent())
+        return self.rate.seconds_until_available(purpose, self._recent())
 
     async def acquire(self, purpose: Purpose, timeout: float) -> float:
         """Wait up to `timeout` seconds for permission to make one request.
@@ -87,7 +88,7 @@ class RateLimiter:
         if self._log is None:
             self._requests.append((self._clock(), purpose))
             return True
-        recorded, recent = await self._log.add(purpose, self._rate)
+        recorded, recent = await self._log.add(purpose, self.rate)
         self._replace(recent)
         return recorded
 
@@ -97,5 +98,5 @@ class RateLimiter:
 
     def _recent(self) -> list[Request]:
         now = self._clock()
-        self._requests = [each for each in self._requests if now - each[0] < self._rate.window]
+        self._requests = [each for each in self._requests if now - each[0] < self.rate.window]
         return [Request(now - at, purpose) for at, purpose in self._requests]

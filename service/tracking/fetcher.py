@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
-from service.domain.generation import Generation, Observation, Source
+from service.domain.generation import Generation, Observation, Source, is_polled
 from service.domain.request_budget import Purpose
 from service.errors import NotFound, StoreUnavailable, UpstreamError, UpstreamNonsense
 from service.logs import log
@@ -103,13 +103,13 @@ class Fetcher:
 
     async def refresh(self, generation_id: str) -> None:
         """Refresh a stored row for a client that waits; a failed fetch leaves it unchanged."""
-        fetch = partial(self._fetch_and_update, generation_id, Purpose.READ)
+        fetch = partial(self._fetch_and_update, generation_id)
         with suppress(UpstreamError, StoreUnavailable):
             await self._single_flight.join(generation_id, fetch)
 
     def refresh_in_background(self, generation_id: str) -> None:
         """Start to refresh a stored row; uses the budget share of the purpose RECONCILE."""
-        fetch = partial(self._fetch_and_update, generation_id, Purpose.RECONCILE)
+        fetch = partial(self._fetch_and_update_if_ample, generation_id)
         self._single_flight.launch(generation_id, fetch)
 
     async def check(self, row: Generation, purpose: Purpose) -> None:
@@ -134,9 +134,24 @@ class Fetcher:
             raise
         return await self._store(observation._replace(asked_at_rev=0))
 
-    async def _fetch_and_update(self, generation_id: str, purpose: Purpose) -> Generation | None:
+    async def _fetch_and_update(self, generation_id: str) -> Generation | None:
         row = await self._read_row(generation_id)
-        return row and await self._store(await self._fetch(row, purpose))
+        return row and await self._store(await self._fetch(row, Purpose.READ))
+
+    async def _fetch_and_update_if_ample(self, generation_id: str) -> Generation | None:
+        """Update a row, unless the schedule needs the requests for the rows that gain most.
+
+        The schedule of an upstream without callbacks asks about each open row anyway. So lookups
+        may take a request only as long as half of the rate limit is unused.
+        """
+        row = await self._read_row(generation_id)
+        if row is None:
+            return None
+        admission = self._upstreams[row.upstream].admission
+        scarce = 2 * admission.available(Purpose.RECONCILE) < admission.rate.requests
+        if is_polled(row.upstream) and not row.terminal and scarce:
+            return row
+        return await self._store(await self._fetch(row, Purpose.RECONCILE))
 
     async def _fetch_and_check(self, row: Generation, purpose: Purpose) -> Generation:
         observation = await self._fetch(row, purpose)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from service.domain.generation import Outcome
 from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
-from service.storage import deliveries, events, generations
+from service.storage import deliveries, durations, events, generations
 from service.storage.engine import Database
 from service.tracking.observe import refold
 
@@ -21,6 +21,7 @@ _HINT = (
     "`luma-tracker replay`."
 )
 _REFOLD_BATCH = 50  # deliveries that are folded concurrently, in few commits
+_MAX_DURATIONS = 400  # per kind; then they count half, so that a faster or slower Luma is noticed
 _PRUNE_BATCH = 200  # rows per delete; limits how long a callback waits for the writer
 
 
@@ -48,10 +49,11 @@ class Maintenance:
             await asyncio.sleep(_INTERVAL)
 
     async def run_pruning(self) -> None:
-        """Delete old rows and repair check times until cancelled."""
+        """Delete old rows, repair check times and let old durations fade until cancelled."""
         while True:
             await self.prune()
             await self.reset_future_checks()
+            await self._database.write(durations.halve, _MAX_DURATIONS)
             await asyncio.sleep(_INTERVAL)
 
     async def refold(self) -> None:
