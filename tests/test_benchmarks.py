@@ -1,8 +1,9 @@
-"""The arithmetic of `benchmarks.speed`, and that it finds out what was lost; no times."""
+"""The arithmetic of the benchmarks, and that they find out what was lost; no times."""
 
 import asyncio
+import random
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 
 from benchmarks import wrk
 from benchmarks.asking import Request, Wrong, ask
+from benchmarks.bound import best
 from benchmarks.callbacks import Storms, against_naive, wrong
 from benchmarks.finding import Finding, Row, by_cost, by_cpu, by_rate
+from benchmarks.polling import LIMIT, InTurn, simulate
 from benchmarks.processes import NotStarted
 from benchmarks.results import refused, table
 from benchmarks.rows import ROWS
+from benchmarks.schedule import Schedule, learn
 from benchmarks.slices import Comparison, Slice, interleave
 from benchmarks.stage import CALLBACK, Stage
 from benchmarks.stored import balance
@@ -172,3 +176,20 @@ def test_every_row_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
     draw(tmp_path / "results.svg", [(row, found[row.name]) for row in ROWS])
     drawn = (tmp_path / "results.svg").read_text()
     assert all(row.name in drawn for row in ROWS)
+
+
+@pytest.mark.parametrize(("number", "most"), [(5, 1.5), (50, 1.5), (500, 1.1)])
+def test_the_schedule_is_near_the_best_that_the_limit_allows(
+    monkeypatch: pytest.MonkeyPatch, number: int, most: float
+) -> None:
+    """Medians; the bound knows the distributions, the schedule has seen 400 generations."""
+    monkeypatch.setattr(random, "choices", random.Random(1).choices)  # which buckets are learnt
+    found = simulate(Schedule(learn(400, seed=1)), number, known=300, seed=2)
+    assert found.quantile(0.5) < most * best(number, LIMIT / 60).median
+
+
+def test_with_few_open_generations_the_schedule_halves_the_delay() -> None:
+    """Against asking about all in turn, at the same rate; nothing was learnt before."""
+    schedule, in_turn = Schedule(defaultdict(Counter)), InTurn()
+    found = [simulate(policy, 5, known=300, seed=2).mean for policy in (schedule, in_turn)]
+    assert found[0] < 0.75 * found[1]

@@ -126,5 +126,5 @@ class Rate:
         return -(-_MIN_REQUESTS_TO_SHARE // self.requests)
 
     def _reserved(self, purpose: Purpose) -> int:
-        reserved = _RESERVED_IF_POLLED if self.polled else _RESERVED
-        return int(self.requests * self._periods * reserved[purpose] + 1e-9)
+        share = (_RESERVED_IF_POLLED if self.polled else _RESERVED)[purpose]
+        return max(int(self.requests * self._periods * share + 1e-9), 1 if share else 0)

@@ -38,7 +38,7 @@ _RELAY_LIMITS = httpx.Limits(
 requests that must not be repeated are kept for a second only."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ACCEPT_ENCODING = {"Accept-Encoding": "gzip"}  # one coding: nested ones defeat the size limit
-_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+_TRANSFER_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 """Headers that no longer apply to the decoded body."""
 
 
@@ -114,7 +114,7 @@ class Http:
                 raise UpstreamNonsense(upstream, f"{upstream} answered {error}.") from error
         kept = [
             (name, value)
-            for name, value in response.headers.multi_items()
+            for name, value in response.headers.raw  # bytes, because a value need not be ASCII
             if name.lower() not in _TRANSFER_HEADERS
         ]
         return httpx.Response(code, headers=kept, content=body, request=response.request)

@@ -6,9 +6,12 @@ from statistics import mean
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from service.domain.durations import ASSUMED, Estimates
 from service.domain.generation import Generation, Source
-from service.domain.schedule import next_check
+from service.domain.schedule import OpenRow, choose, next_check
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 VIDEO = {"video": "https://cdn/video.mp4"}
@@ -166,3 +169,104 @@ def test_an_open_row_always_has_a_next_question_and_it_is_not_a_burst(
     state: str, checks: int
 ) -> None:
     assert min(pauses(generation(state), checks)) >= 2 * LOW
+
+
+def polled(**given: Any) -> Generation:
+    """Return a row of the upstream that has no callbacks."""
+    values = {"upstream": "agents", "operation": "video", "model": "ray-3.2"}
+    return generation(**{**values, **given})
+
+
+def open_row(name: str, heard: float, **given: Any) -> OpenRow:
+    """Return a row that is due at noon, and was last answered `heard` seconds before."""
+    row = polled(id=name, heard_at=NOON - timedelta(seconds=heard), next_check_at=NOON, **given)
+    return OpenRow(**{field: getattr(row, field) for field in OpenRow._fields})
+
+
+def old(seconds: float) -> dict[str, datetime]:
+    """Return when a generation of that age was created."""
+    at = NOON - timedelta(seconds=seconds)
+    return {"created_at": at, "first_seen_at": at}
+
+
+def usually(bucket: int, kind: str) -> Estimates:
+    """Return estimates of a kind of which a hundred took the same time."""
+    return Estimates(lambda _kinds: {kind: {bucket: 100}})
+
+
+def chosen(*rows: OpenRow, limit: int = 10, per_second: float = 0.5, **given: Any) -> list[str]:
+    estimates = given.get("estimates", ASSUMED)
+    return [row.id for row in choose(rows, NOON, limit, per_second, estimates)]
+
+
+def test_without_callbacks_the_first_check_comes_when_such_a_generation_may_have_ended() -> None:
+    assumed = pause(polled(), 0)
+    due = next_check(polled(), NOON, 0, usually(16, "agents/video/ray-3.2"))  # about 8 seconds
+    assert due
+    assert 1 <= (due - NOON).total_seconds() < 8 < assumed
+    assert pause(polled(operation="image", generation_type="image"), 0) < assumed
+
+
+def test_without_callbacks_an_answer_delays_the_next_check_by_seconds_when_it_may_end_now() -> None:
+    soon = polled(created_at=NOON - timedelta(seconds=60))
+    assert 1 <= pause(soon, 5) < 3
+
+
+def test_without_callbacks_what_is_most_likely_lost_is_asked_about_rarely_too() -> None:
+    assert about(2 * 360, pauses(polled(), 30, NOON + timedelta(hours=2)))
+
+
+@given(
+    age=st.floats(0, 3599),
+    bucket=st.integers(0, 59),
+    count=st.integers(0, 10**6),
+    checks=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_without_callbacks_every_pause_is_between_a_second_and_a_minute(
+    age: float, bucket: int, count: int, checks: int
+) -> None:
+    estimates = Estimates(lambda kinds: {kinds[-1]: {bucket: count}})
+    now = NOON + timedelta(seconds=age)
+    due = next_check(polled(first_seen_at=NOON), now, checks, estimates)
+    assert due
+    assert 1 <= (due - now).total_seconds() <= 60
+
+
+def test_who_gains_most_is_asked_about_first() -> None:
+    likely, unlikely = open_row("likely", 20, **old(70)), open_row("unlikely", 20, **old(25))
+    assert chosen(unlikely, likely, limit=1) == ["likely"]
+    just_asked = open_row("just asked", 2, **old(70))
+    assert chosen(just_asked, likely, limit=1) == ["likely"]
+
+
+def test_what_has_ended_almost_certainly_comes_first_the_longest_unheard_at_the_head() -> None:
+    rows = [open_row(str(heard), heard, **old(3000)) for heard in (2400, 2900, 2600)]
+    assert chosen(open_row("likely", 40, **old(75)), *rows) == ["2900", "2600", "2400", "likely"]
+
+
+def test_what_gains_less_than_a_request_costs_leaves_it_to_others() -> None:
+    little = open_row("little", 2, **old(60))
+    assert chosen(little) == ["little"]
+    others = [open_row(f"{n}", 0, **old(60)) for n in range(40)]
+    assert chosen(little, *others) == []
+    assert chosen(little, *others, per_second=50) == ["little"]
+
+
+def test_what_is_not_due_is_not_asked_about_but_counts_as_demand() -> None:
+    ahead = open_row("ahead", 3000, **old(3001))._replace(next_check_at=NOON + timedelta(seconds=1))
+    assert chosen(ahead) == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 10_000), st.floats(0, 10_000)), max_size=40),
+    st.integers(0, 50),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_choice_is_of_due_rows_each_once_and_no_more_than_allowed(
+    ages: list[tuple[float, float]], limit: int
+) -> None:
+    rows = [open_row(str(n), heard, **old(age)) for n, (age, heard) in enumerate(ages)]
+    found = chosen(*rows, limit=limit)
+    assert len(found) == len(set(found)) <= limit
+    assert set(found) <= {row.id for row in rows}

@@ -62,6 +62,30 @@ async def test_alone_a_purpose_fills_all_but_the_shares_of_the_others(
     assert await spend_all(RateLimiter(Rate(10, 1), seconds), purpose) == most
 
 
+@pytest.mark.parametrize(
+    ("purpose", "most"), [(Purpose.READ, 21), (Purpose.VERIFY, 20), (Purpose.RECONCILE, 29)]
+)
+async def test_without_callbacks_reconciling_may_use_nearly_all(
+    seconds: Seconds, purpose: Purpose, most: int
+) -> None:
+    rate = Rate.parse("30/minute", polled=True)
+    assert await spend_all(RateLimiter(rate, seconds), purpose) == most
+
+
+@pytest.mark.parametrize("rate", [Rate(1, 60, True), Rate(5, 1, True), Rate(30, 60, True)])
+@pytest.mark.parametrize("starved", [Purpose.READ, Purpose.RECONCILE])
+async def test_without_callbacks_no_purpose_starves_either(
+    seconds: Seconds, rate: Rate, starved: Purpose
+) -> None:
+    limiter = RateLimiter(rate, seconds)
+    for _ in range(3):
+        for purpose in Purpose:
+            if purpose is not starved:
+                await spend_all(limiter, purpose)
+        seconds.now += rate.window
+        assert await limiter.acquire(starved, timeout=0) == 0
+
+
 @pytest.mark.parametrize("first", list(permutations(Purpose)))
 async def test_whoever_comes_first_each_purpose_finds_its_share(
     seconds: Seconds, first: tuple[Purpose, ...]
