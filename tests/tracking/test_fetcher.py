@@ -275,3 +275,18 @@ async def test_a_duplicate_of_an_overruled_claim_is_a_claim_again(setup: Setup) 
     settled = await setup.row(generation_id)
     assert settled.state == "dreaming"
     assert settled._replace(rev=0).verified
+
+
+async def test_lookups_leave_half_of_a_scarce_budget_to_the_schedule(
+    settings: Settings, luma: Luma, clock: Clock
+) -> None:
+    """Without callbacks, the schedule decides who is asked; a lookup is answered all the same."""
+    only_agents = settings.model_copy(update={"luma_api_key": None, "agents_rate": "20/minute"})
+    made = luma.create(upstream="agents", plan=LONG)
+    async with open_tracker(only_agents, clock) as tracker:
+        await tracker.lookup(made)
+        for _ in range(20):
+            clock.turn(60)
+            await tracker.lookup(made)
+            await asyncio.sleep(0.05)
+    assert 2 < luma.count() <= 12
