@@ -6,6 +6,7 @@ drivers, and `service.domain`; they contain no rules about generations.
 engine          database connections, transactions and the shared writer, for SQLite and PostgreSQL
 tables          table and index definitions
 generations     reads and writes rows of generations
+durations       counts how long generations of each kind took
 deliveries      reads and writes the inbox: callbacks, and bindings of single-use tokens
 events          reads and writes events, in one order
 listing         pages of generations: filters, sort orders and cursors
