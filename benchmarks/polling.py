@@ -56,7 +56,6 @@ class Found:
     """The delays between the end of a generation and the answer that showed it, in seconds."""
 
     delays: list[float] = field(default_factory=list)
-    requests: int = 0
 
     def quantile(self, share: float) -> float:
         """Return a quantile of the delays."""
@@ -138,7 +137,6 @@ def simulate(policy: Policy, number: int, known: int, seed: int) -> Found:
         available = policy.available([Request(now - at, Purpose.RECONCILE) for at in made])
         for each in policy.choose(rows, now, available) if available else ():
             made.append(now)
-            found.requests += 1
             if each.ends <= now:
                 found.delays.append(now - each.ends)
                 policy.ended(each, now)

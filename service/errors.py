@@ -99,7 +99,6 @@ class UpstreamUnavailable(UpstreamError):
         *,
         retry_after: float = 5.0,
         from_upstream: bool = False,
-        too_many_open: bool = False,
         limit: int | None = None,
     ) -> None:
         super().__init__(upstream, message, hint)
@@ -107,8 +106,6 @@ class UpstreamUnavailable(UpstreamError):
         """Seconds to wait before a retry."""
         self.from_upstream = from_upstream
         """Whether the upstream asked for a pause: it answered 429, or sent `Retry-After`."""
-        self.too_many_open = too_many_open
-        """Whether it refused a create because too many generations are open. Reads may go on."""
         self.limit = limit
         """The requests per minute that it allows, if it said so."""
 

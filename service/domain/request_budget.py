@@ -6,9 +6,10 @@ The unreserved part is first come, first served:
 
     |■■ read, 20 %|■ verify, 10 %|■ reconcile, 10 %|□□□□□□ unreserved, 60 %|
 
-An upstream without callbacks has no claims to verify, and all news come from reconciling:
+An upstream without callbacks has no claims to verify, and all news come from reconciling. So only
+one request at a time is kept free for reads, until they have used their share:
 
-    |▪ read, 5 %|■■■ reconcile, 30 %|□□□□□□▫ unreserved, 65 %|
+    |■■ read, 20 %|■■■ reconcile, 30 %|□□□□□ unreserved, 50 %|
 
 A tenth of a small rate is less than one request. Shares are therefore counted over as many
 periods as ten requests take: for 2 requests per second, over five seconds.
@@ -38,7 +39,7 @@ class Purpose(Enum):
 
 
 _RESERVED = {Purpose.READ: 0.2, Purpose.VERIFY: 0.1, Purpose.RECONCILE: 0.1}
-_RESERVED_IF_POLLED = {Purpose.READ: 0.05, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.3}
+_RESERVED_IF_POLLED = {Purpose.READ: 0.2, Purpose.VERIFY: 0.0, Purpose.RECONCILE: 0.3}
 
 
 class Request(NamedTuple):
@@ -100,6 +101,8 @@ class Rate:
         recent = [request for request in made if request.age + later < self.window]
         used = Counter(request.purpose for request in recent)
         unused = {each: max(0, self._reserved(each) - used[each]) for each in Purpose}
+        if self.polled:
+            unused[Purpose.READ] = min(unused[Purpose.READ], 1)
         unreserved = self.requests * self._periods - len(recent) - sum(unused.values())
         share = unused[purpose] + max(0, unreserved)
         return min(self.left(made, later), share)

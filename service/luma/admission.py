@@ -87,9 +87,7 @@ class AdmissionControl:
     def _record_failure(self, epoch: int, error: UpstreamUnavailable) -> None:
         if error.limit:
             self._lower_rate(error.limit)
-        if error.too_many_open:
-            self._breaker.record_success(epoch)  # it answered, and refuses creates only
-        elif error.from_upstream:
+        if error.from_upstream:
             self._breaker.pause(error.retry_after)
         else:
             self._breaker.record_failure(epoch)

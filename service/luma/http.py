@@ -211,7 +211,7 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
 
 
 def _unavailable(upstream: str, message: str, response: httpx.Response) -> UpstreamUnavailable:
-    """Return the error for 429 or 5xx. Luma's two kinds of 429 differ in their text only."""
+    """Return the error for 429 or 5xx."""
     limiting = response.status_code == httpx.codes.TOO_MANY_REQUESTS
     seconds = seconds_in(response.headers.get("retry-after", ""), datetime.now(UTC))
     return UpstreamUnavailable(
@@ -219,7 +219,6 @@ def _unavailable(upstream: str, message: str, response: httpx.Response) -> Upstr
         message,
         retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds,
         from_upstream=limiting or "retry-after" in response.headers,
-        too_many_open=limiting and "concurrent" in _detail(response),
         limit=_limit(response) if limiting else None,
     )
 

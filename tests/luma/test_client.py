@@ -111,17 +111,17 @@ async def test_retry_after_is_obeyed_within_reason(client: LumaClient, luma: Lum
             assert error.retry_after == seconds, value
 
 
-async def test_both_kinds_of_429_are_told_apart(client: LumaClient, luma: Luma) -> None:
+async def test_a_429_says_how_many_requests_luma_allows(client: LumaClient, luma: Luma) -> None:
     limiting = {"Retry-After": "12", "X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "0"}
     body = b'{"detail": "Rate limit exceeded"}'
     error = await refusal(client, luma, Fault(status=429, headers=limiting, body=body))
     assert isinstance(error, UpstreamUnavailable)
-    assert (error.retry_after, error.too_many_open, error.limit) == (12, False, 30)
+    assert (error.retry_after, error.limit) == (12, 30)
 
     body = b'{"detail": "Too many concurrent jobs"}'
     error = await refusal(client, luma, Fault(status=429, headers={"Retry-After": "60"}, body=body))
     assert isinstance(error, UpstreamUnavailable)
-    assert (error.retry_after, error.too_many_open, error.limit) == (60, True, None)
+    assert (error.retry_after, error.limit) == (60, None)
 
 
 @pytest.mark.parametrize("value", ["", "many", "-1", "1e3", "30, 30", "²", "9" * 5000])

@@ -72,6 +72,19 @@ async def test_without_callbacks_reconciling_may_use_nearly_all(
     assert await spend_all(RateLimiter(rate, seconds), purpose) == most
 
 
+async def test_without_callbacks_a_request_is_kept_free_for_the_next_read(
+    seconds: Seconds,
+) -> None:
+    """Until reads have used their share: the first six in a minute find one as it comes free."""
+    limiter = RateLimiter(Rate.parse("30/minute", polled=True), seconds)
+    reads = 0
+    for _ in range(120):
+        await limiter.acquire(Purpose.RECONCILE, timeout=0)
+        reads += await limiter.acquire(Purpose.READ, timeout=0) == 0
+        seconds.now += 1
+    assert reads >= 2 * 6
+
+
 @pytest.mark.parametrize("rate", [Rate(1, 60, True), Rate(5, 1, True), Rate(30, 60, True)])
 @pytest.mark.parametrize("starved", [Purpose.READ, Purpose.RECONCILE])
 async def test_without_callbacks_no_purpose_starves_either(

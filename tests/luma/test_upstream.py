@@ -23,6 +23,7 @@ from service.luma import (
     dream_machine_upstream,
     fetch_from_any,
 )
+from service.luma.relay import Outgoing
 from service.simulator import Fault, Luma
 from tests.conftest import Clock
 
@@ -167,3 +168,29 @@ async def test_when_nobody_knows_it_what_may_pass_is_told_before_what_will_not(
     with pytest.raises(kind) as error:
         await fetch_from_any(upstreams, "a")
     assert error.value.upstream == name
+
+
+async def test_a_create_refused_for_too_many_open_generations_does_not_stop_reads(
+    luma: Luma, upstreams: list[Upstream]
+) -> None:
+    """Only reads find out that one of them has ended."""
+    made, agents = luma.create("image", upstream="agents"), upstreams[1]
+    body = b'{"detail": "Too many concurrent jobs"}'
+    luma.fault(Fault(status=429, headers={"Retry-After": "60"}, body=body, method="POST"))
+    refused = await agents.send(Outgoing("POST", "generations", [], b"{}"))
+    assert (refused.status, await refused.read(1000)) == (429, body)
+    assert (await agents.fetch(made)).state == "queued"
+
+
+async def test_a_rate_limit_stops_all_requests_for_as_long_as_luma_says(
+    luma: Luma, upstreams: list[Upstream]
+) -> None:
+    made, agents = luma.create("image", upstream="agents"), upstreams[1]
+    headers = {"Retry-After": "12", "X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "0"}
+    luma.fault(Fault(status=429, headers=headers, body=b'{"detail": "Rate limit exceeded"}'))
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable) as refusal:
+            await agents.fetch(made)
+        assert refusal.value.retry_after == pytest.approx(12, abs=1)
+    assert luma.count() == 1
+    assert agents.admission.rate == Rate(30, 60)
