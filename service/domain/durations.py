@@ -148,10 +148,10 @@ def learnt(
         after: the row after it.
         at: when the answer was received.
     """
-    if before is None or before.terminal or not (after.terminal and after.verified):
+    if not is_polled(after.upstream) or not (after.terminal and after.verified):
         return None
     until = age(after, at)
-    if not is_polled(after.upstream) or until > _LONGEST:
+    if before is None or before.terminal or until > _LONGEST:
         return None
     return min(age(after, before.heard_at), until), until
 
