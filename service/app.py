@@ -23,6 +23,7 @@ from service.web.api import (
     health,
     openapi,
     submissions,
+    webhooks,
 )
 from service.web.fast_path import FastPath
 from service.web.guards.access import AccessGuard
@@ -99,6 +100,7 @@ def create_app(settings: Settings) -> Application:
         events.router,
         deliveries.router,
         backfill.router,
+        webhooks.router,
         health.router,
         docs.router,
         submissions.router,
@@ -121,7 +123,7 @@ def _add_middleware(app: Application, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
         )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from service.config import Settings
+from service.config import Settings, webhook_secrets
 from service.config.secret_files import make_private
 from service.domain.generation import is_polled
 from service.domain.request_budget import Rate
@@ -26,21 +26,25 @@ from service.luma import (
     dream_machine_upstream,
 )
 from service.storage import migrating
-from service.storage.engine import open_database
+from service.storage.engine import Database, open_database
 from service.storage.request_log import RequestLog
+from service.tracking.attempts import Attempts
 from service.tracking.backfill import Backfill
 from service.tracking.background import background
 from service.tracking.cache import Cache
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
 from service.tracking.creates import Creates
+from service.tracking.dialler import Dialler
 from service.tracking.fetcher import Fetcher
 from service.tracking.gateway import Gateway
 from service.tracking.maintenance import Maintenance
 from service.tracking.reconciler import Reconciler
 from service.tracking.recovery import Recovery
 from service.tracking.rewriter import Rewriter
+from service.tracking.sender import Sender
 from service.tracking.tracker import Tracker, utc_now
+from service.tracking.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -57,6 +61,7 @@ class Parts:
     reconciler: Reconciler
     maintenance: Maintenance
     rewriter: Rewriter
+    sender: Sender
 
 
 @asynccontextmanager
@@ -90,7 +95,7 @@ async def open_service(
     async with open_parts(settings, clock, tokens) as parts:
         loops = [
             *(parts.maintenance.run_refolding, parts.maintenance.run_pruning),
-            *(parts.rewriter.run, parts.recovery.run, parts.tracker.backfill.run),
+            *(parts.rewriter.run, parts.recovery.run, parts.tracker.backfill.run, parts.sender.run),
         ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
@@ -117,8 +122,11 @@ async def open_parts(
         stale_after = timedelta(seconds=settings.stale_after)
         by_name = {upstream.name: upstream for upstream in upstreams}
         backfill = Backfill(database, by_name, changes, clock)
+        webhooks, sender, dialler = _make_webhooks(settings, database, changes, clock)
         tracker = Tracker(
-            database, fetcher, changes, cache, backfill, stale_after=stale_after, clock=clock
+            *(database, fetcher, changes, cache, backfill, webhooks),
+            stale_after=stale_after,
+            clock=clock,
         )
         creates = Creates(
             database,
@@ -137,11 +145,23 @@ async def open_parts(
                 Reconciler(database, fetcher, clock),
                 Maintenance(database, timedelta(days=settings.retention_days), clock),
                 Rewriter(database, clock),
+                sender,
             )
         finally:
             await creates.close()
+            await dialler.aclose()
             await fetcher.close()
             await changes.close()
+
+
+def _make_webhooks(
+    settings: Settings, database: Database, changes: Changes, clock: Callable[[], datetime]
+) -> tuple[Webhooks, Sender, Dialler]:
+    """Build what sends to endpoints. The dialler is to be closed."""
+    dialler = Dialler(settings.webhook_networks)
+    attempts = Attempts(database, dialler, partial(webhook_secrets, settings), clock)
+    webhooks = Webhooks(database, attempts, settings.webhook_networks, clock)
+    return webhooks, Sender(database, attempts, changes, clock), dialler
 
 
 def prepare_database_file(settings: Settings) -> None:

@@ -11,7 +11,7 @@ TrackerError
 │   └── UpstreamUnavailable  it is down, slow or rate-limiting; retry later
 │       └── NotSent          no byte of the request was sent to it
 ├── StoreUnavailable         the database cannot read or write now
-└── SettingsError            a setting is missing or invalid; the start fails
+└── SettingsError            a setting is missing or invalid; mostly the start fails
 
 Every message says what is wrong; every hint says what to do.
 """

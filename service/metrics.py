@@ -30,6 +30,12 @@ REFUSALS = Counter(
     "luma_tracker_refusals", "Requests refused before they reached a route, by reason.", ["reason"]
 )
 PRUNED = Counter("luma_tracker_pruned", "Rows deleted by retention, by table.", ["table"])
+WEBHOOK_ATTEMPTS = Counter(
+    "luma_tracker_webhook_attempts", "Attempts to send to an endpoint, by outcome.", ["outcome"]
+)
+WEBHOOK_LAG = Gauge(
+    "luma_tracker_webhook_lag_seconds", "Age of the oldest message that was not delivered yet."
+)
 COMMIT_SECONDS = Histogram("luma_tracker_commit_seconds", "Duration of one group commit.")
 COMMIT_WRITES = Histogram(
     "luma_tracker_commit_writes", "Writes in one group commit.", buckets=[1, 2, 4, 8, 16, 64, 256]

@@ -94,15 +94,16 @@ def _create_outbox() -> None:
         sa.Column("id", sa.String(36), nullable=False),
         sa.Column("webhook_id", sa.String(36), nullable=False),
         sa.Column("generation_id", sa.String(128), nullable=False),
+        sa.Column("destination", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", _WHEN, nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("next_at", _WHEN),
         sa.Column("outcome", sa.String()),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sqlite_autoincrement=True,
     )
-    _create_partial_index("ix_outbox_due", "outbox", ["next_at"])
+    _create_partial_index("ix_outbox_due", "outbox", ["next_at", "destination"])
     order = ["webhook_id", "generation_id", "seq"]
     _create_partial_index("ix_outbox_order", "outbox", order)
     op.create_index("ix_outbox_created", "outbox", ["created_at"])

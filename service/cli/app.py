@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from service.cli import backfill, callback_url, database, deliveries, doctor, generations, serve
+from service.cli import (
+    backfill,
+    callback_url,
+    database,
+    deliveries,
+    doctor,
+    generations,
+    serve,
+    webhooks,
+)
 from service.cli.exits import errors_to_exit_codes
 from service.cli.suggestions import SuggestingGroup
 
@@ -24,6 +33,7 @@ app = typer.Typer(
 for group in (serve, generations, deliveries, backfill, callback_url, doctor):
     app.add_typer(group.commands)
 app.add_typer(database.commands, name="db")
+app.add_typer(webhooks.commands, name="webhooks")
 
 
 def main() -> None:

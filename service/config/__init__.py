@@ -4,7 +4,12 @@
 """
 
 from service.config.environment import environment_for, inherited_socket
-from service.config.loading import callback_secrets, load_settings, require_tokens
+from service.config.loading import (
+    callback_secrets,
+    load_settings,
+    require_tokens,
+    webhook_secrets,
+)
 from service.config.settings import Settings
 
 __all__ = [
@@ -14,4 +19,5 @@ __all__ = [
     "inherited_socket",
     "load_settings",
     "require_tokens",
+    "webhook_secrets",
 ]

@@ -6,7 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from service.config.secret_files import SECRETS, stored_secret
+from service.config.secret_files import (
+    SECRETS,
+    is_signing_secret,
+    signing_secret,
+    stored_secret,
+)
 from service.config.settings import Settings
 from service.errors import SettingsError
 
@@ -59,6 +64,32 @@ def callback_secrets(settings: Settings) -> list[str]:
             "Set it to a random string, the same on every instance.",
         )
     return [stored_secret("TRACKER_CALLBACK_SECRET", settings.secret_path)]
+
+
+def webhook_secrets(settings: Settings) -> list[str]:
+    """Return the secrets that sign what is sent to endpoints, in the order of the setting.
+
+    If none is set, and the database is a file, one is created and stored next to it.
+
+    Raises:
+        SettingsError: the file cannot be read or created or has another content, or PostgreSQL is
+            used and none is set.
+    """
+    if settings.webhook_secret:
+        return [secret.get_secret_value() for secret in settings.webhook_secret]
+    if settings.on_server:
+        raise SettingsError(
+            "TRACKER_WEBHOOK_SECRET: must be set with PostgreSQL before anything can be sent.",
+            "Set it to whsec_ and the base64 of 32 random bytes, the same on every instance.",
+        )
+    path = settings.webhook_secret_path
+    secret = stored_secret("TRACKER_WEBHOOK_SECRET", path, signing_secret)
+    if not is_signing_secret(secret):
+        raise SettingsError(
+            f"TRACKER_WEBHOOK_SECRET: {path} does not contain a secret that begins with whsec_.",
+            "Delete the file, or set TRACKER_WEBHOOK_SECRET.",
+        )
+    return [secret]
 
 
 def _value(error: ErrorDetails) -> str:

@@ -1,8 +1,11 @@
-"""Secrets in files: Docker secrets, and the callback secret that the service creates."""
+"""Secrets in files: Docker secrets, and the secrets that the service creates."""
 
+import base64
+import binascii
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from service.errors import SettingsError
 
 _OWNER_ONLY = 0o600
+_SIGNING = "whsec_"
 _SIDE_FILES = ("-wal", "-shm")
 SECRETS = {
     "LUMAAI_API_KEY": "luma_api_key",
     "LUMA_API_KEY": "luma_api_key",
     "LUMA_AGENTS_API_KEY": "luma_agents_api_key",
     "TRACKER_CALLBACK_SECRET": "callback_secret",
+    "TRACKER_WEBHOOK_SECRET": "webhook_secret",
     "TRACKER_API_TOKENS": "api_tokens",
     "TRACKER_DATABASE_URL": "database_url",
     "TRACKER_DATABASE_DIRECT_URL": "database_direct_url",
@@ -45,18 +50,38 @@ class SecretFiles(PydanticBaseSettingsSource):
         }
 
 
-def stored_secret(name: str, path: Path) -> str:
+def random_secret() -> str:
+    """Return a new secret."""
+    return secrets.token_urlsafe(32)
+
+
+def signing_secret() -> str:
+    """Return a new secret in the form of Standard Webhooks."""
+    return _SIGNING + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def is_signing_secret(value: str) -> bool:
+    """Whether a secret has the form of Standard Webhooks: `whsec_` and base64 of 24-64 bytes."""
+    try:
+        key = base64.b64decode(value.removeprefix(_SIGNING), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return value.startswith(_SIGNING) and 24 <= len(key) <= 64
+
+
+def stored_secret(name: str, path: Path, make: Callable[[], str] = random_secret) -> str:
     """Return the secret in the file; creates the file if it does not exist.
 
     Args:
         name: the setting that error messages name.
         path: the file.
+        make: returns a new secret.
 
     Raises:
         SettingsError: the file cannot be read or created, or is empty.
     """
     try:
-        _create(path)
+        _create(path, make())
     except OSError as error:
         raise SettingsError(
             f"{name}: {path} cannot be created: {error.strerror}.",
@@ -88,7 +113,7 @@ def _restrict_to_owner(path: Path) -> None:
             path.chmod(_OWNER_ONLY)
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, secret: str) -> None:
     """Create the file atomically: of several processes that start together, one succeeds."""
     if path.exists():
         return
@@ -97,7 +122,7 @@ def _create(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
+            file.write(secret)
         path.hardlink_to(draft)
     except FileExistsError:
         pass

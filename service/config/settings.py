@@ -23,7 +23,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.config.secret_files import SecretFiles
+from service.config.secret_files import SecretFiles, is_signing_secret
+from service.domain.addresses import Network, parse_networks
 from service.domain.request_budget import Rate
 
 _PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib parses one host at most
@@ -86,8 +87,15 @@ class Settings(BaseSettings):
     """Most requests to the Agents API: a number per `second`, `minute` or `hour`."""
     cors_origins: Listed = ()
     """Origins whose pages may read answers, comma-separated."""
+    webhook_secret: SecretList = ()
+    """Secrets that sign the messages to endpoints, `whsec_…`, comma-separated; all sign.
+
+    Empty: one is created and stored next to the SQLite file. With PostgreSQL, nothing is sent.
+    """
+    webhook_allow: Listed = ()
+    """Networks (CIDR) that messages may be sent to although they are not public."""
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
-    """Days after which deliveries and events are deleted."""
+    """Days after which deliveries, events and attempts to send are deleted."""
     reconcile: bool = True
     """Whether this process asks Luma about open generations and unverified states."""
     slow_after: float = Field(1, gt=0, allow_inf_nan=False)
@@ -97,7 +105,10 @@ class Settings(BaseSettings):
     mcp_fast: bool = True
     """Whether ordinary MCP requests take the fast path."""
 
-    @field_validator("cors_origins", "callback_secret", "api_tokens", mode="before")
+    @field_validator(
+        *("cors_origins", "callback_secret", "api_tokens", "webhook_secret", "webhook_allow"),
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -119,6 +130,19 @@ class Settings(BaseSettings):
     def _are_not_empty(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(token.get_secret_value().strip() == "ro:" for token in value):
             raise ValueError("has `ro:` without a token after it")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _are_signing_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(is_signing_secret(secret.get_secret_value()) for secret in value):
+            raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_networks(value)
         return value
 
     @field_validator("dream_machine_rate", "agents_rate")
@@ -193,6 +217,16 @@ class Settings(BaseSettings):
     def secret_path(self) -> Path:
         """The file of the callback secret that is created if none is set."""
         return self.database_path.with_name("callback.secret")
+
+    @property
+    def webhook_secret_path(self) -> Path:
+        """The file of the signing secret that is created if none is set."""
+        return self.database_path.with_name("webhook.secret")
+
+    @property
+    def webhook_networks(self) -> tuple[Network, ...]:
+        """The networks that messages may be sent to although they are not public."""
+        return parse_networks(self.webhook_allow)
 
     @property
     def callback_base(self) -> str:

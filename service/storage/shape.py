@@ -42,13 +42,14 @@ EXAMPLE: dict[str, Any] = {
 INSTANTS = ("created_at", "gone_at", "first_seen_at", "updated_at", "finished_at")
 
 
-def _as_text(at: datetime) -> str:
+def as_text(at: datetime) -> str:
+    """Return a time as it is shown: in UTC, with microseconds."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 Instant = Annotated[
     datetime,
-    PlainSerializer(_as_text, return_type=str),
+    PlainSerializer(as_text, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 

@@ -57,6 +57,15 @@ class Changes:
             if not self._subscribers[generation_id]:
                 del self._subscribers[generation_id]
 
+    @contextmanager
+    def wake(self, event: asyncio.Event) -> Iterator[None]:
+        """Set the event after each change that is notified, without following other processes."""
+        self._subscribers[self.ANY].add(event)
+        try:
+            yield
+        finally:
+            self._subscribers[self.ANY].discard(event)
+
     def start_following(self) -> None:
         """Start to follow the changes of other processes, if that has not started yet."""
         if self._following is None:

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from service.domain.generation import Outcome
 from service.logs import log
-from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED
-from service.storage import deliveries, durations, events, generations
+from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED, WEBHOOK_LAG
+from service.storage import deliveries, durations, events, generations, outbox
 from service.storage.engine import Database
 from service.tracking.observe import refold
 
@@ -30,7 +30,8 @@ class Maintenance:
 
     Args:
         database: open, and migrated.
-        retention: deliveries and events older than this are deleted; generations are not.
+        retention: deliveries, events, attempts and finished messages older than this are deleted;
+            generations are not.
         clock: returns the current time, aware and in UTC.
     """
 
@@ -54,6 +55,7 @@ class Maintenance:
             await self.prune()
             await self.reset_future_checks()
             await self._database.write(durations.halve, _MAX_DURATIONS)
+            await self.measure_outbox()
             await asyncio.sleep(_INTERVAL)
 
     async def refold(self) -> None:
@@ -91,10 +93,13 @@ class Maintenance:
         GIVEN_UP.set(count)
 
     async def prune(self) -> None:
-        """Delete deliveries and events that are older than the retention, in small batches."""
+        """Delete deliveries, events, attempts and finished messages that are older than the
+        retention, in small batches."""
         before = self._clock() - self._retention
         await self._prune("deliveries", deliveries.prune_deliveries, before)
         await self._prune("events", events.prune, before)
+        await self._prune("attempts", outbox.prune_attempts, before)
+        await self._prune("outbox", outbox.prune_messages, before)
 
     async def reset_future_checks(self) -> None:
         """Make rows due whose next check is too far away, because the clock was once ahead."""
@@ -104,6 +109,11 @@ class Maintenance:
         )
         if count:
             log.warning("checks_reset", count=count, reason="the clock was ahead")
+
+    async def measure_outbox(self) -> None:
+        """Update the age of the oldest message that was not delivered yet."""
+        oldest = await self._database.read(outbox.oldest_waiting)
+        WEBHOOK_LAG.set((self._clock() - oldest).total_seconds() if oldest else 0)
 
     async def _prune(
         self, table: str, prune: Callable[[Connection, datetime, int], int], before: datetime

@@ -1,7 +1,7 @@
 """Stores observations: all reports from Luma pass through `observe`, in batches.
 
 callbacks ─► receive ─► bind single tokens ─┐                    ┌─► inbox
-fetch, reconcile ───────────────────────────┴─► observe ─► merge ┴─► rows ─► events
+fetch, reconcile ───────────────────────────┴─► observe ─► merge ┴─► rows ─► events ─► outbox
 
 One transaction stores a whole batch. Every transaction takes its locks in the same order (tokens,
 rows by id, durations by kind, deliveries by digest, the numbering of events), so that instances
@@ -29,6 +29,7 @@ from service.luma.prices import estimate
 from service.storage import deliveries, durations, events, generations, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.callback_tokens import Grant
+from service.tracking.outbox import Step, add_messages, causes_messages
 
 
 class ReceivedObservation(NamedTuple):
@@ -82,19 +83,22 @@ def observe(
     parents = _parents(connection, before, batch)
     current, recorded = dict(before), list[generations.Change]()
     estimates, seen = Estimates(partial(durations.find, connection)), list[tuple[str, int]]()
-    results = []
+    results, steps = [], list[Step]()
     for each in batch:
         row = current.get(each.observation.id)
         after, outcome = _folded(row, each, parents, estimates)
         if row is None or after.rev > row.rev:
             recorded.append(generations.Change(row, after, each.delivery_id))
             seen += _learnt(row, after, each.received_at, estimates)
+        if causes_messages(row, after):
+            steps.append(Step(row, after, each.received_at))
         current[each.observation.id] = after
         results.append((after, outcome))
     changes = [generations.Change(before.get(id_), after) for id_, after in current.items()]
     generations.save(connection, [c for c in changes if c.after is not c.before])
     durations.add(connection, seen)
     events.add(connection, recorded)
+    add_messages(connection, steps)
     return results
 
 

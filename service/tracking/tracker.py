@@ -25,6 +25,7 @@ from service.tracking.deliveries import Deliveries
 from service.tracking.fetcher import Fetcher
 from service.tracking.history import History
 from service.tracking.readiness import Readiness
+from service.tracking.webhooks import Webhooks
 
 STALE_WHILE_WAITING = timedelta(seconds=5)
 """The age at which a row is stale while a client waits for it, if `stale_after` is longer."""
@@ -47,6 +48,7 @@ class Tracker:
         changes: notifies waiting clients.
         cache: recently read representations.
         backfill: walks through the upstreams' lists.
+        webhooks: the endpoints that changes are sent to; surfaces reach them through here.
         stale_after: the time without a report after which an open generation is stale.
         clock: returns the current time, aware and in UTC.
     """
@@ -58,6 +60,7 @@ class Tracker:
         changes: Changes,
         cache: Cache,
         backfill: Backfill,
+        webhooks: Webhooks,
         *,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
@@ -71,6 +74,7 @@ class Tracker:
         self.backfill = backfill
         self.deliveries = Deliveries(database, changes, clock)
         self.readiness = Readiness(database, clock)
+        self.webhooks = webhooks
         self._stale_after = stale_after
         self._clock = clock
         self._stopping = False

@@ -25,6 +25,7 @@ _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
     errors.UpstreamNonsense: HTTPStatus.BAD_GATEWAY,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SettingsError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 _KINDS = {  # type and title; the phrases of `http.HTTPStatus` differ between Python versions

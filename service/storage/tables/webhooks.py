@@ -28,6 +28,7 @@ class MessageRow(SQLModel, table=True):
         Index(
             "ix_outbox_due",
             "next_at",
+            "destination",
             sqlite_where=text("next_at IS NOT NULL"),
             postgresql_where=text("next_at IS NOT NULL"),
         ),
@@ -48,13 +49,14 @@ class MessageRow(SQLModel, table=True):
     )
     id: str = Field(max_length=36)  # the same for every attempt: the header `webhook-id`
     webhook_id: str = Field(max_length=36)  # empty: the creator's own callback URL
-    generation_id: str = Field(max_length=128)
+    generation_id: str = Field(max_length=128)  # empty: a test
+    destination: str  # the endpoint, or the origin of a creator's URL; each is served fairly
     state: str
-    body: bytes
     created_at: datetime
     tries: int
     next_at: datetime | None  # when the next attempt is due; null: delivered, or given up
     outcome: str | None  # null: not finished
+    body: bytes
 
 
 class AttemptRow(SQLModel, table=True):
@@ -68,7 +70,7 @@ class AttemptRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=36)
     message_seq: int = Field(sa_column=Column(BigInteger(), nullable=False))
-    webhook_id: str = Field(max_length=36)
+    webhook_id: str = Field(max_length=36)  # as in the message
     generation_id: str = Field(max_length=128)
     at: datetime
     state: str

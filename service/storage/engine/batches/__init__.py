@@ -48,7 +48,7 @@ def replace(connection: Connection, table: Table, rows: Rows, guard: str) -> int
 def find(
     connection: Connection,
     wanted: Column[Any],
-    values: Collection[str],
+    values: Collection[Any],
     names: tuple[str, ...],
     *,
     lock: bool = False,

@@ -58,7 +58,7 @@ def replace(
 def find(
     connection: Connection,
     wanted: Column[Any],
-    values: Collection[str],
+    values: Collection[Any],
     names: tuple[str, ...],
     *,
     lock: bool,
@@ -133,7 +133,7 @@ class CompiledQuery:
     names: tuple[str, ...]
     converters: tuple[tuple[str, Callable[[Any], Any]], ...]
 
-    def run(self, connection: Connection, values: Collection[str]) -> list[dict[str, Any]]:
+    def run(self, connection: Connection, values: Collection[Any]) -> list[dict[str, Any]]:
         """Return the rows that have one of the values."""
         found = self.statement.run(connection, {_VALUES: [*values]})
         return read_rows(found, self.names, self.converters)

@@ -48,7 +48,7 @@ def replace(
 
 
 def find(
-    connection: Connection, wanted: Column[Any], values: Collection[str], names: tuple[str, ...]
+    connection: Connection, wanted: Column[Any], values: Collection[Any], names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Implement `batches.find`. It needs no locks: SQLite has one writer at a time."""
     return _find_each(wanted, names).run(connection, values)
@@ -112,7 +112,7 @@ class CompiledQuery:
     converters: tuple[tuple[str, Callable[[Any], Any]], ...]
     """For the columns that need it: their name, and the conversion from SQLite's form."""
 
-    def run(self, connection: Connection, values: Collection[str]) -> list[dict[str, Any]]:
+    def run(self, connection: Connection, values: Collection[Any]) -> list[dict[str, Any]]:
         """Return the rows that have one of the values."""
         found = connection.exec_driver_sql(self.sql, (dump_json([*values]),))
         return read_rows(found, self.names, self.converters)
