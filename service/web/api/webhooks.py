@@ -96,9 +96,7 @@ async def delete_webhook(webhook_id: str, _parameters: _NoParameters, tracker: T
     operation_id="testWebhook",
     responses=_PROBLEMS,
 )
-async def send_test(
-    webhook_id: str, _parameters: _NoParameters, tracker: TheTracker
-) -> AttemptOut:
+async def send_test(webhook_id: str, _parameters: _NoParameters, tracker: TheTracker) -> AttemptOut:
     """Sends a message of the type `webhook.test` once, now, and returns the attempt."""
     return AttemptOut.of(await tracker.webhooks.test(webhook_id))
 
