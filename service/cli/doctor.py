@@ -20,7 +20,8 @@ def doctor(json: Json = False) -> None:
 
       luma-tracker doctor --json
     """
-    from service.cli.doctor_checks import Level, examine
+    from service.cli.doctor_checks import examine
+    from service.cli.findings import Level
     from service.cli.output import show_findings
 
     findings = run(examine(load_settings()))

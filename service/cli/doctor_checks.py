@@ -2,12 +2,11 @@
 
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any
 
 from service.bootstrap import make_upstreams
+from service.cli.findings import Finding, Level
 from service.cli.schema import contents, revisions
+from service.cli.webhook_checks import webhooks
 from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import AGENTS, DREAM_MACHINE, LumaClient, Upstream
@@ -31,29 +30,6 @@ _KEY_SETTINGS = {DREAM_MACHINE: "LUMAAI_API_KEY", AGENTS: "LUMA_AGENTS_API_KEY"}
 _URL_SETTINGS = {DREAM_MACHINE: "TRACKER_DREAM_MACHINE_URL", AGENTS: "TRACKER_AGENTS_URL"}
 
 
-class Level(StrEnum):
-    """How severe a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """The service works, but with less than its full function, or perhaps not as intended."""
-    ERROR = "error"
-    """Something does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    about: str
-    message: str
-    level: Level = Level.OK
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding as `--json` prints it."""
-        return {**asdict(self), "level": self.level.value}
-
-
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks.
 
@@ -73,6 +49,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
         rows = await contents(settings, (upstream.name,))
         yield await _upstream(upstream, rows.newest_confirmed[upstream.name])
     yield await _public_url(settings, client)
+    yield await webhooks(settings, utc_now())
     yield _access(settings)
     yield _prices()
 

@@ -19,7 +19,7 @@ from service.tracking.observe import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
-    from service.cli.doctor_checks import Finding
+    from service.cli.findings import Finding
     from service.storage.backfills import Walk
     from service.tracking.inspection import Revisions
 

@@ -34,6 +34,8 @@ ATTEMPTS: Table = AttemptRow.__table__  # type: ignore[attr-defined]
 
 CREATORS = ""
 """The `webhook_id` of messages to the URLs that creators of generations gave."""
+TEST = "test"
+"""The state of a message that a test sends; it is not repeated."""
 
 
 class Outcome(StrEnum):
@@ -345,6 +347,12 @@ def oldest_waiting(connection: Connection) -> datetime | None:
     """Return when the oldest unfinished message was written."""
     waiting = select(func.min(OUTBOX.c.created_at)).where(OUTBOX.c.next_at.is_not(None))
     return connection.execute(waiting).scalar()
+
+
+def failed(connection: Connection) -> int:
+    """Count the stored messages for which all attempts failed."""
+    which = OUTBOX.c.outcome == Outcome.FAILED, OUTBOX.c.state != TEST
+    return connection.execute(select(func.count()).select_from(OUTBOX).where(*which)).scalar_one()
 
 
 def prune_messages(connection: Connection, before: datetime, limit: int) -> int:

@@ -14,11 +14,8 @@ from service.logs import log
 from service.metrics import WEBHOOK_ATTEMPTS
 from service.storage import outbox
 from service.storage.engine import Database
-from service.storage.outbox import Attempt, Finished, Message, Outcome
+from service.storage.outbox import TEST, Attempt, Finished, Message, Outcome
 from service.tracking.dialler import Dialler, Reply, Undeliverable
-
-TEST = "test"
-"""The state of a message that a test sends; it is not repeated."""
 
 _LONGEST_EXCERPT = 200  # characters of an answer in `error`
 

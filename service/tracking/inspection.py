@@ -1,10 +1,11 @@
 """Read-only checks of a database on which no tracker is open, for `doctor` and `db`."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.storage import deliveries, generations, migrating
+from service.storage import deliveries, generations, migrating, outbox, webhooks
 from service.storage.rewrites import Rewrite, progress
 
 
@@ -35,6 +36,10 @@ class Contents:
     deliveries_given_up: int
     newest_confirmed: dict[str, str | None]
     """For each upstream, the id of a generation that it should know."""
+    webhooks_disabled: int = 0
+    oldest_waiting: datetime | None = None
+    """When the oldest message was written that was not delivered yet."""
+    messages_failed: int = 0
 
 
 def revisions(connection: Connection) -> Revisions:
@@ -46,4 +51,10 @@ def revisions(connection: Connection) -> Revisions:
 def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
     """Read what `doctor` reports, from a database whose schema is up to date."""
     newest = {name: generations.newest_confirmed(connection, name) for name in upstreams}
-    return Contents(deliveries.given_up(connection), newest)
+    return Contents(
+        deliveries.given_up(connection),
+        newest,
+        webhooks_disabled=sum(not webhook.enabled for webhook in webhooks.every(connection)),
+        oldest_waiting=outbox.oldest_waiting(connection),
+        messages_failed=outbox.failed(connection),
+    )

@@ -15,10 +15,10 @@ from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
 from service.storage import outbox, webhooks
 from service.storage.engine import Database
-from service.storage.outbox import CREATORS, Attempt, Message
+from service.storage.outbox import CREATORS, TEST, Attempt, Message
 from service.storage.shape import as_text
 from service.storage.webhooks import Webhook
-from service.tracking.attempts import TEST, Attempts
+from service.tracking.attempts import Attempts
 from service.tracking.outbox import event_body, new_message_id
 from service.tracking.sender import CLAIM
 

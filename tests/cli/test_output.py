@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from service import errors
-from service.cli.doctor_checks import Finding, Level
 from service.cli.exits import errors_to_exit_codes
+from service.cli.findings import Finding, Level
 from service.cli.output import show_findings, show_generation, show_page, table_of
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
