@@ -8,18 +8,19 @@ SHORTEST, LONGEST = 1.0, 3600.0
 """Seconds; what is sent is brought into these limits."""
 
 
-def seconds_in(value: str, now: datetime) -> float | None:
+def seconds_in(value: str, now: datetime, longest: float = LONGEST) -> float | None:
     """Return the seconds to wait; None if the value is neither a number nor a date.
 
     Args:
         value: of the header.
         now: the current time.
+        longest: the limit, in seconds.
     """
     try:
         seconds = float(value)
     except ValueError:
         seconds = _until(value, now)
-    return None if math.isnan(seconds) else min(max(seconds, SHORTEST), LONGEST)
+    return None if math.isnan(seconds) else min(max(seconds, SHORTEST), longest)
 
 
 def _until(http_date: str, now: datetime) -> float:

@@ -9,12 +9,10 @@ from datetime import datetime
 from pydantic_core import to_json
 
 from service.domain.generation import Generation
-from service.domain.redaction import REDACTED
-from service.storage.engine.batches import dump_json
+from service.storage.representation import luma_body_of
 from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, as_text
 
 _OTHERS = tuple(name for name in NAMES if name not in INSTANTS and name != "assets")
-_REDACTED_URL = f'"callback_url":"{REDACTED}"'
 _DOCUMENT_FIELDS = ("id", "state", "created_at", "failure_reason", "assets")
 
 
@@ -27,17 +25,17 @@ def body_of(generation: Generation) -> bytes:
     return to_json(values, inf_nan_mode="null")
 
 
-def luma_body_of(generation: Generation) -> bytes:
+def creators_body_of(generation: Generation) -> bytes:
     """Return Luma's own document, with the creator's callback URL in the place of ours.
 
-    Where that is not stored, because it is too large, return its main fields.
+    If that is not stored, because it is too large, return its main fields.
     """
-    if generation.document is None:
-        shown = {name: getattr(generation, name) for name in _DOCUMENT_FIELDS}
-        shown |= {"created_at": _instant(generation.created_at), "assets": {**generation.assets}}
-        return to_json(shown)
-    own = dump_json(generation.callback_url)
-    return generation.document.replace(_REDACTED_URL, f'"callback_url":{own}').encode()
+    stored = luma_body_of(generation.document, generation.callback_url)
+    if stored is not None:
+        return stored
+    shown = {name: getattr(generation, name) for name in _DOCUMENT_FIELDS}
+    shown |= {"created_at": _instant(generation.created_at), "assets": {**generation.assets}}
+    return to_json(shown)
 
 
 def _instant(at: datetime | None) -> str | None:

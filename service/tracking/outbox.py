@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 from service.domain.generation import UNKNOWN_STATE, Generation, Source
 from service.storage import outbox, webhooks
 from service.storage.shape import as_text
-from service.storage.snapshot import body_of, luma_body_of
+from service.storage.snapshot import body_of, creators_body_of
 
 _UNHEARD = "queued"
 """The state that creators already know of, from the answer to their request."""
@@ -73,7 +73,7 @@ def _messages(
         for subscription in wanting:
             yield _row(step, subscription.id, subscription.id, body)
     if after.callback_url and after.state != _UNHEARD:
-        yield _row(step, outbox.CREATORS, _origin(after.callback_url), luma_body_of(after))
+        yield _row(step, outbox.CREATORS, _origin(after.callback_url), creators_body_of(after))
 
 
 def _is_new_state(step: Step) -> bool:

@@ -13,7 +13,7 @@ from service.domain.merge import merge
 from service.storage import generations, listing
 from service.storage.engine import Database, Dialect, open_database
 from service.storage.representation import body_sql, luma_body_sql
-from service.storage.snapshot import body_of, luma_body_of
+from service.storage.snapshot import body_of, creators_body_of
 from service.storage.webhooks import Subscription
 from tests.databases import on_postgres, url_of
 from tests.storage.test_shape import OBSERVATIONS, row
@@ -63,7 +63,7 @@ def test_lumas_document_is_the_one_that_the_database_builds(
 ) -> None:
     document = '{"id":"a","request":{"callback_url":"[redacted]","prompt":"callback_url"}}'
     generation = row(document=document, callback_url=url)
-    assert luma_body_of(generation) == stored(connection, generation, luma_body_sql(DIALECT))
+    assert creators_body_of(generation) == stored(connection, generation, luma_body_sql(DIALECT))
 
 
 @_EXAMPLES
