@@ -71,7 +71,9 @@ def _create_submissions() -> None:
     repeated = ["token_digest", "body_digest", "created_at"]
     op.create_index("ix_submissions_repeated", "submissions", repeated)
     op.create_index("ix_submissions_created", "submissions", ["created_at"])
-    _create_partial_index("ix_submissions_lost", "submissions", ["next_search_at"])
+    _create_partial_index(
+        "ix_submissions_lost", "submissions", ["next_search_at"], "next_search_at"
+    )
 
 
 def _create_webhooks() -> None:
@@ -103,10 +105,8 @@ def _create_outbox() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sqlite_autoincrement=True,
     )
-    _create_partial_index("ix_outbox_due", "outbox", ["next_at", "destination"])
-    order = ["webhook_id", "generation_id", "seq"]
-    _create_partial_index("ix_outbox_order", "outbox", order)
-    op.create_index("ix_outbox_created", "outbox", ["created_at"])
+    _create_partial_index("ix_outbox_due", "outbox", ["next_at", "destination"], "next_at")
+    _create_partial_index("ix_outbox_order", "outbox", ["generation_id"], "next_at")
 
 
 def _create_attempts() -> None:
@@ -150,6 +150,6 @@ def _create_backfills() -> None:
     )
 
 
-def _create_partial_index(name: str, table: str, columns: list[str]) -> None:
-    where = sa.text(f"{columns[-1] if len(columns) == 1 else 'next_at'} IS NOT NULL")
+def _create_partial_index(name: str, table: str, columns: list[str], known: str) -> None:
+    where = sa.text(f"{known} IS NOT NULL")
     op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)

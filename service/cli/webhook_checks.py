@@ -9,6 +9,7 @@ from service.errors import TrackerError
 from service.tracking.inspection import Contents
 
 _LONG = timedelta(hours=1)
+_MOST_NAMED = 5  # endpoints
 _ABOUT = "webhooks"
 
 
@@ -22,7 +23,7 @@ async def webhooks(settings: Settings, now: datetime) -> Finding:
     if problems:
         level = Level.ERROR if _is_unsigned(settings, found) else Level.WARNING
         return Finding(_ABOUT, "; ".join(problems), level)
-    return Finding(_ABOUT, "nothing has waited for long, and no endpoint is disabled")
+    return Finding(_ABOUT, "no message has waited for long, and no endpoint fails or is disabled")
 
 
 def _is_unsigned(settings: Settings, found: Contents) -> bool:
@@ -40,16 +41,15 @@ def _problems(settings: Settings, found: Contents, now: datetime) -> list[str]:
     if found.oldest_waiting and now - found.oldest_waiting > _LONG:
         problems.append(
             f"a message has waited since {found.oldest_waiting:%Y-%m-%d %H:%M} UTC: see why with "
-            "`luma-tracker webhooks attempts ID`"
+            "`luma-tracker webhooks attempts ID` (`creators` for callback URLs)"
         )
     if found.webhooks_disabled:
         problems.append(
             f"{found.webhooks_disabled} endpoint(s) answered 410 and are disabled: remove them "
             "with `luma-tracker webhooks remove ID`"
         )
-    if found.messages_failed:
-        problems.append(
-            f"{found.messages_failed} message(s) were given up: send them again with "
-            "`luma-tracker webhooks replay ID ATTEMPT`"
-        )
+    problems += [
+        f"the newest attempt failed: see why with `luma-tracker webhooks attempts {webhook_id}`"
+        for webhook_id in found.webhooks_failing[:_MOST_NAMED]
+    ]
     return problems

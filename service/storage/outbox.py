@@ -8,7 +8,7 @@ The functions take a connection. `service.storage.engine` runs them in its trans
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -102,6 +102,8 @@ class Finished(NamedTuple):
 
 _FIELDS = ("seq", "id", "webhook_id", "generation_id", "destination", "state", "tries", "body")
 _ATTEMPT_FIELDS = tuple(Attempt.__dataclass_fields__)
+_UNFINISHED = OUTBOX.c.next_at > datetime(1970, 1, 1, tzinfo=UTC)
+"""A range, so that SQLite reads the index of unfinished messages and not the table."""
 _EARLIER = OUTBOX.alias()
 _ANY_DUE = select(exists().where(OUTBOX.c.next_at <= bindparam("now")))
 _FIRST_OF_PAIR = (
@@ -311,7 +313,7 @@ def _release(finished: Finished) -> dict[str, Any]:
 
 def drop(connection: Connection, webhook_id: str) -> int:
     """End the unfinished messages to an endpoint, and return their number."""
-    unfinished = OUTBOX.c.webhook_id == webhook_id, OUTBOX.c.next_at.is_not(None)
+    unfinished = OUTBOX.c.webhook_id == webhook_id, _UNFINISHED
     dropped = {"next_at": None, "outcome": Outcome.DROPPED}
     return connection.execute(update(OUTBOX).where(*unfinished).values(dropped)).rowcount
 
@@ -345,20 +347,25 @@ def message_of(connection: Connection, webhook_id: str, attempt_id: str) -> int 
 
 def oldest_waiting(connection: Connection) -> datetime | None:
     """Return when the oldest unfinished message was written."""
-    waiting = select(func.min(OUTBOX.c.created_at)).where(OUTBOX.c.next_at.is_not(None))
+    waiting = select(func.min(OUTBOX.c.created_at)).where(_UNFINISHED)
     return connection.execute(waiting).scalar()
 
 
-def failed(connection: Connection) -> int:
-    """Count the stored messages for which all attempts failed."""
-    which = OUTBOX.c.outcome == Outcome.FAILED, OUTBOX.c.state != TEST
-    return connection.execute(select(func.count()).select_from(OUTBOX).where(*which)).scalar_one()
+def is_failing(connection: Connection, webhook_id: str) -> bool:
+    """Whether the newest attempt of an endpoint failed."""
+    newest = select(ATTEMPTS.c.error).where(ATTEMPTS.c.webhook_id == webhook_id)
+    newest = newest.order_by(ATTEMPTS.c.id.desc()).limit(1)
+    return connection.execute(newest).scalar() is not None
 
 
 def prune_messages(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete up to `limit` finished messages from before `before`, and return their number."""
-    old = select(OUTBOX.c.seq).where(OUTBOX.c.created_at < before, OUTBOX.c.next_at.is_(None))
-    old = old.limit(limit).with_for_update(skip_locked=True)
+    """Delete finished messages from before `before`, of the `limit` oldest; returns their number.
+
+    Messages are in the order of time, so that no index is needed, which each of them would cost.
+    """
+    finished = select(OUTBOX.c.seq, OUTBOX.c.created_at).where(OUTBOX.c.next_at.is_(None))
+    oldest = finished.order_by(OUTBOX.c.seq).limit(limit).subquery()
+    old = select(oldest.c.seq).where(oldest.c.created_at < before)
     return connection.execute(delete(OUTBOX).where(OUTBOX.c.seq.in_(old))).rowcount
 
 

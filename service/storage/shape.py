@@ -44,7 +44,8 @@ INSTANTS = ("created_at", "gone_at", "first_seen_at", "updated_at", "finished_at
 
 def as_text(at: datetime) -> str:
     """Return a time as it is shown: in UTC, with microseconds."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 Instant = Annotated[

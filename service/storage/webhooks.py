@@ -53,7 +53,7 @@ class Subscription:
         return (
             (self.states is None or generation.state in self.states)
             and self.generation_id in (None, generation.id)
-            and all(_has_word(generation, word) for word in self.words)
+            and (not self.words or all(_has_word(generation, word) for word in self.words))
         )
 
 

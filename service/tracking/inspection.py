@@ -37,9 +37,10 @@ class Contents:
     newest_confirmed: dict[str, str | None]
     """For each upstream, the id of a generation that it should know."""
     webhooks_disabled: int = 0
+    webhooks_failing: tuple[str, ...] = ()
+    """The ids of enabled endpoints whose newest attempt failed."""
     oldest_waiting: datetime | None = None
     """When the oldest message was written that was not delivered yet."""
-    messages_failed: int = 0
 
 
 def revisions(connection: Connection) -> Revisions:
@@ -51,10 +52,12 @@ def revisions(connection: Connection) -> Revisions:
 def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
     """Read what `doctor` reports, from a database whose schema is up to date."""
     newest = {name: generations.newest_confirmed(connection, name) for name in upstreams}
+    endpoints = webhooks.every(connection)
+    enabled = [endpoint.id for endpoint in endpoints if endpoint.enabled]
     return Contents(
         deliveries.given_up(connection),
         newest,
-        webhooks_disabled=sum(not webhook.enabled for webhook in webhooks.every(connection)),
+        webhooks_disabled=len(endpoints) - len(enabled),
+        webhooks_failing=tuple(id_ for id_ in enabled if outbox.is_failing(connection, id_)),
         oldest_waiting=outbox.oldest_waiting(connection),
-        messages_failed=outbox.failed(connection),
     )

@@ -61,7 +61,10 @@ def new_message_id() -> str:
 
 def event_body(type_: str, timestamp: str, data: bytes) -> bytes:
     """Return the body of a message to an endpoint."""
-    return b'{"type":%b,"timestamp":"%b","data":%b}' % (to_json(type_), timestamp.encode(), data)
+    return b'{"type":%b,"timestamp":"%b","data":%b}' % (_quoted(type_), timestamp.encode(), data)
+
+
+_quoted = lru_cache(64)(to_json)  # there are few types
 
 
 def _messages(

@@ -34,13 +34,10 @@ class MessageRow(SQLModel, table=True):
         ),
         Index(
             "ix_outbox_order",
-            "webhook_id",
             "generation_id",
-            "seq",
             sqlite_where=text("next_at IS NOT NULL"),
             postgresql_where=text("next_at IS NOT NULL"),
         ),
-        Index("ix_outbox_created", "created_at"),
         {"sqlite_autoincrement": True},
     )
 
