@@ -105,7 +105,7 @@ def _create_outbox() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sqlite_autoincrement=True,
     )
-    _create_partial_index("ix_outbox_due", "outbox", ["next_at", "destination"], "next_at")
+    _create_partial_index("ix_outbox_due", "outbox", ["destination", "next_at"], "next_at")
     _create_partial_index("ix_outbox_order", "outbox", ["generation_id"], "next_at")
 
 

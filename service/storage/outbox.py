@@ -8,7 +8,7 @@ The functions take a connection. `service.storage.engine` runs them in its trans
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -49,13 +49,6 @@ class Outcome(StrEnum):
     FAILED = "failed"
     GONE = "gone"
     DROPPED = "dropped"
-
-
-class Due(NamedTuple):
-    """A message that may be due."""
-
-    seq: int
-    destination: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +95,28 @@ class Finished(NamedTuple):
 
 _FIELDS = ("seq", "id", "webhook_id", "generation_id", "destination", "state", "tries", "body")
 _ATTEMPT_FIELDS = tuple(Attempt.__dataclass_fields__)
-_UNFINISHED = OUTBOX.c.next_at > datetime(1970, 1, 1, tzinfo=UTC)
-"""A range, so that SQLite reads the index of unfinished messages and not the table."""
 _EARLIER = OUTBOX.alias()
-_ANY_DUE = select(exists().where(OUTBOX.c.next_at <= bindparam("now")))
+_DUE = (
+    select(OUTBOX.c.seq)
+    .where(OUTBOX.c.destination == bindparam("destination"), OUTBOX.c.next_at <= bindparam("now"))
+    .order_by(OUTBOX.c.next_at, OUTBOX.c.seq)
+    .limit(bindparam("limit"))
+)
+_DUE_DESTINATIONS = text(
+    """
+    WITH RECURSIVE waiting(destination) AS (
+        SELECT min(destination) FROM outbox WHERE next_at IS NOT NULL
+        UNION ALL
+        SELECT (
+            SELECT min(destination) FROM outbox
+            WHERE next_at IS NOT NULL AND destination > waiting.destination
+        ) FROM waiting WHERE waiting.destination IS NOT NULL
+    )
+    SELECT destination FROM waiting WHERE EXISTS (
+        SELECT 1 FROM outbox WHERE outbox.destination = waiting.destination AND next_at <= :now
+    )
+    """
+).bindparams(bindparam("now", type_=OUTBOX.c.next_at.type))
 _FIRST_OF_PAIR = (
     select(func.min(_EARLIER.c.seq))
     .where(
@@ -162,22 +173,27 @@ def message_row(
     }
 
 
-def due(connection: Connection, now: datetime, busy: Sequence[str], limit: int) -> list[Due]:
-    """Return messages that may be due, the longest due first.
+def due_destinations(connection: Connection, now: datetime) -> list[str]:
+    """Return the destinations that messages are due for.
+
+    It takes one step in the index for each destination, however many messages wait for it.
+    """
+    return list(connection.execute(_DUE_DESTINATIONS, {"now": now}).scalars())
+
+
+def due(connection: Connection, now: datetime, free: Mapping[str, int]) -> list[int]:
+    """Return the `seq` of messages that may be due, the longest due of each destination first.
 
     Args:
         connection: of the current transaction.
         now: the current time.
-        busy: destinations to leave out.
-        limit: the maximum number of messages.
+        free: for each destination the maximum number of messages.
     """
-    if not connection.execute(_ANY_DUE, {"now": now}).scalar_one():
-        return []
-    found = select(OUTBOX.c.seq, OUTBOX.c.destination).where(
-        OUTBOX.c.next_at <= now, OUTBOX.c.destination.not_in(busy)
-    )
-    rows = connection.execute(found.order_by(OUTBOX.c.next_at, OUTBOX.c.seq).limit(limit))
-    return [Due(*row) for row in rows]
+    found = list[int]()
+    for destination, limit in free.items():
+        given = {"destination": destination, "now": now, "limit": limit}
+        found += connection.execute(_DUE, given).scalars()
+    return found
 
 
 def claim(
@@ -313,7 +329,7 @@ def _release(finished: Finished) -> dict[str, Any]:
 
 def drop(connection: Connection, webhook_id: str) -> int:
     """End the unfinished messages to an endpoint, and return their number."""
-    unfinished = OUTBOX.c.webhook_id == webhook_id, _UNFINISHED
+    unfinished = OUTBOX.c.destination == webhook_id, OUTBOX.c.next_at.is_not(None)
     dropped = {"next_at": None, "outcome": Outcome.DROPPED}
     return connection.execute(update(OUTBOX).where(*unfinished).values(dropped)).rowcount
 
@@ -347,7 +363,7 @@ def message_of(connection: Connection, webhook_id: str, attempt_id: str) -> int 
 
 def oldest_waiting(connection: Connection) -> datetime | None:
     """Return when the oldest unfinished message was written."""
-    waiting = select(func.min(OUTBOX.c.created_at)).where(_UNFINISHED)
+    waiting = select(func.min(OUTBOX.c.created_at)).where(OUTBOX.c.next_at.is_not(None))
     return connection.execute(waiting).scalar()
 
 

@@ -9,6 +9,7 @@ destination has a share of the requests under way, so that a slow one delays no 
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -26,8 +27,32 @@ CLAIM = timedelta(seconds=12)
 
 _MAX_CONCURRENT = 128
 _MAX_PER_DESTINATION = 8
+_MAX_WHILE_BUSY = 2  # while many callbacks arrive, which must not wait for what is sent
+_BUSY = 300.0  # changes per second
 _POLL = 0.5  # seconds between searches for due messages, if nothing wakes the sender
+_ROUND = 0.005  # seconds between searches with a result; what ended meanwhile makes one round
 _PAUSE = 0.05  # seconds after a search without result; limits searches under many callbacks
+
+
+class _Wake(asyncio.Event):
+    """Is set by changes, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._since = time.monotonic()
+
+    def set(self) -> None:
+        """Note a change."""
+        self._count += 1
+        super().set()
+
+    def rate(self) -> float:
+        """Return the changes per second since this was last called."""
+        now = time.monotonic()
+        rate = self._count / max(now - self._since, _PAUSE)
+        self._count, self._since = 0, now
+        return rate
 
 
 class Sender:
@@ -53,7 +78,8 @@ class Sender:
         self._clock = clock
         self._sending = set[asyncio.Task[Attempt | None]]()
         self._busy = Counter[str]()
-        self._woken = asyncio.Event()
+        self._woken = _Wake()
+        self._limit = _MAX_CONCURRENT
         self._is_unsigned = False
 
     async def run(self) -> None:
@@ -61,11 +87,10 @@ class Sender:
         with self._changes.wake(self._woken):
             try:
                 while True:
-                    while await self.start_due():
-                        pass
-                    await asyncio.sleep(_PAUSE)
                     await wait_until_set(self._woken, _POLL)
                     self._woken.clear()
+                    await self._start_all(is_busy=self._woken.rate() > _BUSY)
+                    await asyncio.sleep(_PAUSE)
             finally:
                 for task in self._sending:
                     task.cancel()
@@ -75,6 +100,13 @@ class Sender:
         """Send all messages that are due now, and wait until that is done."""
         while await self.start_due() or self._sending:
             await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def _start_all(self, *, is_busy: bool) -> None:
+        self._limit = _MAX_WHILE_BUSY if is_busy else _MAX_CONCURRENT
+        while await self.start_due():
+            if is_busy:
+                return
+            await asyncio.sleep(_ROUND)
 
     async def start_due(self) -> int:
         """Claim due messages and start to send them; returns their number."""
@@ -92,30 +124,28 @@ class Sender:
     def _ended(self, task: asyncio.Task[Attempt | None], message: Message) -> None:
         self._sending.discard(task)
         self._busy -= Counter([message.destination])
-        self._woken.set()  # its destination may take another message
+        asyncio.Event.set(self._woken)  # its destination may take another message
         if not task.cancelled() and (error := task.exception()):
             log.error("webhook_attempt_lost", message_id=message.id, exc_info=error)
 
     async def _claim(self) -> list[Message]:
-        free = _MAX_CONCURRENT - len(self._sending)
-        if free <= 0:
+        if len(self._sending) >= self._limit:
             return []
         now = self._clock()
-        full = [name for name, count in self._busy.items() if count >= _MAX_PER_DESTINATION]
-        found = await self._database.read(outbox.due, now, full, free)
-        chosen = self._fair_share(found)
-        if not chosen or not self._can_sign():
+        free = self._shares(await self._database.read(outbox.due_destinations, now))
+        if not free or not self._can_sign():
             return []
-        return await self._database.write(outbox.claim, chosen, now, now + CLAIM)
+        found = await self._database.read(outbox.due, now, free)
+        return await self._database.write(outbox.claim, found, now, now + CLAIM)
 
-    def _fair_share(self, found: Sequence[outbox.Due]) -> list[int]:
-        """Leave out messages to destinations that have enough requests under way."""
-        busy, chosen = self._busy.copy(), list[int]()
-        for each in found:
-            if busy[each.destination] < _MAX_PER_DESTINATION:
-                busy[each.destination] += 1
-                chosen.append(each.seq)
-        return chosen
+    def _shares(self, destinations: Sequence[str]) -> dict[str, int]:
+        """Return how many more messages each destination may have under way, in a fair order."""
+        left, shares = self._limit - len(self._sending), dict[str, int]()
+        for name in sorted(destinations, key=lambda name: self._busy[name]):
+            share = min(_MAX_PER_DESTINATION - self._busy[name], left)
+            if share > 0:
+                shares[name], left = share, left - share
+        return shares
 
     def _can_sign(self) -> bool:
         """Whether messages can be signed; until then they wait."""

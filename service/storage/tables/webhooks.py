@@ -27,8 +27,8 @@ class MessageRow(SQLModel, table=True):
     __table_args__ = (
         Index(
             "ix_outbox_due",
-            "next_at",
             "destination",
+            "next_at",
             sqlite_where=text("next_at IS NOT NULL"),
             postgresql_where=text("next_at IS NOT NULL"),
         ),
