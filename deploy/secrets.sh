@@ -11,6 +11,7 @@ make() { [ -e "secrets/$1.txt" ] || printf '%s\n' "$2" >"secrets/$1.txt"; }
 make luma_api_key ''
 make luma_agents_api_key ''
 make callback_secret "$(random)"
+make webhook_secret "whsec_$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')"
 make metrics_token "$(random)"
 make api_tokens "$(random),ro:$(cat secrets/metrics_token.txt)"
 make postgres_password "$(random)"
