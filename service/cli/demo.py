@@ -1,32 +1,29 @@
-"""A full run: a simulator of Luma, the real service, and the real `lumaai` client.
+"""A full run: a simulator of Luma, the real service, and Luma's own unchanged clients.
 
-lumaai SDK ──create, with a callback URL────► simulator
-                                                 │ callbacks, over real sockets
-MCP client ──get_generation──► luma-tracker ◄────┘
-                                    └─ answers from its database: 0 requests upstream
+    lumaai, luma-agents ──create──► luma-tracker ──create──► simulator
+                                     ▲    │   ▲                  │
+    MCP client ──get_generation──────┘    │   └─── callbacks ────┘
+                                          └─ signed callback ──► receiver
+
+Lookups are answered from the tracker's database: 0 requests to Luma.
 """
 
 import asyncio
 import os
-import re
-import secrets
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from luma_agents import AsyncLuma
 from lumaai import AsyncLumaAI
 from mcp import Client
 from rich.live import Live
 from rich.table import Table
 
+from service.cli.demo_parts import KEY, Receiver, Service, receiving, serving
 from service.cli.output import console
 from service.simulator import Luma, Plan, Simulator
-from service.tracking.callback_tokens import CallbackTokens
 
-_KEY = "demo"  # the simulator accepts any
 _TIMEOUT = 60.0  # seconds; far longer than the slowest plan
 _POLL_INTERVAL = 0.2  # seconds
 _PLANS = {
@@ -42,79 +39,52 @@ async def run(*, stay: bool) -> None:
     os.environ.update(NO_PROXY="*", no_proxy="*")  # no request leaves this machine
     simulator = Simulator(default_plan=Plan(queued=0.5, dreaming=2.0), plans=_PLANS)
     with tempfile.TemporaryDirectory(prefix="luma-tracker-") as folder:
-        async with simulator.serving() as luma, _service(luma, Path(folder)) as (url, callback_url):
-            console.print(f"Luma (simulator): {luma.dream_machine_url}\nluma-tracker:     {url}\n")
-            ids = await _create(luma, callback_url)
-            async with Client(f"{url}/mcp") as tracker:
+        async with (
+            simulator.serving() as luma,
+            serving(luma, Path(folder)) as service,
+            receiving(service.webhook_secret) as receiver,
+        ):
+            console.print(f"Luma (simulator): {luma.dream_machine_url}, {luma.agents_url}")
+            console.print(f"luma-tracker:     {service.url}")
+            console.print(f"A program:        {receiver.url}\n")
+            ids = await _create(service, receiver)
+            async with Client(f"{service.url}/mcp") as tracker:
                 await _watch(tracker, ids)
                 await _look_up(tracker, luma, ids)
+            await _show_callback(receiver)
             if stay:
-                await _stay(url, next(iter(ids)))
+                await _stay(service.url, next(iter(ids)))
 
 
-@asynccontextmanager
-async def _service(luma: Luma, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """Run the service in a separate process; yields its URL and a callback URL."""
-    secret = secrets.token_urlsafe(32)
-    environment = {
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("TRACKER_", "LUMA"))
-        },
-        "LUMAAI_API_KEY": _KEY,
-        "TRACKER_DREAM_MACHINE_URL": luma.dream_machine_url,
-        "TRACKER_DATABASE_URL": f"sqlite:///{folder / 'tracker.db'}",
-        "TRACKER_CALLBACK_SECRET": secret,
-        "TRACKER_PORT": "0",
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve"),
-        env=environment,
-        cwd=folder,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches only this process, which then ends that one
-    )
-    try:
-        url = await asyncio.wait_for(_url_of(process), _TIMEOUT)
-        yield url, f"{url}/callbacks/{CallbackTokens([secret]).reusable()}"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
+async def _create(service: Service, receiver: Receiver) -> dict[str, str]:
+    """Create generations with Luma's own clients; returns a description of each id."""
+    return {**await _create_videos(service), **await _create_image(service, receiver)}
 
 
-async def _url_of(process: asyncio.subprocess.Process) -> str:
-    """Read the service's URL from its log."""
-    logged = b""
-    assert process.stderr is not None  # noqa: S101 - stderr is a pipe
-    async for line in process.stderr:
-        logged += line
-        if found := re.search(rb"listening url=(\S+)", line):
-            return found[1].decode()
-    raise RuntimeError(f"The service did not start:\n{logged.decode()}")
-
-
-async def _create(luma: Luma, callback_url: str) -> dict[str, str]:
-    """Create five generations with Luma's client; returns a description of each id."""
-    async with AsyncLumaAI(base_url=luma.dream_machine_url, auth_token=_KEY, max_retries=0) as sdk:
+async def _create_videos(service: Service) -> dict[str, str]:
+    """Create on Dream Machine; only the base URL is that of the tracker."""
+    base_url = f"{service.url}/dream-machine/v1"
+    async with AsyncLumaAI(base_url=base_url, auth_token=KEY, max_retries=0) as sdk:
         make = sdk.generations
-        callback: dict[str, Any] = {"callback_url": callback_url}
-        video = await make.create(model="ray-2", prompt="a lake at sunset", **callback)
+        video = await make.create(model="ray-2", prompt="a lake at sunset")
         made = {
             "a video": video,
-            "an image": await make.image.create(
-                model="photon-1", prompt="a teddy bear", **callback
-            ),
-            "an upscale": await make.upscale(id=str(video.id), resolution="4k", **callback),
-            "one to fail": await make.create(
-                model="ray-2", prompt="something too violent", **callback
-            ),
-            "a slow one": await make.create(
-                model="ray-2", prompt="a film that takes patience", **callback
-            ),
+            "an image": await make.image.create(model="photon-1", prompt="a teddy bear"),
+            "an upscale": await make.upscale(id=str(video.id), resolution="4k"),
+            "one to fail": await make.create(model="ray-2", prompt="something too violent"),
+            "a slow one": await make.create(model="ray-2", prompt="a film that takes patience"),
         }
     return {str(generation.id): description for description, generation in made.items()}
+
+
+async def _create_image(service: Service, receiver: Receiver) -> dict[str, str]:
+    """Create on the Agents API, which cannot call back: the tracker does it in its place."""
+    base_url = f"{service.url}/agents/v1"
+    async with AsyncLuma(base_url=base_url, auth_token=KEY, max_retries=0) as sdk:
+        image = await sdk.generations.create(
+            prompt="a poster", model="uni-1", extra_headers={"X-Callback-URL": receiver.url}
+        )
+    return {image.id: "by Agents API"}
 
 
 async def _watch(tracker: Client, ids: dict[str, str]) -> None:
@@ -166,6 +136,14 @@ async def _look_up(tracker: Client, luma: Luma, ids: dict[str, str]) -> None:
     console.print(f"\n{len(ids)} lookups, {spent} requests to Luma.")
     if spent:
         raise RuntimeError(f"The lookups sent {spent} requests to Luma, but should send none.")
+
+
+async def _show_callback(receiver: Receiver) -> None:
+    """Show the callback that the Agents API could not send."""
+    callback = await asyncio.wait_for(receiver.completed.get(), _TIMEOUT)
+    console.print("\n[bold]The program's callback[/], sent and signed by the tracker:")
+    console.print(f"webhook-id: {callback.id}\nsignature: verified", markup=False)
+    console.print(f"body: {callback.body}", markup=False, soft_wrap=True)
 
 
 async def _stay(url: str, generation_id: str) -> None:

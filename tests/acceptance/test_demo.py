@@ -37,5 +37,6 @@ def test_the_demo_shows_that_lookups_cost_luma_nothing(tmp_path: Path) -> None:
     assert "Video URL: https://" in run.stdout
     assert "Image URL: https://" in run.stdout
     assert "Reason: " in run.stdout
+    assert "signature: verified" in run.stdout, "the Agents API's callback, sent by the tracker"
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
