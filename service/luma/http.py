@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -133,7 +134,8 @@ def _trace(progress: Progress) -> Callable[[str, object], Awaitable[None]]:
     """Return a function that httpcore tells each step, to know whether any byte has left."""
 
     async def trace(event: str, _info: object) -> None:
-        progress.sent |= event == "http11.send_request_headers.started"
+        if event == "http11.send_request_headers.started":
+            progress.sent, progress.sent_at = True, time.monotonic()
 
     return trace
 

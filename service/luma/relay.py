@@ -40,6 +40,8 @@ class Progress:
 
     sent: bool = False
     """Whether any byte of it has left."""
+    sent_at: float = 0.0
+    """When the first one did, by `time.monotonic`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def passed_down(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
 
 def _without(headers: Iterable[tuple[bytes, bytes]], names: frozenset[bytes]) -> HeaderList:
     """Leave out these headers, and those that are for one connection only (RFC 9110, 7.6.1)."""
-    pairs = [(name.lower(), value) for name, value in headers]
+    pairs = [(name.lower(), value.strip()) for name, value in headers]
     listed = b",".join(value for name, value in pairs if name == b"connection")
     excluded = names | _HOP_BY_HOP | {each.strip().lower() for each in listed.split(b",")}
     return [(name, value) for name, value in pairs if name not in excluded]
