@@ -5,20 +5,27 @@ Luma is given a callback URL of ours, bound to this create; the caller's own is 
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from service.domain.generation import is_usable_id
+from service.domain.json_members import Member, members, with_member
+from service.domain.redaction import without_tokens
+from service.domain.text import clean_text
 from service.errors import InvalidInput, Unreadable
-from service.luma import DREAM_MACHINE
+from service.luma import DREAM_MACHINE, reading
 from service.luma.bodies import parse_object
+from service.luma.reading import mapping
 from service.luma.relay import HeaderList
 
 CALLBACK_URL = "callback_url"
 _LONGEST_KEY = 255  # characters
-_LARGEST_REQUEST = 65_536  # bytes of a body that is kept
-_OWN_HEADERS = frozenset({b"content-length", b"content-encoding", b"accept-encoding"})
-"""Headers that do not fit the body that is sent, or the answer that is parsed."""
+_LONGEST_TEXT = 10_000  # characters of a text that is kept; images inside a body are longer
+_LARGEST_COMPARED = 65_536  # bytes; larger bodies are the same if their bytes are
+_REPLACED_HEADERS = (b"content-length", b"accept-encoding")
+_PLAIN_ANSWER = (b"accept-encoding", b"identity")  # the answer is parsed
 _DEFAULT_SYNC_TIMEOUT = 60.0  # seconds; Luma's own default
 _LONGEST_SYNC_TIMEOUT = 600.0
 
@@ -41,21 +48,14 @@ class CreateRequest(NamedTuple):
     callback_url: str | None
     """`X-Callback-URL`."""
 
-    @property
-    def document(self) -> Mapping[str, Any] | None:
-        """The body, if it is a JSON object."""
-        try:
-            parsed = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-        return parsed if isinstance(parsed, dict) else None
-
 
 class Prepared(NamedTuple):
     """What a create becomes before it is sent."""
 
     body: bytes
     headers: HeaderList
+    our_url: str | None
+    """The callback URL in the body; None: it has none."""
     callback_url: str | None
     """The caller's own."""
     parent_id: str | None
@@ -76,65 +76,109 @@ def prepare(create: CreateRequest, our_url: str | None) -> Prepared:
     Raises:
         InvalidInput: the idempotency key or the callback URL cannot be used.
     """
-    document, asked = create.document, _clean(create)
-    own = create.callback_url or (document or {}).get(CALLBACK_URL)
-    if own is not None and not isinstance(own, str):
-        raise InvalidInput(CALLBACK_URL, "callback_url is not a string.", "Send a URL.")
+    found = _members(create.body)
+    document = {each.name: each.value for each in found or ()}
+    own = _callback_url(create.callback_url or document.pop(CALLBACK_URL, None))
+    document.pop(CALLBACK_URL, None)
+    kept = [header for header in create.headers if header[0].lower() not in _REPLACED_HEADERS]
     return Prepared(
-        body=_body(create, document, our_url),
-        headers=[(name, value) for name, value in create.headers if name not in _OWN_HEADERS],
-        callback_url=own or None,
-        parent_id=_parent(create, asked),
-        request=asked if len(create.body) <= _LARGEST_REQUEST and asked else None,
-        body_digest=_digest(create.path, create.query, own or "", _canonical(create, document)),
+        body=_body(create.body, found, our_url),
+        headers=[*kept, _PLAIN_ANSWER],
+        our_url=our_url if found is not None else None,
+        callback_url=own,
+        parent_id=_parent(create, document),
+        request=_kept(document),
+        body_digest=_body_digest(create, document if found is not None else None, own),
         key_digest=_key_digest(create),
-        extra_seconds=_extra_seconds(asked),
+        extra_seconds=_extra_seconds(document),
     )
 
 
-def _clean(create: CreateRequest) -> dict[str, Any]:
-    """Return the body in a form that can be stored, without the callback URL."""
+def _members(body: bytes) -> list[Member] | None:
+    """Parse a body; None if it is not a JSON object, which Luma refuses."""
     try:
-        parsed = parse_object(create.body)
-    except Unreadable:
-        return {}
-    return {name: value for name, value in parsed.items() if name != CALLBACK_URL}
+        return members(body)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _body(create: CreateRequest, document: Mapping[str, Any] | None, our_url: str | None) -> bytes:
+def _callback_url(given: Any) -> str | None:
+    """Check the caller's own callback URL. One of ours is none: Luma calls us anyway."""
+    if given is None or given == "":
+        return None
+    hint = "Send a URL."
+    if not isinstance(given, str):
+        raise InvalidInput(CALLBACK_URL, "callback_url is not a string.", hint)
+    if without_tokens(given) != given:
+        return None
+    if reading.url(given) is None:
+        raise InvalidInput(CALLBACK_URL, f"callback_url has {len(given)} characters.", hint)
+    if clean_text(given) != given:
+        raise InvalidInput(CALLBACK_URL, "callback_url has characters that no URL has.", hint)
+    return given
+
+
+def _body(body: bytes, found: Sequence[Member] | None, our_url: str | None) -> bytes:
     """Return the caller's body with our callback URL, or without any; else unchanged."""
-    if document is None or (our_url is None and CALLBACK_URL not in document):
-        return create.body
-    sent = {name: value for name, value in document.items() if name != CALLBACK_URL}
-    return json.dumps({**sent, CALLBACK_URL: our_url} if our_url else sent).encode()
+    has_url = any(each.name == CALLBACK_URL for each in found or ())
+    if found is None or (our_url is None and not has_url):
+        return body
+    return with_member(found, CALLBACK_URL, our_url)
 
 
-def _parent(create: CreateRequest, asked: Mapping[str, Any]) -> str | None:
+def _kept(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the request in a form that can be stored and shown."""
+    try:
+        clean = parse_object(json.dumps(_without_long_texts(document)).encode())
+    except (Unreadable, RecursionError):
+        return None
+    return reading.request(clean)
+
+
+def _without_long_texts(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"omitted: {len(value)} characters"
+    if isinstance(value, dict):
+        return {name: _without_long_texts(member) for name, member in value.items()}
+    return [_without_long_texts(item) for item in value] if isinstance(value, list) else value
+
+
+def _parent(create: CreateRequest, document: Mapping[str, Any]) -> str | None:
     """Return the generation that the new one is made from: in the path, or in the body."""
-    parts = create.path.split("/")
-    if create.upstream == DREAM_MACHINE and parts[-1] in ("upscale", "audio") and len(parts) == 3:
-        return parts[1]
-    frames = [*_members(asked.get("keyframes")), asked.get("source"), *_members(asked.get("video"))]
-    found = [_named(frame) for frame in frames]
+    parts = unquote(create.path).split("/")
+    if create.upstream == DREAM_MACHINE and len(parts) == 3 and parts[2] in ("upscale", "audio"):
+        return parts[1] if is_usable_id(parts[1]) else None
+    found = map(_named, _frames(document))
     return next((each for each in found if each), None)
 
 
-def _members(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else []
+def _frames(document: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield all places of both APIs that can name a generation, the most important first."""
+    keyframes, video = mapping(document.get("keyframes")), mapping(document.get("video"))
+    yield from (keyframes.get("frame0"), keyframes.get("frame1"))
+    yield from (document.get("source"), video.get("start_frame"), video.get("end_frame"))
+    for several in (video, mapping(video.get("edit"))):
+        yield from _items(several.get("keyframes"))
+    yield from _items(document.get("image_ref"))
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _named(frame: Any) -> str | None:
     """Return the generation that a frame or source names: `id` on one API, `generation_id` else."""
-    if not isinstance(frame, dict):
-        return None
+    frame = mapping(frame)
     id_ = frame.get("id") if frame.get("type") == "generation" else frame.get("generation_id")
     return id_ if is_usable_id(id_) else None
 
 
-def _canonical(create: CreateRequest, document: Mapping[str, Any] | None) -> str:
-    if document is None:
-        return create.body.hex()
-    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+def _body_digest(create: CreateRequest, document: Mapping[str, Any] | None, own: str | None) -> str:
+    """Return a digest of what makes two creates the same."""
+    same = hashlib.sha256(create.body).hexdigest()
+    if document is not None and len(create.body) <= _LARGEST_COMPARED:
+        same = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return _digest(create.upstream, create.path, create.query, own or "", same)
 
 
 def _key_digest(create: CreateRequest) -> str | None:
@@ -146,17 +190,17 @@ def _key_digest(create: CreateRequest) -> str | None:
             f"The Idempotency-Key has {len(create.key)} characters.",
             f"Send 1 to {_LONGEST_KEY} characters, for example a random UUID.",
         )
-    return _digest(create.caller, create.upstream, create.key)
+    return _digest(create.caller, create.key)
 
 
-def _extra_seconds(asked: Mapping[str, Any]) -> float:
+def _extra_seconds(document: Mapping[str, Any]) -> float:
     """Return how long a synchronous create waits for its image, by the body."""
-    if asked.get("sync") is not True:
+    if document.get("sync") is not True:
         return 0.0
-    seconds = asked.get("sync_timeout")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    seconds = document.get("sync_timeout")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
         return _DEFAULT_SYNC_TIMEOUT
-    return min(max(float(seconds), 0.0), _LONGEST_SYNC_TIMEOUT)
+    return float(min(max(seconds, 0), _LONGEST_SYNC_TIMEOUT))
 
 
 def _digest(*parts: str) -> str:
