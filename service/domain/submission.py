@@ -17,9 +17,11 @@ KEY_LIFETIME = timedelta(hours=24)
 """How long an idempotency key stands for its first create."""
 REPEATED_WITHIN = timedelta(minutes=10)
 """How long after a create without a final answer an SDK's own retry counts as the same create."""
-_MAX_SEARCH_PAUSE = timedelta(minutes=10)
 _SEARCH_FOR = timedelta(hours=24)
-_SEARCHES_AFTER_REFUSAL = 6  # a 5xx seldom made a generation
+_SEARCH_PAUSES = timedelta(seconds=1), timedelta(minutes=10)  # the shortest and the longest
+_LONGEST_PAUSE_BEFORE_ANSWER = timedelta(seconds=5)
+_SEARCH_AFTER_REFUSAL = timedelta(seconds=30)  # a 5xx seldom made a generation
+_ANSWER_AFTER_LINK = timedelta(seconds=2)
 
 
 class State(StrEnum):
@@ -43,7 +45,7 @@ class Submission(NamedTuple):
     key_digest: str | None
     """Of the idempotency key; None: without one, or the key is free again."""
     body_digest: str
-    """Of path and body: what makes two creates the same."""
+    """Of API, path and body: what makes two creates the same."""
     nonce: str | None
     """Of the callback URL that Luma was given; None: it was given none."""
     callback_url: str | None
@@ -67,9 +69,23 @@ class Submission(NamedTuple):
     """When to look for it in Luma's list; None: never."""
     searches: int
 
+    @property
+    def has_final_answer(self) -> bool:
+        """Whether its answer is stored, and is not that Luma's answer was lost."""
+        if self.answer is None or self.status is None:
+            return False
+        return self.state is State.REFUSED or self.status < HTTPStatus.MULTIPLE_CHOICES
+
     def is_under_way(self, now: datetime) -> bool:
-        """Whether its answer may still come."""
-        return self.state is State.SENT and now < self.expires_at
+        """Whether its answer may still come.
+
+        If a callback or Luma's list was faster than the answer, that can only take a moment.
+        """
+        if self.status is not None or now >= self.expires_at:
+            return False
+        if self.state is State.ACCEPTED and self.settled_at:
+            return now < self.settled_at + _ANSWER_AFTER_LINK
+        return self.state is State.SENT
 
     def has_expired(self, now: datetime) -> bool:
         """Whether its key no longer stands for it."""
@@ -84,14 +100,17 @@ def frees_key(status: int) -> bool:
 def next_search(submission: Submission, now: datetime) -> datetime | None:
     """Return when to look again for a create without an answer; None: no more.
 
-    The pause doubles from one second.
+    The pauses are half of the time since the answer was lost: 1, 1, 1, 1.5, 2.3, 3.4 s ….
     """
-    was_refused = submission.state is State.REFUSED
-    if was_refused and submission.searches >= _SEARCHES_AFTER_REFUSAL:
-        return None
     if now - submission.created_at >= _SEARCH_FOR:
         return None
-    return now + min(timedelta(seconds=2.0 ** min(submission.searches, 20)), _MAX_SEARCH_PAUSE)
+    since = now - (submission.settled_at or submission.created_at)
+    if submission.state is State.REFUSED and since >= _SEARCH_AFTER_REFUSAL:
+        return None
+    shortest, longest = _SEARCH_PAUSES
+    if submission.state is State.SENT:
+        longest = _LONGEST_PAUSE_BEFORE_ANSWER
+    return now + min(max(since / 2, shortest), longest)
 
 
 def as_created(observation: Observation, submission: Submission) -> Observation:

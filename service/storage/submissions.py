@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, or_, select, update
 
 from service.domain.submission import REPEATED_WITHIN, State, Submission
-from service.storage.engine import batches
+from service.storage.engine import Conflict, batches
 from service.storage.tables import SubmissionRow
 
 SUBMISSIONS: Table = SubmissionRow.__table__  # type: ignore[attr-defined]
 
 _COLUMNS = [SUBMISSIONS.c[name] for name in Submission._fields]
 _OPEN = (State.SENT, State.UNKNOWN)
-_SERVER_ERROR = 500
+_TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 _BY_ID = update(SUBMISSIONS).where(SUBMISSIONS.c.id == bindparam("submission_id"))
 
 _UNLINKED = _BY_ID.where(SUBMISSIONS.c.generation_id.is_(None))
@@ -30,6 +30,9 @@ def begin(connection: Connection, new: Submission, *, is_retry: bool) -> Submiss
 
     Returns:
         `new` if it was written, else the earlier create.
+
+    Raises:
+        Conflict: another instance has just freed the key; retry the transaction.
     """
     if new.key_digest:
         _free_expired_key(connection, new)
@@ -49,11 +52,15 @@ def settle(
     headers: Mapping[str, str] | None = None,
     generation_id: str | None = None,
     free_key: bool = False,
+    search: bool = False,
     now: datetime,
 ) -> None:
     """Store what became of a create.
 
     If its generation has been found meanwhile, and Luma's answer does not name one, that stays.
+
+    Args:
+        search: whether there may be a generation of which Luma's answer says nothing.
     """
     values: dict[str, Any] = {
         "status": status,
@@ -64,11 +71,10 @@ def settle(
     if free_key:
         values["key_digest"] = None
     connection.execute(_BY_ID.values(values), {"submission_id": submission.id})
-    may_be_listed = state is not State.ACCEPTED and submission.nonce and status >= _SERVER_ERROR
     outcome = {
         "state": state,
         "generation_id": generation_id,
-        "next_search_at": now if may_be_listed else None,
+        "next_search_at": now if search and submission.nonce else None,
     }
     named = _BY_ID if generation_id else _UNLINKED
     connection.execute(named.values(outcome), {"submission_id": submission.id})
@@ -120,7 +126,8 @@ def any_due(connection: Connection, now: datetime) -> bool:
 def claim_searches(connection: Connection, now: datetime, until: datetime) -> list[Submission]:
     """Return creates that are due to be looked for, and claim them until `until`.
 
-    Creates that were under way when their instance died become `unknown`.
+    Creates that were under way when their instance died become `unknown`. Those that Luma was given
+    no callback URL with cannot be found, and are not claimed again.
     """
     due = select(*_COLUMNS).where(SUBMISSIONS.c.next_search_at <= now).limit(100)
     rows = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
@@ -128,7 +135,8 @@ def claim_searches(connection: Connection, now: datetime, until: datetime) -> li
     for each in found:
         is_lost = each.state is State.SENT and not each.is_under_way(now)
         state = State.UNKNOWN if is_lost else each.state
-        values = {"next_search_at": until, "state": state, "searches": each.searches + 1}
+        claimed = until if each.nonce else None
+        values = {"next_search_at": claimed, "state": state, "searches": each.searches + 1}
         connection.execute(_BY_ID.values(values), {"submission_id": each.id})
     return found
 
@@ -154,17 +162,25 @@ def _free_expired_key(connection: Connection, new: Submission) -> None:
 def _with_key(connection: Connection, new: Submission) -> Submission:
     earlier = _first(connection, SUBMISSIONS.c.key_digest == new.key_digest)
     if earlier is None:
-        raise LookupError("the create that has this key was deleted a moment ago")
+        raise Conflict
     return earlier
 
 
 def _unanswered(connection: Connection, new: Submission) -> Submission | None:
-    """Return the newest create of this caller with this body whose answer did not reach it."""
-    undelivered = and_(SUBMISSIONS.c.state == State.ACCEPTED, SUBMISSIONS.c.delivered.is_(False))
+    """Return the newest create of this caller with this body whose answer did not reach it.
+
+    A 429 or 5xx is no answer to wait for: after it, a retry is a new attempt.
+    """
+    status = SUBMISSIONS.c.status
+    is_final = and_(status != _TOO_MANY_REQUESTS, status < _SERVER_ERROR)
+    undelivered = and_(
+        SUBMISSIONS.c.delivered.is_(False), or_(SUBMISSIONS.c.state == State.ACCEPTED, is_final)
+    )
     return _first(
         connection,
         SUBMISSIONS.c.token_digest == new.token_digest,
         SUBMISSIONS.c.body_digest == new.body_digest,
+        SUBMISSIONS.c.key_digest.is_(None),
         SUBMISSIONS.c.created_at > new.created_at - REPEATED_WITHIN,
         or_(SUBMISSIONS.c.state.in_(_OPEN), undelivered),
     )

@@ -5,6 +5,7 @@ journal ──► Luma ──► answer ──► settle: journal, row and event
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.generation import Observation, Source
+from service.domain.redaction import body_without_tokens
 from service.domain.submission import State, Submission, as_created, frees_key
 from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
 from service.logs import log
@@ -22,9 +24,8 @@ from service.luma.bodies import parse_object
 from service.luma.relay import HeaderList, Outgoing
 from service.metrics import CREATES
 from service.storage import deliveries, submissions
-from service.storage.engine import Database
+from service.storage.engine import Database, is_database_failure
 from service.storage.engine.batches import dump_json
-from service.storage.representation import luma_body_of
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
 from service.tracking.create_request import CreateRequest, Prepared, prepare
@@ -35,8 +36,8 @@ NO_RETRY = (b"x-should-retry", b"false")
 """Tells Luma's SDKs not to repeat the request."""
 
 _UNKNOWN_HINT = (
-    "The generation may have been created. Do not repeat this create: look it up with "
-    "GET /v1/submissions/ and the X-Submission-Id of this answer."
+    "The generation may have been created, so do not repeat this create: look it up with "
+    "GET /v1/submissions/{id}, with the X-Submission-Id of this answer."
 )
 _NOT_SENT_HINT = "Nothing was sent to Luma. You can repeat this create."
 _LARGEST_ANSWER = 4_194_304  # bytes
@@ -52,6 +53,20 @@ class CreateAnswer(NamedTuple):
     headers: HeaderList
     body: bytes
     submission_id: str
+    is_final: bool = True
+    """Whether the create is over; not if Luma's answer was lost."""
+
+
+class KeyReused(InvalidInput):
+    """An idempotency key that was used for another create; `submission_id` names that one."""
+
+    def __init__(self, submission_id: str) -> None:
+        super().__init__(
+            "Idempotency-Key",
+            "This Idempotency-Key was used for another create within the last 24 hours.",
+            "Send a new key, or the same path and body as before.",
+        )
+        self.submission_id = submission_id
 
 
 class Begun(NamedTuple):
@@ -68,6 +83,8 @@ class Outcome(NamedTuple):
     state: State
     answer: CreateAnswer
     observation: Observation | None = None
+    search: bool = False
+    """Whether there may be a generation of which the answer says nothing."""
 
 
 class Creates:
@@ -111,8 +128,8 @@ class Creates:
         """Write a create down and send it, unless it repeats an earlier one.
 
         Raises:
-            InvalidInput: the callback URL or the idempotency key cannot be used, or the key was
-                used with another body.
+            InvalidInput: the callback URL or the idempotency key cannot be used.
+            KeyReused: the key was used for another create.
             StoreUnavailable: nothing was written, and nothing was sent.
         """
         url, nonce = self._callback_url(create.upstream)
@@ -120,7 +137,8 @@ class Creates:
         new = self._submission(create, prepared, nonce)
         submission = await self._database.write(submissions.begin, new, is_retry=create.is_retry)
         if submission.id != new.id:
-            _require_same(submission, new)
+            if submission.body_digest != new.body_digest:
+                raise KeyReused(submission.id)
             return Begun(submission, is_first=False)
         sending = asyncio.create_task(self._send(create, prepared, new), name="create")
         self._running[new.id] = sending
@@ -144,7 +162,7 @@ class Creates:
         self, create: CreateRequest, prepared: Prepared, nonce: str | None
     ) -> Submission:
         now = self._clock()
-        longest = timedelta(seconds=2 * self._timeout + prepared.extra_seconds)
+        longest = timedelta(seconds=2 * self._timeout + prepared.extra_seconds) + _SLACK
         return Submission(
             id=str(uuid7()),
             upstream=create.upstream,
@@ -152,7 +170,7 @@ class Creates:
             token_digest=create.caller,
             key_digest=prepared.key_digest,
             body_digest=prepared.body_digest,
-            nonce=nonce,
+            nonce=nonce if prepared.our_url else None,
             callback_url=prepared.callback_url,
             parent_id=prepared.parent_id,
             request=prepared.request,
@@ -164,8 +182,8 @@ class Creates:
             delivered=False,
             created_at=now,
             settled_at=None,
-            expires_at=now + longest + _SLACK,
-            next_search_at=now + _FIRST_SEARCH if nonce else None,
+            expires_at=now + longest,
+            next_search_at=now + (_FIRST_SEARCH if nonce and prepared.our_url else longest),
             searches=0,
         )
 
@@ -182,16 +200,23 @@ class Creates:
     ) -> Outcome:
         """Send the create, once, and decide what became of it."""
         try:
-            answer = await self._post(create, prepared, submission)
+            received = await self._post(create, prepared, submission)
         except NotSent as error:
-            retry = [(b"retry-after", b"%d" % max(1, round(error.retry_after)))]
-            return Outcome(State.REFUSED, _answer_of_ours(503, error, submission, retry))
+            return Outcome(State.REFUSED, _not_sent(error, submission))
         except UpstreamUnavailable as error:
             log.warning("create_answer_lost", submission_id=submission.id, reason=str(error))
-            return Outcome(State.UNKNOWN, _answer_of_ours(504, error, submission, [NO_RETRY]))
+            return Outcome(State.UNKNOWN, _lost(error, submission), search=True)
+        answer = received._replace(body=_for_caller(received.body, prepared))
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            return Outcome(State.REFUSED, answer)
-        return self._read(create.upstream, submission, answer)
+            failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return Outcome(State.REFUSED, answer, search=failed)
+        try:
+            read = self._upstreams[create.upstream].read
+            observation = read(parse_object(received.body), Source.SUBMIT, self._clock())
+        except Unreadable as error:
+            log.error("create_answer_unreadable", submission_id=submission.id, reason=str(error))
+            return Outcome(State.UNKNOWN, answer, search=True)
+        return Outcome(State.ACCEPTED, answer, as_created(observation, submission))
 
     async def _post(
         self, create: CreateRequest, prepared: Prepared, submission: Submission
@@ -200,14 +225,15 @@ class Creates:
 
         Raises:
             NotSent: no byte was sent.
-            UpstreamUnavailable: there was no complete answer.
+            UpstreamUnavailable: there was no complete answer in time.
         """
         limit = self._timeout + prepared.extra_seconds
         target = f"{create.path}?{create.query}" if create.query else create.path
         outgoing = Outgoing("POST", target, prepared.headers, prepared.body, limit, limit)
         incoming = await self._upstreams[create.upstream].send(outgoing, self._timeout)
+        left = outgoing.progress.sent_at + limit - time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(left):
                 body = await incoming.read(_LARGEST_ANSWER)
         except (TimeoutError, ValueError) as error:
             message = f"{create.upstream} did not end its answer: {error or 'timeout'}."
@@ -215,49 +241,31 @@ class Creates:
         headers = [header for header in incoming.headers if header[0] != b"content-length"]
         return CreateAnswer(incoming.status, headers, body, submission.id)
 
-    def _read(self, upstream: str, submission: Submission, answer: CreateAnswer) -> Outcome:
-        """Read the generation in Luma's answer. If there is none, the outcome is unknown."""
-        try:
-            read = self._upstreams[upstream].read
-            observation = read(parse_object(answer.body), Source.SUBMIT, self._clock())
-        except Unreadable as error:
-            log.error("create_answer_unreadable", submission_id=submission.id, reason=str(error))
-            return Outcome(State.UNKNOWN, answer)
-        body = _for_caller(answer.body, observation, submission)
-        return Outcome(
-            State.ACCEPTED, answer._replace(body=body), as_created(observation, submission)
-        )
-
     async def _settle(self, submission: Submission, outcome: Outcome) -> None:
         """Store the outcome. If the database fails for long, the caller gets its answer anyway."""
+        made = outcome.observation and outcome.observation.id
         for attempt in range(1, _SETTLE_TRIES + 1):
             try:
                 await self._database.write(_settle, submission, outcome, self._clock())
                 break
             except StoreUnavailable as error:
-                log.error("create_not_settled", submission_id=submission.id, reason=str(error))
+                log.error(
+                    "create_not_settled",
+                    submission_id=submission.id,
+                    generation_id=made,
+                    reason=str(error),
+                )
                 await asyncio.sleep(_SETTLE_PAUSE * attempt)
-        if outcome.observation:
-            self._changes.notify(outcome.observation.id)
-
-
-def _require_same(earlier: Submission, new: Submission) -> None:
-    if earlier.body_digest != new.body_digest:
-        raise InvalidInput(
-            "Idempotency-Key",
-            "This Idempotency-Key was used for another create within the last 24 hours.",
-            "Send a new key, or the same path and body as before.",
-        )
+        if made:
+            self._changes.notify(made)
 
 
 def _settle(
     connection: Connection, submission: Submission, outcome: Outcome, now: datetime
 ) -> None:
     observation, answer = outcome.observation, outcome.answer
-    if observation and submission.nonce:
-        deliveries.rebind(connection, submission.nonce, observation.id, now)
     if observation:
-        observe(connection, [ReceivedObservation(observation, now)])
+        _fold(connection, submission, observation, now)
     submissions.settle(
         connection,
         submission,
@@ -267,21 +275,52 @@ def _settle(
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers},
         generation_id=observation and observation.id,
         free_key=outcome.state is State.REFUSED and frees_key(answer.status),
+        search=outcome.search,
         now=now,
     )
 
 
-def _answer_of_ours(
-    status: int, error: UpstreamUnavailable, submission: Submission, headers: HeaderList
-) -> CreateAnswer:
-    """Build an answer in Luma's form, where Luma gave none."""
-    hint = _UNKNOWN_HINT if status == HTTPStatus.GATEWAY_TIMEOUT else _NOT_SENT_HINT
-    body = dump_json({"detail": f"{error} {hint}"}).encode()
-    return CreateAnswer(status, [*headers, JSON_TYPE], body, submission.id)
+def _fold(
+    connection: Connection, submission: Submission, observation: Observation, now: datetime
+) -> None:
+    """Store the generation. A bug in folding must not lose the answer to the create."""
+    if submission.nonce:
+        deliveries.rebind(connection, submission.nonce, observation.id, now)
+    try:
+        with connection.begin_nested():
+            observe(connection, [ReceivedObservation(observation, now)])
+    except Exception as error:
+        if is_database_failure(error):
+            raise  # the caller retries the transaction
+        log.error("fold_failed", delivery_id=None, generation_id=observation.id, exc_info=error)
 
 
-def _for_caller(body: bytes, observation: Observation, submission: Submission) -> bytes:
-    """Return Luma's answer with the caller's own callback URL in the place of ours."""
-    if submission.nonce is None and submission.callback_url is None:
+def _not_sent(error: NotSent, submission: Submission) -> CreateAnswer:
+    retry_after = b"%d" % max(1, round(error.retry_after))
+    body = _detail(f"{error} {_NOT_SENT_HINT}")
+    headers = [(b"retry-after", retry_after), JSON_TYPE]
+    return CreateAnswer(HTTPStatus.SERVICE_UNAVAILABLE, headers, body, submission.id)
+
+
+def _lost(error: UpstreamUnavailable, submission: Submission) -> CreateAnswer:
+    body = _detail(f"{error} {_UNKNOWN_HINT}")
+    headers = [NO_RETRY, JSON_TYPE]
+    return CreateAnswer(HTTPStatus.GATEWAY_TIMEOUT, headers, body, submission.id, is_final=False)
+
+
+def _detail(message: str) -> bytes:
+    """Build an error in Luma's form."""
+    return dump_json({"detail": message}).encode()
+
+
+def _for_caller(body: bytes, prepared: Prepared) -> bytes:
+    """Return Luma's answer with the caller's own callback URL, or null, in the place of ours.
+
+    Luma echoes what it was sent, also in its errors.
+    """
+    if prepared.our_url is None:
         return body
-    return luma_body_of(observation.document, submission.callback_url) or body
+    own, ours = dump_json(prepared.callback_url).encode(), dump_json(prepared.our_url)
+    for written in (ours, ours.replace("/", r"\/")):
+        body = body.replace(written.encode(), own)
+    return body_without_tokens(body)

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from service.domain.generation import Observation, Source
 from service.domain.submission import State, Submission
-from service.errors import NotFound, Unreadable
+from service.domain.text import clean_text
+from service.errors import NotFound, StoreUnavailable, Unreadable
 from service.luma import Upstream
 from service.luma.lists import read_page, with_own_callback_urls
 from service.luma.relay import Incoming as Incoming  # noqa: PLC0414 - re-exported for surfaces
@@ -16,8 +18,7 @@ from service.storage.engine import Database
 from service.tracking.answer import Answer
 from service.tracking.changes import Changes
 from service.tracking.create_request import CreateRequest as CreateRequest  # noqa: PLC0414
-from service.tracking.creates import CreateAnswer as CreateAnswer  # noqa: PLC0414
-from service.tracking.creates import Creates
+from service.tracking.creates import CreateAnswer, Creates
 from service.tracking.luma_shape import luma_body
 from service.tracking.observe import ReceivedObservation, observe
 from service.tracking.tracker import Tracker
@@ -107,6 +108,7 @@ class Gateway:
         Raises:
             NotFound: there is none.
         """
+        submission_id = clean_text(submission_id)
         found = await self._database.read(submissions.find, submission_id)
         if found is None:
             raise NotFound(
@@ -137,8 +139,12 @@ class Gateway:
         return luma_body(answer.representation)
 
     async def mark_delivered(self, submission_id: str) -> None:
-        """Record that the caller has received the answer to its create."""
-        await self._database.write(submissions.mark_delivered, submission_id)
+        """Record that the caller has received the answer to its create.
+
+        If that fails, an SDK's retry gets the same answer again, which is harmless.
+        """
+        with suppress(StoreUnavailable):
+            await self._database.write(submissions.mark_delivered, submission_id)
 
     async def _store(self, observation: Observation) -> None:
         received = ReceivedObservation(observation, self._clock())

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from service.domain.generation import Outcome
+from service.domain.submission import KEY_LIFETIME
 from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED, WEBHOOK_LAG
-from service.storage import deliveries, durations, events, generations, outbox
+from service.storage import deliveries, durations, events, generations, outbox, submissions
 from service.storage.engine import Database
 from service.tracking.observe import refold
 
@@ -30,8 +31,8 @@ class Maintenance:
 
     Args:
         database: open, and migrated.
-        retention: deliveries, events, attempts and finished messages older than this are deleted;
-            generations are not.
+        retention: deliveries, events, creates, attempts and finished messages older than this are
+            deleted; generations are not.
         clock: returns the current time, aware and in UTC.
     """
 
@@ -93,13 +94,17 @@ class Maintenance:
         GIVEN_UP.set(count)
 
     async def prune(self) -> None:
-        """Delete deliveries, events, attempts and finished messages that are older than the
-        retention, in small batches."""
-        before = self._clock() - self._retention
+        """Delete what is older than the retention, in small batches.
+
+        Creates stay at least as long as an idempotency key can name them.
+        """
+        now = self._clock()
+        before = now - self._retention
         await self._prune("deliveries", deliveries.prune_deliveries, before)
         await self._prune("events", events.prune, before)
         await self._prune("attempts", outbox.prune_attempts, before)
         await self._prune("outbox", outbox.prune_messages, before)
+        await self._prune("submissions", submissions.prune, min(before, now - KEY_LIFETIME))
 
     async def reset_future_checks(self) -> None:
         """Make rows due whose next check is too far away, because the clock was once ahead."""

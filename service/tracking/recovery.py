@@ -4,7 +4,7 @@ Luma echoes in its list the callback URL that each generation was created with, 
 different for each create. (That the echo is complete is documented by Luma's SDK, not verified.)
 
     due creates ──claim──► pages of the list, newest first ──► found: observe and link
-         ▲                                                └──► not found: pause, twice as long
+         ▲                                                └──► not found: pause, longer each time
          └────────────────────────────────────────────────────────┘
 """
 
@@ -19,14 +19,14 @@ from service.domain.request_budget import Purpose
 from service.domain.submission import Submission, as_created, next_search
 from service.errors import TrackerError
 from service.logs import log
-from service.luma import Listed, Upstream
+from service.luma import Listed, ListPage, Upstream
 from service.storage import deliveries, submissions
 from service.storage.engine import Database
 from service.tracking.changes import Changes
 from service.tracking.observe import ReceivedObservation, observe
 
 _INTERVAL = 0.5  # seconds between searches for due creates
-_CLAIM = timedelta(seconds=20)  # longer than a walk usually takes; then another instance may search
+_CLAIM = timedelta(seconds=8)  # longer than a walk usually takes; then another instance may search
 _PAGE = 100  # generations; Luma's default
 _MAX_PAGES = 20
 _MARGIN = timedelta(minutes=5)  # between our clock and Luma's
@@ -77,20 +77,27 @@ class Recovery:
     async def _walk(self, upstream: Upstream, wanted: dict[str, Submission]) -> None:
         """Walk through the list, newest first, until everything is found or too old."""
         oldest = min(each.created_at for each in wanted.values()) - _MARGIN
-        for number in range(_MAX_PAGES):
-            page = await upstream.list_page(number * _PAGE, _PAGE, Purpose.READ, Source.RECONCILE)
+        offset = 0
+        for _ in range(_MAX_PAGES):
+            page = await upstream.list_page(offset, _PAGE, Purpose.READ, Source.RECONCILE)
             for listed in page.items:
                 if submission := wanted.pop(listed.nonce or "", None):
                     await self._link(submission, listed)
-            last = page.items[-1].observation.created_at if page.items else None
-            if not (wanted and page.has_more and last and last >= oldest):
+            if not (wanted and page.has_more and page.items) or _ends_before(oldest, page):
                 return
+            offset += len(page.items)  # Luma may list fewer than were requested
 
     async def _link(self, submission: Submission, listed: Listed) -> None:
         observation = listed.observation
         await self._database.write(_link, submission, listed, self._clock())
         self._changes.notify(observation.id)
         log.info("create_found", submission_id=submission.id, generation_id=observation.id)
+
+
+def _ends_before(oldest: datetime, page: ListPage) -> bool:
+    """Whether all that follows the page is older than what is searched for."""
+    last = page.items[-1].observation.created_at
+    return last is not None and last < oldest
 
 
 def _link(connection: Connection, submission: Submission, listed: Listed, now: datetime) -> None:

@@ -1,16 +1,19 @@
 """Creates: passed on to Luma at most once; a repeated one is answered like the first."""
 
+import json
 from http import HTTPStatus
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.domain.submission import State, Submission
-from service.tracking.gateway import CreateAnswer, CreateRequest, Gateway
+from service.domain.submission import Submission
+from service.tracking.creates import JSON_TYPE, NO_RETRY, CreateAnswer, KeyReused
+from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
 from service.web.server.body import read_body
 
+SUBMISSION_ID = "X-Submission-Id"
 LARGEST_CREATE = 33_554_432
 """Bytes of a create; the Agents API takes images inside it."""
 _MADE_IN_PLACE = ("upscale", "audio")
@@ -36,16 +39,16 @@ async def create(
     body = await read_body(request.scope, request.receive, LARGEST_CREATE)
     if isinstance(body, Response):
         return as_luma_error(body)
-    begun = await gateway.creates.begin(_create_request(request, upstream, path, caller, body))
+    try:
+        begun = await gateway.creates.begin(_create_request(request, upstream, path, caller, body))
+    except KeyReused as error:
+        headers = {SUBMISSION_ID: error.submission_id}
+        return luma_error(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error} {error.hint}", headers)
     answer = await gateway.answer_of(begun.submission)
-    if isinstance(answer, CreateAnswer):
-        response = _response(answer.status, answer.body, dict(answer.headers))
-    else:
-        response = await _replayed(gateway, answer)
-    response.headers["X-Submission-Id"] = begun.submission.id
-    if not begun.is_first:
-        response.headers["Idempotency-Replayed"] = "true"
-    if not await request.is_disconnected():
+    if not isinstance(answer, CreateAnswer):
+        answer = await _replayed(gateway, answer)
+    response = _response(answer, is_first=begun.is_first)
+    if answer.is_final and not await request.is_disconnected():
         response.background = BackgroundTask(gateway.mark_delivered, begun.submission.id)
     return response
 
@@ -67,26 +70,25 @@ def _create_request(
     )
 
 
-async def _replayed(gateway: Gateway, submission: Submission) -> Response:
+async def _replayed(gateway: Gateway, submission: Submission) -> CreateAnswer:
     """Return the answer to an earlier create that this process does not send."""
-    has_answer = submission.answer is not None and submission.status is not None
-    was_refused = submission.state is State.REFUSED
-    if has_answer and (was_refused or _is_success(submission.status)):
+    if submission.has_final_answer:
         headers = (submission.headers or {}).items()
-        pairs = {name.encode("latin-1"): value.encode("latin-1") for name, value in headers}
-        return _response(submission.status or 0, submission.answer or b"", pairs)
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        return CreateAnswer(submission.status or 0, pairs, submission.answer or b"", submission.id)
     if body := await gateway.created(submission):
         made_in_place = submission.path.endswith(_MADE_IN_PLACE)
         status = HTTPStatus.OK if made_in_place else HTTPStatus.CREATED
-        return Response(body, status, media_type="application/json")
-    return luma_error(HTTPStatus.GATEWAY_TIMEOUT, _UNKNOWN, {"x-should-retry": "false"})
+        return CreateAnswer(status, [JSON_TYPE], body, submission.id)
+    detail = json.dumps({"detail": _UNKNOWN}).encode()
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    return CreateAnswer(status, [NO_RETRY, JSON_TYPE], detail, submission.id, is_final=False)
 
 
-def _is_success(status: int | None) -> bool:
-    return status is not None and status < HTTPStatus.MULTIPLE_CHOICES
-
-
-def _response(status: int, body: bytes, headers: dict[bytes, bytes]) -> Response:
-    response = Response(body, status)
-    response.raw_headers = [*headers.items(), *response.raw_headers]
+def _response(answer: CreateAnswer, *, is_first: bool) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers = [*answer.headers, *response.raw_headers]
+    response.headers[SUBMISSION_ID] = answer.submission_id
+    if not is_first:
+        response.headers["Idempotency-Replayed"] = "true"
     return response

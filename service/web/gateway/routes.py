@@ -72,7 +72,7 @@ async def _answer(request: Request, base: str) -> Response:
 async def _dispatch(request: Request, gateway: Gateway, upstream: str, path: str) -> Response:
     method, query = request.method, request.scope["query_string"].decode("latin-1")
     target = f"{path}?{query}" if query else path
-    if method == "POST" and _CREATES[upstream].fullmatch(path):
+    if method == "POST" and _CREATES[upstream].fullmatch(unquote(path)):
         return await create(request, gateway, upstream, path, _caller(request))
     if method == "GET" and path == "generations":
         return await list_generations(request, gateway, upstream, target)
