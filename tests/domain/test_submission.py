@@ -1,6 +1,7 @@
 """The rules for creates: when one is under way, when a key is free, when to look again."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -93,8 +94,8 @@ def test_a_lost_create_is_searched_for_at_once_and_with_growing_pauses() -> None
 
     times = searched_at(lost, after(10), 86_000)
 
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
-    assert all(b - a > -0.001 for a, b in zip(pauses, pauses[1:], strict=False))
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert all(b - a > -0.001 for a, b in pairwise(pauses))
     assert pauses[0] == 1
     assert round(pauses[-1]) == 600
     assert sum(1 for at in times if at <= 25) == 7, (
@@ -105,7 +106,7 @@ def test_a_lost_create_is_searched_for_at_once_and_with_growing_pauses() -> None
 def test_a_create_whose_process_died_is_searched_for_at_most_five_seconds_apart() -> None:
     times = searched_at(submission(), after(3), 120)
 
-    assert max(b - a for a, b in zip(times, times[1:], strict=False)) == 5
+    assert max(b - a for a, b in pairwise(times)) == 5
 
 
 def test_the_search_ends_after_a_day_and_after_a_refusal_soon() -> None:
