@@ -256,6 +256,14 @@ class Creates:
                     reason=str(error),
                 )
                 await asyncio.sleep(_SETTLE_PAUSE * attempt)
+            except Exception as error:  # noqa: BLE001 - the caller has paid for the generation
+                log.error(
+                    "create_not_settled",
+                    submission_id=submission.id,
+                    generation_id=made,
+                    exc_info=error,
+                )
+                break
         if made:
             self._changes.notify(made)
 

@@ -30,6 +30,13 @@ HERS = "https://hers.example/hook"
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with instance(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def hasty(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an instance that gives Luma little time."""
     async with instance(settings, upstream_timeout=0.6) as client:
         yield client
 
@@ -358,19 +365,19 @@ async def test_a_5xx_that_made_a_generation_is_linked(http: httpx.AsyncClient, l
     ],
 )
 async def test_a_lost_answer_is_504_and_its_generation_is_found(
-    http: httpx.AsyncClient, luma: Luma, lost: dict[str, object]
+    hasty: httpx.AsyncClient, luma: Luma, lost: dict[str, object]
 ) -> None:
     for number in range(3):
         luma.create(prompt=f"another {number}")
     fault(luma, **lost)
 
-    answer = await post(http, {**VIDEO, "callback_url": HERS}, idempotency_key="k")
+    answer = await post(hasty, {**VIDEO, "callback_url": HERS}, idempotency_key="k")
 
     assert answer.status_code == 504
     assert answer.headers["x-should-retry"] == "false"
     assert [*answer.json()] == ["detail"]
-    made = await until_linked(http, answer)
-    again = await post(http, {**VIDEO, "callback_url": HERS}, idempotency_key="k")
+    made = await until_linked(hasty, answer)
+    again = await post(hasty, {**VIDEO, "callback_url": HERS}, idempotency_key="k")
     assert (again.status_code, again.json()["id"]) == (201, made)
     assert again.json()["request"]["callback_url"] == HERS
     assert again.headers["idempotency-replayed"] == "true"
@@ -477,25 +484,30 @@ async def test_a_success_that_is_too_large_to_keep_does_not_show_our_url(
     assert answer.json()["request"]["callback_url"] == HERS
 
 
-async def test_a_synchronous_create_may_take_longer(http: httpx.AsyncClient, luma: Luma) -> None:
+async def test_a_synchronous_create_may_take_longer(hasty: httpx.AsyncClient, luma: Luma) -> None:
     fault(luma, answer_delay=1.2)
     body = {"prompt": "a lake", "model": "photon-1", "sync": True, "sync_timeout": 5}
-    answer = await post(http, body, "/dream-machine/v1/generations/image")
+    answer = await post(hasty, body, "/dream-machine/v1/generations/image")
     assert (answer.status_code, answer.json()["state"]) == (201, "completed")
 
 
 async def test_an_answer_that_never_ends_is_cut_off_in_time(settings: Settings) -> None:
+    closed = asyncio.Event()
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 1000\r\n\r\n")
         with suppress(ConnectionError):
             while not writer.is_closing():
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
+        writer.close()
+        closed.set()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, instance(settings, dream_machine_url=url, upstream_timeout=0.5) as http:
         answer = await post(http)
+        await asyncio.wait_for(closed.wait(), 10)
     assert answer.status_code == 504
     assert 0.4 < answer.elapsed.total_seconds() < 0.9
 
