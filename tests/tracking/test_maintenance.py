@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 from service.bootstrap import Parts, open_parts
 from service.config import Settings
 from service.domain.generation import Outcome
-from service.errors import StoreUnavailable
+from service.errors import NotFound, StoreUnavailable
 from service.storage.listing import Query
 from service.tracking.callback_tokens import Grant
+from service.tracking.create_request import CreateRequest
 from service.tracking.tracker import Tracker
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
@@ -189,6 +190,36 @@ async def test_old_deliveries_and_events_go_and_generations_stay(
     assert sql.execute("SELECT generation_id FROM events") == [("new",)]
     assert sql.one("SELECT count(*) FROM generations") == 2
     assert (await parts.tracker.lookup("old")).generation.state == "completed"
+
+
+@pytest.mark.parametrize("retention_days", [10.0, 0.5])
+async def test_old_creates_go_once_no_key_can_name_them(
+    settings: Settings, clock: Clock, retention_days: float
+) -> None:
+    kept_for = max(retention_days, 1) * DAYS
+    given = settings.model_copy(update={"retention_days": retention_days})
+    body = b'{"prompt": "a lake", "model": "ray-2"}'
+    request = CreateRequest(
+        "dream_machine",
+        "generations/video",
+        "",
+        [],
+        body,
+        "",
+        None,
+        is_retry=False,
+        callback_url=None,
+    )
+    async with open_parts(given, clock) as parts:
+        created = (await parts.gateway.creates.begin(request)).submission
+        await parts.gateway.answer_of(created)
+        clock.turn(kept_for)
+        await parts.maintenance.prune()
+        assert await parts.gateway.submission(created.id)
+        clock.turn(1)
+        await parts.maintenance.prune()
+        with pytest.raises(NotFound):
+            await parts.gateway.submission(created.id)
 
 
 async def test_a_number_in_the_history_is_never_given_twice(
