@@ -200,13 +200,13 @@ async def test_old_creates_go_once_no_key_can_name_them(
     given = settings.model_copy(update={"retention_days": retention_days})
     body = b'{"prompt": "a lake", "model": "ray-2"}'
     request = CreateRequest(
-        "dream_machine",
-        "generations/video",
-        "",
-        [],
-        body,
-        "",
-        None,
+        upstream="dream_machine",
+        path="generations/video",
+        query="",
+        headers=[],
+        body=body,
+        caller="",
+        key=None,
         is_retry=False,
         callback_url=None,
     )
