@@ -15,46 +15,25 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.generation import Observation, Source
-from service.domain.redaction import body_without_tokens
 from service.domain.submission import State, Submission, as_created, frees_key
 from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
 from service.logs import log
 from service.luma import DREAM_MACHINE, Upstream
 from service.luma.bodies import parse_object
-from service.luma.relay import HeaderList, Outgoing
+from service.luma.relay import Outgoing
 from service.metrics import CREATES
 from service.storage import deliveries, submissions
 from service.storage.engine import Database, is_database_failure
-from service.storage.engine.batches import dump_json
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
+from service.tracking.create_answer import CreateAnswer, for_caller, lost, not_sent
 from service.tracking.create_request import CreateRequest, Prepared, prepare
 from service.tracking.observe import ReceivedObservation, observe
 
-JSON_TYPE = (b"content-type", b"application/json")
-NO_RETRY = (b"x-should-retry", b"false")
-"""Tells Luma's SDKs not to repeat the request."""
-
-_UNKNOWN_HINT = (
-    "The generation may have been created, so do not repeat this create: look it up with "
-    "GET /v1/submissions/{id}, with the X-Submission-Id of this answer."
-)
-_NOT_SENT_HINT = "Nothing was sent to Luma. You can repeat this create."
 _LARGEST_ANSWER = 4_194_304  # bytes
 _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
 _FIRST_SEARCH = timedelta(seconds=3)
 _SETTLE_TRIES, _SETTLE_PAUSE = 5, 0.5  # seconds
-
-
-class CreateAnswer(NamedTuple):
-    """What the caller gets."""
-
-    status: int
-    headers: HeaderList
-    body: bytes
-    submission_id: str
-    is_final: bool = True
-    """Whether the create is over; not if Luma's answer was lost."""
 
 
 class KeyReused(InvalidInput):
@@ -202,11 +181,11 @@ class Creates:
         try:
             received = await self._post(create, prepared, submission)
         except NotSent as error:
-            return Outcome(State.REFUSED, _not_sent(error, submission))
+            return Outcome(State.REFUSED, not_sent(error, submission.id))
         except UpstreamUnavailable as error:
             log.warning("create_answer_lost", submission_id=submission.id, reason=str(error))
-            return Outcome(State.UNKNOWN, _lost(error, submission), search=True)
-        answer = received._replace(body=_for_caller(received.body, prepared))
+            return Outcome(State.UNKNOWN, lost(error, submission.id), search=True)
+        answer = received._replace(body=for_caller(received.body, prepared))
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             return Outcome(State.REFUSED, answer, search=failed)
@@ -301,34 +280,3 @@ def _fold(
         if is_database_failure(error):
             raise  # the caller retries the transaction
         log.error("fold_failed", delivery_id=None, generation_id=observation.id, exc_info=error)
-
-
-def _not_sent(error: NotSent, submission: Submission) -> CreateAnswer:
-    retry_after = b"%d" % max(1, round(error.retry_after))
-    body = _detail(f"{error} {_NOT_SENT_HINT}")
-    headers = [(b"retry-after", retry_after), JSON_TYPE]
-    return CreateAnswer(HTTPStatus.SERVICE_UNAVAILABLE, headers, body, submission.id)
-
-
-def _lost(error: UpstreamUnavailable, submission: Submission) -> CreateAnswer:
-    body = _detail(f"{error} {_UNKNOWN_HINT}")
-    headers = [NO_RETRY, JSON_TYPE]
-    return CreateAnswer(HTTPStatus.GATEWAY_TIMEOUT, headers, body, submission.id, is_final=False)
-
-
-def _detail(message: str) -> bytes:
-    """Build an error in Luma's form."""
-    return dump_json({"detail": message}).encode()
-
-
-def _for_caller(body: bytes, prepared: Prepared) -> bytes:
-    """Return Luma's answer with the caller's own callback URL, or null, in the place of ours.
-
-    Luma echoes what it was sent, also in its errors.
-    """
-    if prepared.our_url is None:
-        return body
-    own, ours = dump_json(prepared.callback_url).encode(), dump_json(prepared.our_url)
-    for written in (ours, ours.replace("/", r"\/")):
-        body = body.replace(written.encode(), own)
-    return body_without_tokens(body)

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain.submission import Submission
-from service.tracking.creates import JSON_TYPE, NO_RETRY, CreateAnswer, KeyReused
+from service.tracking.create_answer import JSON_TYPE, NO_RETRY, CreateAnswer
+from service.tracking.creates import KeyReused
 from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
 from service.web.server.body import read_body

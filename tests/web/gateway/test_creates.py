@@ -563,9 +563,8 @@ async def test_the_retry_of_another_token_is_a_new_create(
 
 
 async def test_submissions_are_found_by_id_alone(http: httpx.AsyncClient) -> None:
-    for unknown in ("unknown", "a" * 64, "%00", "%F0%9F%98%80"):
+    for unknown in ("unknown", "a" * 1000, "%00", "%F0%9F%98%80"):
         assert (await http.get(f"/v1/submissions/{unknown}")).status_code == 404
-    assert (await http.get(f"/v1/submissions/{'a' * 65}")).status_code == 422
 
 
 async def test_creates_are_counted_by_outcome(http: httpx.AsyncClient, luma: Luma) -> None:
