@@ -1,10 +1,21 @@
 """The journal of creates in SQL: each is written before its first byte is sent to Luma."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 
 from service.domain.submission import REPEATED_WITHIN, State, Submission
 from service.storage.engine import Conflict, batches
@@ -20,13 +31,17 @@ _BY_ID = update(SUBMISSIONS).where(SUBMISSIONS.c.id == bindparam("submission_id"
 _UNLINKED = _BY_ID.where(SUBMISSIONS.c.generation_id.is_(None))
 
 
-def begin(connection: Connection, new: Submission, *, is_retry: bool) -> Submission:
+def begin(
+    connection: Connection, new: Submission, *, is_retry: bool, taken: Collection[str] = ()
+) -> Submission:
     """Write a create, unless it repeats an earlier one.
 
     Args:
         connection: of the current transaction.
         new: the create.
         is_retry: whether an SDK says that it has sent this before.
+        taken: creates whose answers other retries are waiting for. A caller that creates several
+            times with one body gets a different one for each retry.
 
     Returns:
         `new` if it was written, else the earlier create.
@@ -36,7 +51,7 @@ def begin(connection: Connection, new: Submission, *, is_retry: bool) -> Submiss
     """
     if new.key_digest:
         _free_expired_key(connection, new)
-    elif is_retry and (earlier := _unanswered(connection, new)):
+    elif is_retry and (earlier := _unanswered(connection, new, taken)):
         return earlier
     written = batches.insert(connection, SUBMISSIONS, [new._asdict()], batches.skip)
     return new if written else _with_key(connection, new)
@@ -166,7 +181,9 @@ def _with_key(connection: Connection, new: Submission) -> Submission:
     return earlier
 
 
-def _unanswered(connection: Connection, new: Submission) -> Submission | None:
+def _unanswered(
+    connection: Connection, new: Submission, taken: Collection[str]
+) -> Submission | None:
     """Return the newest create of this caller with this body whose answer did not reach it.
 
     A 429 or 5xx is no answer to wait for: after it, a retry is a new attempt.
@@ -176,18 +193,22 @@ def _unanswered(connection: Connection, new: Submission) -> Submission | None:
     undelivered = and_(
         SUBMISSIONS.c.delivered.is_(False), or_(SUBMISSIONS.c.state == State.ACCEPTED, is_final)
     )
-    return _first(
-        connection,
+    found = select(*_COLUMNS).where(
         SUBMISSIONS.c.token_digest == new.token_digest,
         SUBMISSIONS.c.body_digest == new.body_digest,
         SUBMISSIONS.c.key_digest.is_(None),
         SUBMISSIONS.c.created_at > new.created_at - REPEATED_WITHIN,
         or_(SUBMISSIONS.c.state.in_(_OPEN), undelivered),
     )
+    return _first_of(connection, found.order_by(SUBMISSIONS.c.id.in_(taken)))
 
 
 def _first(connection: Connection, *conditions: Any) -> Submission | None:
-    newest = select(*_COLUMNS).where(*conditions).order_by(SUBMISSIONS.c.created_at.desc())
+    return _first_of(connection, select(*_COLUMNS).where(*conditions))
+
+
+def _first_of(connection: Connection, found: Select[Any]) -> Submission | None:
+    newest = found.order_by(SUBMISSIONS.c.created_at.desc())
     row = connection.execute(newest.limit(1)).mappings().first()
     return _as_submission(row) if row else None
 

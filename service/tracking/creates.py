@@ -11,24 +11,23 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
-from sqlalchemy import Connection
 from uuid_utils import uuid7
 
-from service.domain.generation import Observation, Source
-from service.domain.submission import State, Submission, as_created, frees_key
+from service.domain.generation import Source
+from service.domain.submission import State, Submission, as_created
 from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
 from service.logs import log
 from service.luma import DREAM_MACHINE, Upstream
 from service.luma.bodies import parse_object
 from service.luma.relay import Outgoing
 from service.metrics import CREATES
-from service.storage import deliveries, submissions
-from service.storage.engine import Database, is_database_failure
+from service.storage import submissions
+from service.storage.engine import Database
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
 from service.tracking.create_answer import CreateAnswer, for_caller, lost, not_sent
+from service.tracking.create_outcome import Outcome, settle
 from service.tracking.create_request import CreateRequest, Prepared, prepare
-from service.tracking.observe import ReceivedObservation, observe
 
 _LARGEST_ANSWER = 4_194_304  # bytes
 _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
@@ -54,16 +53,6 @@ class Begun(NamedTuple):
     submission: Submission
     is_first: bool
     """Whether it is new; otherwise it is the earlier one that the new one repeats."""
-
-
-class Outcome(NamedTuple):
-    """What became of a create."""
-
-    state: State
-    answer: CreateAnswer
-    observation: Observation | None = None
-    search: bool = False
-    """Whether there may be a generation of which the answer says nothing."""
 
 
 class Creates:
@@ -98,6 +87,8 @@ class Creates:
         self._callback_base = callback_base
         self._tokens = tokens
         self._running: dict[str, asyncio.Task[CreateAnswer]] = {}
+        self._retried = set[str]()  # creates whose answers retries are waiting for
+        self._retrying = asyncio.Lock()
 
     async def close(self) -> None:
         """Wait until all creates that are under way have ended; each is bounded in time."""
@@ -114,7 +105,7 @@ class Creates:
         url, nonce = self._callback_url(create.upstream)
         prepared = prepare(create, url)
         new = self._submission(create, prepared, nonce)
-        submission = await self._database.write(submissions.begin, new, is_retry=create.is_retry)
+        submission = await self._write(new, is_retry=create.is_retry)
         if submission.id != new.id:
             if submission.body_digest != new.body_digest:
                 raise KeyReused(submission.id)
@@ -123,6 +114,20 @@ class Creates:
         self._running[new.id] = sending
         sending.add_done_callback(lambda _: self._running.pop(new.id, None))
         return Begun(new, is_first=True)
+
+    async def _write(self, new: Submission, *, is_retry: bool) -> Submission:
+        if new.key_digest or not is_retry:
+            return await self._database.write(submissions.begin, new, is_retry=False)
+        async with self._retrying:
+            found = await self._database.write(
+                submissions.begin, new, is_retry=True, taken=frozenset(self._retried)
+            )
+            self._retried.add(found.id)
+        return found
+
+    def end_retry(self, submission_id: str) -> None:
+        """Note that nobody waits for the answer of this create any longer."""
+        self._retried.discard(submission_id)
 
     async def answer(self, submission: Submission) -> CreateAnswer | None:
         """Wait for the answer of a create that this process sends; None: it sends it not."""
@@ -225,7 +230,7 @@ class Creates:
         made = outcome.observation and outcome.observation.id
         for attempt in range(1, _SETTLE_TRIES + 1):
             try:
-                await self._database.write(_settle, submission, outcome, self._clock())
+                await self._database.write(settle, submission, outcome, self._clock())
                 break
             except StoreUnavailable as error:
                 log.error(
@@ -245,38 +250,3 @@ class Creates:
                 break
         if made:
             self._changes.notify(made)
-
-
-def _settle(
-    connection: Connection, submission: Submission, outcome: Outcome, now: datetime
-) -> None:
-    observation, answer = outcome.observation, outcome.answer
-    if observation:
-        _fold(connection, submission, observation, now)
-    submissions.settle(
-        connection,
-        submission,
-        state=outcome.state,
-        status=answer.status,
-        answer=answer.body,
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers},
-        generation_id=observation and observation.id,
-        free_key=outcome.state is State.REFUSED and frees_key(answer.status),
-        search=outcome.search,
-        now=now,
-    )
-
-
-def _fold(
-    connection: Connection, submission: Submission, observation: Observation, now: datetime
-) -> None:
-    """Store the generation. A bug in folding must not lose the answer to the create."""
-    if submission.nonce:
-        deliveries.rebind(connection, submission.nonce, observation.id, now)
-    try:
-        with connection.begin_nested():
-            observe(connection, [ReceivedObservation(observation, now)])
-    except Exception as error:
-        if is_database_failure(error):
-            raise  # the caller retries the transaction
-        log.error("fold_failed", delivery_id=None, generation_id=observation.id, exc_info=error)

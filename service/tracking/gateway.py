@@ -125,12 +125,15 @@ class Gateway:
             The answer, if this process sends the create; else the create, when it is no longer
             under way.
         """
-        if answer := await self.creates.answer(submission):
-            return answer
-        while submission.is_under_way(self._clock()):
-            await asyncio.sleep(_POLL)
-            submission = await self.submission(submission.id)
-        return submission
+        try:
+            if answer := await self.creates.answer(submission):
+                return answer
+            while submission.is_under_way(self._clock()):
+                await asyncio.sleep(_POLL)
+                submission = await self.submission(submission.id)
+            return submission
+        finally:
+            self.creates.end_retry(submission.id)
 
     async def created(self, submission: Submission) -> bytes | None:
         """Return Luma's body of the generation that a create made; None if it is not known."""

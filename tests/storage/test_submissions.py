@@ -145,6 +145,16 @@ def test_a_lost_create_that_was_found_is_the_answer_to_a_retry(connection: Conne
     assert begun(connection, create(seconds=6), is_retry=True) == first.id
 
 
+def test_each_retry_of_several_equal_creates_is_of_another_one(connection: Connection) -> None:
+    attempts = [written(connection, seconds=n).id for n in range(3)]
+    taken: list[str] = []
+    for n in range(3):
+        retry = create(seconds=5 + n)
+        taken.append(submissions.begin(connection, retry, is_retry=True, taken=taken).id)
+    assert sorted(taken) == sorted(attempts)
+    assert submissions.begin(connection, create(seconds=9), is_retry=True, taken=taken).id in taken
+
+
 @pytest.mark.parametrize(
     "other",
     [

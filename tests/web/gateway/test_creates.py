@@ -550,6 +550,18 @@ async def test_a_retry_of_a_create_that_is_under_way_waits_for_its_answer(
     assert luma.count("POST") == 1
 
 
+async def test_retries_of_equal_creates_get_an_answer_each(
+    http: httpx.AsyncClient, luma: Luma
+) -> None:
+    luma.fault(Fault(method="POST", answer_delay=0.5, times=3))
+    firsts = [asyncio.create_task(post(http)) for _ in range(3)]
+    await asyncio.to_thread(until, lambda: luma.count("POST") == 3)
+    retries = await asyncio.gather(*(post(http, x_stainless_retry_count="1") for _ in range(3)))
+    made = {each.json()["id"] for each in await asyncio.gather(*firsts)}
+    assert len(made) == luma.count("POST") == 3
+    assert {each.json()["id"] for each in retries} == made
+
+
 async def test_the_retry_of_another_token_is_a_new_create(
     http: httpx.AsyncClient, luma: Luma
 ) -> None:
