@@ -183,6 +183,7 @@ def locked(url: str) -> Iterator[None]:
             other.execute("ROLLBACK")
     else:
         with psycopg.connect(url) as connection:
-            connection.execute("LOCK TABLE generations, deliveries, events IN EXCLUSIVE MODE")
+            tables = "generations, deliveries, events, submissions"
+            connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
             yield
             connection.rollback()

@@ -385,6 +385,17 @@ async def test_a_lost_answer_is_504_and_its_generation_is_found(
     assert luma.count("POST") == 1
 
 
+async def test_a_lost_create_that_was_found_is_the_answer_to_the_sdk_s_retry(
+    http: httpx.AsyncClient, luma: Luma
+) -> None:
+    """The 504 has reached the caller, but is not final."""
+    fault(luma, drop=True, processed=True)
+    made = await until_linked(http, await post(http))
+    retry = await post(http, x_stainless_retry_count="1")
+    assert (retry.status_code, retry.json()["id"]) == (201, made)
+    assert luma.count("POST") == 1
+
+
 async def test_a_lost_create_is_found_by_another_instance(settings: Settings, luma: Luma) -> None:
     fault(luma, drop=True, processed=True)
     luma.fault(Fault(method="GET", path="/generations", status=500, times=2))
