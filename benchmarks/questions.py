@@ -16,7 +16,8 @@ from service.storage import deliveries, events, generations, listing
 from service.storage.engine import Database
 from service.storage.listing import Query, Sort
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, ReceivedObservation, observe, receive
+from service.tracking.callbacks import Callback, receive
+from service.tracking.observe import ReceivedObservation, observe
 
 _RECENT = 200
 _BATCH = 16  # generations that call back at once, twice each

@@ -9,7 +9,8 @@ from service.errors import Forbidden
 from service.storage import events, generations, migrating
 from service.storage.engine import Conflict
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, Receipt, ReceivedObservation, receive
+from service.tracking.callbacks import Callback, Receipt, receive
+from service.tracking.observe import ReceivedObservation
 from service.tracking.observe import observe as observe_all
 
 

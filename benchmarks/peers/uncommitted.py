@@ -16,7 +16,7 @@ from service.config import Settings, load_settings
 from service.errors import Forbidden
 from service.storage.engine import Database, open_database
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, Receipt, receive
+from service.tracking.callbacks import Callback, Receipt, receive
 from service.tracking.tracker import utc_now
 
 

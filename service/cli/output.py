@@ -15,7 +15,7 @@ from service.storage.listing import Page
 from service.storage.shape import GenerationOut
 from service.tracking.answer import Answer
 from service.tracking.backfill_schema import BackfillOut
-from service.tracking.observe import Receipt
+from service.tracking.callbacks import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:

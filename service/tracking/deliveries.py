@@ -14,9 +14,9 @@ from service.metrics import CALLBACKS
 from service.storage import deliveries
 from service.storage.engine import Database
 from service.tracking.callback_tokens import Grant
+from service.tracking.callbacks import Callback, receive, refold
+from service.tracking.callbacks import Receipt as Receipt  # noqa: PLC0414 - re-exported for surfaces
 from service.tracking.changes import Changes
-from service.tracking.observe import Callback, receive, refold
-from service.tracking.observe import Receipt as Receipt  # noqa: PLC0414 - re-exported for surfaces
 
 _COUNTERS = {name: CALLBACKS.labels(name) for name in (*Outcome, "unreadable", "unavailable")}
 

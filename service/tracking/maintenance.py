@@ -13,7 +13,7 @@ from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED, WEBHOOK_LAG
 from service.storage import deliveries, durations, events, generations, outbox, submissions
 from service.storage.engine import Database
-from service.tracking.observe import refold
+from service.tracking.callbacks import refold
 
 _LONGEST_DELAY = timedelta(days=8)  # longer than any interval of the schedule
 _INTERVAL = 10.0  # seconds between rounds

@@ -10,7 +10,7 @@ from service.storage.deliveries import Delivery
 from service.storage.events import Event
 from service.storage.listing import Page
 from service.storage.shape import EXAMPLE, GenerationOut, Instant
-from service.tracking.observe import Receipt
+from service.tracking.callbacks import Receipt
 
 EVENT: dict[str, Any] = {
     "seq": 7,

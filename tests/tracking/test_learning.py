@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine, delete, event
 from service.domain.generation import Observation, Source
 from service.storage import durations, generations
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, ReceivedObservation, receive
+from service.tracking.callbacks import Callback, receive
+from service.tracking.observe import ReceivedObservation
 from service.tracking.observe import observe as observe_all
 from tests.acceptance.storm import life_of
 from tests.single import observe

@@ -15,7 +15,7 @@ from service.errors import StoreUnavailable, Unreadable
 from service.storage import deliveries, events, generations, migrating
 from service.storage.engine import open_database
 from service.tracking.callback_tokens import Grant
-from service.tracking.observe import Callback, Receipt, receive
+from service.tracking.callbacks import Callback, Receipt, receive
 from tests.conftest import PAYLOADS
 from tests.databases import curse, lift
 from tests.single import observe, record
