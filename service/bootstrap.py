@@ -136,6 +136,7 @@ async def open_parts(
             timeout=settings.upstream_timeout,
             callback_base=settings.public_url,
             tokens=tokens,
+            check_callback_url=webhooks.check_callback_url,
         )
         try:
             yield Parts(

@@ -71,7 +71,7 @@ def require_callable(field: str, url: str, allowed: Sequence[Network]) -> None:
     if address is not None and not is_reachable(address, allowed):
         raise InvalidInput(
             field,
-            f"The URL cannot be called: the address {host[:60]} is not public.",
+            f"{field}: this URL cannot be called: the address {host[:60]} is not public.",
             "Use a public address, or add its network to TRACKER_WEBHOOK_ALLOW.",
         )
 
@@ -173,6 +173,6 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 def _refused(field: str, why: str) -> InvalidInput:
     return InvalidInput(
         field,
-        f"The URL cannot be called: {why}.",
+        f"{field}: this URL cannot be called: {why}.",
         "Pass a URL such as https://host.example/path.",
     )

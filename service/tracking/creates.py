@@ -66,6 +66,7 @@ class Creates:
         timeout: seconds that one request to Luma may take.
         callback_base: the public URL that callback URLs begin with; None: Luma cannot reach us.
         tokens: creates callback tokens.
+        check_callback_url: refuses a URL of a caller that can never be called.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Creates:
         timeout: float,
         callback_base: str | None,
         tokens: CallbackTokens | None,
+        check_callback_url: Callable[[str], None],
     ) -> None:
         self._database = database
         self._upstreams = upstreams
@@ -86,6 +88,7 @@ class Creates:
         self._timeout = timeout
         self._callback_base = callback_base
         self._tokens = tokens
+        self._check_callback_url = check_callback_url
         self._running: dict[str, asyncio.Task[CreateAnswer]] = {}
         self._retried = set[str]()  # creates whose answers retries are waiting for
         self._retrying = asyncio.Lock()
@@ -99,11 +102,14 @@ class Creates:
 
         Raises:
             InvalidInput: the callback URL or the idempotency key cannot be used.
+            SettingsError: the callback URL cannot be called, because nothing can be signed.
             KeyReused: the key was used for another create.
             StoreUnavailable: nothing was written, and nothing was sent.
         """
         url, nonce = self._callback_url(create.upstream)
         prepared = prepare(create, url)
+        if prepared.callback_url:
+            self._check_callback_url(prepared.callback_url)
         new = self._submission(create, prepared, nonce)
         submission = await self._write(new, is_retry=create.is_retry)
         if submission.id != new.id:

@@ -70,6 +70,16 @@ class Webhooks:
         """
         require_callable(field, url, self._allowed)
 
+    def check_callback_url(self, url: str) -> None:
+        """Refuse the callback URL of a generation's creator if it can never be called.
+
+        Raises:
+            InvalidInput: it is not http(s), or its address is neither public nor allowed.
+            SettingsError: messages cannot be signed.
+        """
+        self.require_callable("callback_url", url)
+        self._attempts.require_secrets()
+
     async def add(self, wanted: NewWebhook) -> Webhook:
         """Add an endpoint.
 
