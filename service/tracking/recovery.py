@@ -26,7 +26,7 @@ from service.tracking.changes import Changes
 from service.tracking.observe import ReceivedObservation, observe
 
 _INTERVAL = 0.5  # seconds between searches for due creates
-_CLAIM = timedelta(seconds=8)  # longer than a walk usually takes; then another instance may search
+_CLAIM = timedelta(seconds=5)  # longer than a walk usually takes; then another instance may search
 _PAGE = 100  # generations; Luma's default
 _MAX_PAGES = 20
 _MARGIN = timedelta(minutes=5)  # between our clock and Luma's

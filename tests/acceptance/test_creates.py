@@ -149,8 +149,8 @@ def test_two_processes_send_one_key_once(
 def test_luma_s_sdk_that_hangs_up_and_tries_again_buys_one_video(
     tracker: Service, luma: Luma
 ) -> None:
-    luma.fault(Fault(method="POST", answer_delay=1.0))
-    client = LumaAI(auth_token="any", base_url=f"{tracker.url}/dream-machine/v1", timeout=0.4)
+    luma.fault(Fault(method="POST", answer_delay=1.5))
+    client = LumaAI(auth_token="any", base_url=f"{tracker.url}/dream-machine/v1", timeout=1.0)
 
     made = client.generations.video.create(model="ray-2", prompt="a lake at sunset")
 
@@ -166,8 +166,8 @@ def test_luma_s_sdk_that_hangs_up_and_tries_again_buys_one_video(
 def test_the_agents_sdk_that_hangs_up_and_tries_again_buys_one_image(
     tracker: Service, luma: Luma
 ) -> None:
-    luma.fault(Fault(method="POST", answer_delay=1.0))
-    client = LumaAgents(auth_token="any", base_url=f"{tracker.url}/agents/v1", timeout=0.4)
+    luma.fault(Fault(method="POST", answer_delay=1.5))
+    client = LumaAgents(auth_token="any", base_url=f"{tracker.url}/agents/v1", timeout=1.0)
     made = client.generations.create(prompt="a lake at sunset")
     assert luma.body(str(made.id))["state"] == "queued"
     assert luma.count("POST") == 1
