@@ -83,6 +83,14 @@ ROWS = [
         least=False,
     ),
     Row(
+        "callbacks-outbox",
+        "callbacks/s that each leave a message for an endpoint",
+        "the same without an endpoint",
+        gateway.outbox,
+        0.85,
+        0.75,
+    ),
+    Row(
         "mcp-2025",
         "MCP get_generation, 2025-11-25, CPU",
         GET,

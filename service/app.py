@@ -36,12 +36,12 @@ from service.web.server.fast_protocol import SendPrepared
 
 _ALLOWED_HEADERS = [
     *("Authorization", "Cache-Control", "Content-Type"),
-    *("If-None-Match", "Last-Event-ID", "Prefer"),
+    *("Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "X-Callback-URL"),
     *("Mcp-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name"),
 ]
 _EXPOSED_HEADERS = [
-    *("Age", "Cache-Status", "ETag", "Link", "Missed-Before"),
-    *("Preference-Applied", "Retry-After"),
+    *("Age", "Cache-Status", "ETag", "Idempotency-Replayed", "Link", "Missed-Before"),
+    *("Preference-Applied", "Retry-After", "X-Submission-Id"),
 ]
 
 
