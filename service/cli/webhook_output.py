@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from service.domain.text import one_line
-from service.storage.outbox import Attempt
+from service.storage.attempts import Attempt
 from service.storage.webhooks import Webhook
 from service.tracking.webhook_schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
 

@@ -12,10 +12,13 @@ from service.domain.retries import next_attempt
 from service.domain.text import clean_text, one_line
 from service.logs import log
 from service.metrics import WEBHOOK_ATTEMPTS
-from service.storage import outbox
+from service.storage import claims
+from service.storage.attempts import Attempt
+from service.storage.claims import Finished, Message
 from service.storage.engine import Database
-from service.storage.outbox import TEST, Attempt, Finished, Message, Outcome
-from service.tracking.dialler import Dialler, Reply, Undeliverable
+from service.storage.outbox import TEST, Outcome
+from service.tracking.dialler import Dialler
+from service.tracking.reply import Reply, Undeliverable
 
 _LONGEST_EXCERPT = 200  # characters of an answer in `error`
 
@@ -63,7 +66,7 @@ class Attempts:
         """
         self.require_secrets()
         finished = await self._send(message)
-        await self._database.write_all(outbox.finish, finished)
+        await self._database.write_all(claims.finish, finished)
         return finished.attempt
 
     async def _send(self, message: Message) -> Finished:

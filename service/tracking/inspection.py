@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.storage import deliveries, generations, migrating, outbox, webhooks
+from service.storage import attempts, deliveries, generations, migrating, outbox, webhooks
 from service.storage.rewrites import Rewrite, progress
 
 
@@ -58,6 +58,6 @@ def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
         deliveries.given_up(connection),
         newest,
         webhooks_disabled=len(endpoints) - len(enabled),
-        webhooks_failing=tuple(id_ for id_ in enabled if outbox.is_failing(connection, id_)),
+        webhooks_failing=tuple(id_ for id_ in enabled if attempts.is_failing(connection, id_)),
         oldest_waiting=outbox.oldest_waiting(connection),
     )

@@ -11,7 +11,15 @@ from service.domain.generation import Outcome
 from service.domain.submission import KEY_LIFETIME
 from service.logs import log
 from service.metrics import GIVEN_UP, INBOX_LAG, PRUNED, WEBHOOK_LAG
-from service.storage import deliveries, durations, events, generations, outbox, submissions
+from service.storage import (
+    attempts,
+    deliveries,
+    durations,
+    events,
+    generations,
+    outbox,
+    submissions,
+)
 from service.storage.engine import Database
 from service.tracking.callbacks import refold
 
@@ -102,7 +110,7 @@ class Maintenance:
         before = now - self._retention
         await self._prune("deliveries", deliveries.prune_deliveries, before)
         await self._prune("events", events.prune, before)
-        await self._prune("attempts", outbox.prune_attempts, before)
+        await self._prune("attempts", attempts.prune, before)
         await self._prune("outbox", outbox.prune_messages, before)
         await self._prune("submissions", submissions.prune, min(before, now - KEY_LIFETIME))
 

@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 
 from service.errors import SettingsError
 from service.logs import log
-from service.storage import outbox
+from service.storage import claims
+from service.storage.attempts import Attempt
+from service.storage.claims import Message
 from service.storage.engine import Database
-from service.storage.outbox import Attempt, Message
 from service.tracking.attempts import Attempts
 from service.tracking.changes import Changes, wait_until_set
 
@@ -132,11 +133,11 @@ class Sender:
         if len(self._sending) >= self._limit:
             return []
         now = self._clock()
-        free = self._shares(await self._database.read(outbox.due_destinations, now))
+        free = self._shares(await self._database.read(claims.due_destinations, now))
         if not free or not self._can_sign():
             return []
-        found = await self._database.read(outbox.due, now, free)
-        return await self._database.write(outbox.claim, found, now, now + CLAIM)
+        found = await self._database.read(claims.due, now, free)
+        return await self._database.write(claims.claim, found, now, now + CLAIM)
 
     def _shares(self, destinations: Sequence[str]) -> dict[str, int]:
         """Return how many more messages each destination may have under way, in a fair order."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.storage.outbox import CREATORS, Attempt
+from service.storage.attempts import Attempt
+from service.storage.outbox import CREATORS
 from service.storage.shape import EXAMPLE, Instant
 from service.storage.webhooks import Webhook
 from service.tracking.webhooks import CREATORS_ID

@@ -13,9 +13,11 @@ from service.domain.addresses import Network, require_callable
 from service.domain.generation import is_usable_id
 from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
-from service.storage import outbox, webhooks
+from service.storage import attempts, claims, outbox, webhooks
+from service.storage.attempts import Attempt
+from service.storage.claims import Message
 from service.storage.engine import Database
-from service.storage.outbox import CREATORS, TEST, Attempt, Message
+from service.storage.outbox import CREATORS, TEST
 from service.storage.shape import as_text
 from service.storage.webhooks import Webhook
 from service.tracking.attempts import Attempts
@@ -27,7 +29,7 @@ CREATORS_ID = "creators"
 
 MAX_WEBHOOKS = 1000
 KNOWN_STATES = ("queued", "dreaming", "processing", "completed", "failed")
-_LONGEST_Q = 500
+LONGEST_Q = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ class Webhooks:
         """
         stored = CREATORS if webhook_id == CREATORS_ID else (await self.get(webhook_id)).id
         before = before and clean_text(before)
-        return await self._database.read(outbox.attempts, stored, before=before, limit=limit)
+        return await self._database.read(attempts.page, stored, before=before, limit=limit)
 
     async def replay(self, webhook_id: str, attempt_id: str) -> Attempt:
         """Send the message of an attempt again, now; if it fails, its tries start anew.
@@ -209,7 +211,7 @@ def _check(wanted: NewWebhook) -> None:
             "This is not a valid generation id.",
             "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
         )
-    if wanted.q is not None and ("\0" in wanted.q or len(wanted.q) > _LONGEST_Q):
+    if wanted.q is not None and ("\0" in wanted.q or len(wanted.q) > LONGEST_Q):
         raise InvalidInput("q", "`q` is too long or contains NUL.", "Pass words to search for.")
 
 
@@ -227,7 +229,7 @@ def _remove(connection: Connection, webhook_id: str) -> bool:
 
 def _add_claimed(connection: Connection, row: dict[str, Any], until: datetime) -> Message:
     seq = outbox.add_one(connection, row)
-    message = outbox.claim_one(connection, seq, until)
+    message = claims.claim_one(connection, seq, until)
     if message is None:
         raise AssertionError("the message was added in this transaction")
     return message
@@ -236,8 +238,8 @@ def _add_claimed(connection: Connection, row: dict[str, Any], until: datetime) -
 def _claim_again(
     connection: Connection, webhook_id: str, attempt_id: str, until: datetime
 ) -> Message | None:
-    seq = outbox.message_of(connection, webhook_id, attempt_id)
-    return None if seq is None else outbox.claim_one(connection, seq, until)
+    seq = attempts.message_of(connection, webhook_id, attempt_id)
+    return None if seq is None else claims.claim_one(connection, seq, until)
 
 
 def _no_webhook(webhook_id: str) -> NotFound:

@@ -32,16 +32,18 @@ def filled(path: str) -> str:
 
 
 def of_something(running: Running) -> Callable[[str], str]:
-    """Fills a path in with a generation, a delivery and a submission that there are."""
+    """Fills a path in with a generation, a delivery, a submission and a webhook that there are."""
     generation_id = told(running)
     inbox = running.http.get("/v1/deliveries", params={"generation_id": generation_id})
     [delivery] = inbox.json()["items"]
     body = {"prompt": "a lake", "model": "ray-2"}
     created = running.http.post("/dream-machine/v1/generations/video", json=body)
+    webhook = running.http.post("/v1/webhooks", json={"url": "https://hooks.example/"}).json()
     ids = {
         "{generation_id}": generation_id,
         "{delivery_id}": delivery["id"],
         "{submission_id}": created.headers["x-submission-id"],
+        "{webhook_id}": webhook["id"],
     }
     return lambda path: re.sub(r"\{\w+\}", lambda found: ids.get(found[0], found[0]), path)
 

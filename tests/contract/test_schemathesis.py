@@ -36,6 +36,11 @@ def _is_about_a_cursor(check: str, query: dict[str, object] | None) -> bool:
     return check == "positive_data_acceptance" and "cursor" in (query or {})
 
 
+def _is_about_a_url(check: str, path: str) -> bool:
+    """No schema can say which URLs can be called."""
+    return check == "positive_data_acceptance" and path == "/v1/webhooks"
+
+
 def _is_one_value_for_many(check: str, message: str) -> bool:
     """`?id=0` where a list is wanted is a list of one: a query cannot say it otherwise."""
     return check == "negative_data_rejection" and "was array" in message
@@ -63,6 +68,7 @@ def _failures(scenario: events.ScenarioFinished) -> list[str]:
         for check in checks
         if check.failure_info
         and not _is_about_a_cursor(check.name, case.value.query)
+        and not _is_about_a_url(check.name, case.value.path)
         and not _is_one_value_for_many(check.name, check.failure_info.failure.message)
         and not _is_an_unknown_header(check.name, check.failure_info.failure.message)
     ]
@@ -91,7 +97,7 @@ def test_no_request_that_schemathesis_thinks_of_makes_the_description_untrue(
             if event.label and event.status is not Status.SKIP:
                 operations.add(event.label)
 
-    assert failures == []
+    assert not failures, "\n".join(failures)
     assert operations >= {
         f"{method.upper()} {path}"
         for path, methods in running.http.get("/openapi.json").json()["paths"].items()

@@ -10,7 +10,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from service.domain.addresses import Address
-from service.tracking.dialler import Dialler, Undeliverable
+from service.tracking.dialler import Dialler
+from service.tracking.reply import Undeliverable
 from tests.endpoints import Answer, EndpointServer, serving_endpoints
 
 LOOPBACK = [ip_network("127.0.0.0/8")]

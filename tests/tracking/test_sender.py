@@ -13,7 +13,7 @@ from service.bootstrap import Parts, open_parts
 from service.config import Settings
 from service.domain.generation import Observation, Source
 from service.errors import InvalidInput, NotFound
-from service.storage.outbox import Attempt
+from service.storage.attempts import Attempt
 from service.tracking.callback_tokens import CallbackTokens, Grant
 from service.tracking.observe import ReceivedObservation, observe
 from service.tracking.webhooks import CREATORS_ID, NewWebhook

@@ -1,19 +1,20 @@
 """Routes of the endpoints that changes of state are sent to, and of the attempts to send."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from service.storage.listing import MAX_LIMIT
 from service.tracking.webhook_schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
-from service.tracking.webhooks import NewWebhook
+from service.tracking.webhooks import LONGEST_Q, NewWebhook
 from service.web.parameters import Strict, TheTracker
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
+_State = Literal["queued", "dreaming", "processing", "completed", "failed"]
 _UNAVAILABLE = responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
 _PROBLEMS = responses(HTTPStatus.NOT_FOUND) | _UNAVAILABLE
 _NoParameters = Annotated[Strict, Query()]
@@ -30,13 +31,20 @@ class WebhookIn(Strict):
     )
 
     url: str = Field(description="Where to post messages: http or https, at a public address.")
-    states: list[str] | None = Field(
+    states: list[_State] | None = Field(
         None,
-        description="Only these states: `queued`, `dreaming`, `processing`, `completed`, `failed`. "
-        "Default: all, also those that the tracker does not know.",
+        min_length=1,
+        description="Only these states. Default: all, also those that the tracker does not know.",
     )
-    generation_id: str | None = Field(None, description="Only this generation.")
-    q: str | None = Field(None, description="Only generations that contain these words.")
+    generation_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._:\-]{1,128}$", description="Only this generation."
+    )
+    q: str | None = Field(
+        None,
+        max_length=LONGEST_Q,
+        pattern=r"^[^\x00]*$",
+        description="Only generations that contain these words.",
+    )
 
 
 class AttemptParameters(Strict):
@@ -59,7 +67,7 @@ async def list_webhooks(_parameters: _NoParameters, tracker: TheTracker) -> Webh
     summary="Add a webhook",
     operation_id="addWebhook",
     status_code=HTTPStatus.CREATED,
-    responses=_UNAVAILABLE,
+    responses=responses(HTTPStatus.BAD_REQUEST) | _UNAVAILABLE,
 )
 async def add_webhook(
     wanted: WebhookIn, _parameters: _NoParameters, tracker: TheTracker

@@ -1,0 +1,135 @@
+"""The connections of `service.tracking.dialler`: httpcore, with a guard where it dials."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpcore
+import httpx
+
+from service.domain.addresses import Address, Network, is_reachable
+from service.tracking.reply import Reply, Resolve, Undeliverable
+
+_CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
+_RESOLVERS = 32  # threads; a name server that does not answer must not delay other names
+_EXCERPT = 1024  # bytes of an answer's body that are read
+
+
+class Connections:
+    """Opens a connection for each request; the parameters are those of the `Dialler`."""
+
+    def __init__(self, allowed: Sequence[Network], timeout: float, resolve: Resolve) -> None:
+        self._timeout = timeout
+        self._backend = _GuardedBackend(allowed, resolve)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_keepalive_connections=0,
+            network_backend=self._backend,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+        self._backend.close()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Send a POST request; see `Dialler.post`."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._post(url, headers, body)
+        except TimeoutError as error:
+            raise Undeliverable(f"No answer within {self._timeout:g} s.") from error
+        except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError) as error:
+            raise Undeliverable("The URL is malformed.") from error
+        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+            reason = str(error) or type(error).__name__
+            raise Undeliverable(f"The connection failed: {reason}.") from error
+        except (httpcore.ProtocolError, OSError) as error:
+            raise Undeliverable(f"The answer is not HTTP: {type(error).__name__}.") from error
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        parsed = httpx.URL(url)
+        target = httpcore.URL(
+            scheme=parsed.raw_scheme,
+            host=parsed.raw_host,
+            port=parsed.port,
+            target=parsed.raw_path,
+        )
+        sent = {"Host": parsed.netloc.decode("ascii"), "Connection": "close", **headers}
+        async with self._pool.stream(
+            "POST", target, headers=list(sent.items()), content=body
+        ) as answer:
+            return await _reply(answer)
+
+
+async def _reply(answer: httpcore.Response) -> Reply:
+    headers = {name.lower(): value for name, value in answer.headers}
+    retry_after = headers.get(b"retry-after")
+    reply = Reply(answer.status, retry_after and retry_after.decode("latin-1"), b"")  # type: ignore[arg-type]
+    if reply.is_success:
+        return reply
+    return Reply(reply.status, reply.retry_after, await _excerpt(answer))
+
+
+async def _excerpt(answer: httpcore.Response) -> bytes:
+    """Read the beginning of the body; what is wrong with the rest does not matter."""
+    read = b""
+    try:
+        async with asyncio.timeout(1):
+            async for chunk in answer.aiter_stream():
+                read += chunk[: _EXCERPT - len(read)]
+                if len(read) >= _EXCERPT:
+                    break
+    except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+        pass
+    return read
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Opens connections to addresses that may be reached, and to no others."""
+
+    def __init__(self, allowed: Sequence[Network], resolve: Resolve) -> None:
+        self._allowed = allowed
+        self._resolve = resolve
+        self._resolvers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+        self._backend = httpcore.AnyIOBackend()
+
+    def close(self) -> None:
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of the host that may be reached and accepts."""
+        failure: Exception = Undeliverable("The name has no address.")
+        for address in await self._reachable(host, port):
+            try:
+                return await self._backend.connect_tcp(
+                    str(address), port, _CONNECT_TIMEOUT, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a part of the interface."""
+        await self._backend.sleep(seconds)
+
+    async def _reachable(self, host: str, port: int) -> list[Address]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._resolvers, self._resolve, host, port)
+        except (OSError, ValueError) as error:
+            raise Undeliverable("The name cannot be resolved.") from error
+        reachable = [address for address in found if is_reachable(address, self._allowed)]
+        if found and not reachable:
+            raise Undeliverable(
+                "The address is not public. Add its network to TRACKER_WEBHOOK_ALLOW if it may be "
+                "called."
+            )
+        return list(dict.fromkeys(reachable))

@@ -1,0 +1,36 @@
+"""What a request to an endpoint leads to, and how names are resolved for it."""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from service.domain.addresses import Address
+
+Resolve = Callable[[str, int], Sequence[Address]]
+"""Returns the addresses of a name; blocks. Raises OSError if there are none."""
+
+
+class Undeliverable(Exception):
+    """There was no answer; the message says why, without the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request."""
+
+    status: int
+    retry_after: str | None
+    excerpt: bytes
+    """The beginning of the body, if the status is not 2xx."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of a name, as the system resolves it."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ip_address(entry[4][0]) for entry in found]
