@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.config import Settings, callback_secrets, load_settings
+from service.config import Settings, callback_secrets, load_settings, webhook_secrets
+from service.config.secret_files import is_signing_secret
 from service.errors import SettingsError
+from tests.endpoints import SECRETS as SIGNING
 
 
 def plain(value: Any) -> Any:
@@ -40,6 +42,8 @@ DEFAULTS: dict[str, Any] = {
     "public_url": None,
     "callback_secret": (),
     "api_tokens": (),
+    "webhook_secret": (),
+    "webhook_allow": (),
     "stale_after": 30.0,
     "upstream_timeout": 10.0,
     "dream_machine_rate": "5/second",
@@ -81,6 +85,8 @@ SET: list[tuple[str, str, str, object]] = [
     ("LUMAAI_API_KEY", "", "luma_api_key", None),
     ("TRACKER_CALLBACK_SECRET", "new, old", "callback_secret", ["new", "old"]),
     ("TRACKER_API_TOKENS", "one,two,,", "api_tokens", ["one", "two"]),
+    ("TRACKER_WEBHOOK_SECRET", ",".join(SIGNING), "webhook_secret", [*SIGNING]),
+    ("TRACKER_WEBHOOK_ALLOW", "127.0.0.0/8, ::1", "webhook_allow", ["127.0.0.0/8", "::1"]),
     ("TRACKER_STALE_AFTER", "0.5", "stale_after", 0.5),
     ("TRACKER_UPSTREAM_TIMEOUT", "3", "upstream_timeout", 3.0),
     ("TRACKER_DREAM_MACHINE_RATE", "7/second", "dream_machine_rate", "7/second"),
@@ -233,6 +239,12 @@ BAD = [
     ("TRACKER_CACHE_SIZE", "-1"),
     ("TRACKER_SLOW_AFTER", "0"),
     ("TRACKER_MCP_FAST", "very"),
+    ("TRACKER_WEBHOOK_SECRET", "whsec_"),
+    ("TRACKER_WEBHOOK_SECRET", "whsec_c2hvcnQ="),
+    ("TRACKER_WEBHOOK_SECRET", SIGNING[0].removeprefix("whsec_")),
+    ("TRACKER_WEBHOOK_SECRET", f"{SIGNING[0]},whsec_no*base64"),
+    ("TRACKER_WEBHOOK_ALLOW", "127.0.0.1/8"),
+    ("TRACKER_WEBHOOK_ALLOW", "localhost"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),
     ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),
@@ -424,3 +436,27 @@ def test_a_password_that_should_have_been_quoted_is_not_shown(password: str) -> 
 def test_a_direct_url_beside_a_file_is_refused_rather_than_migrated() -> None:
     with pytest.raises(SettingsError, match="TRACKER_DATABASE_DIRECT_URL: is for PostgreSQL"):
         load_settings(database_url="sqlite:///a.db", database_direct_url="postgresql://host/name")
+
+
+def test_the_signing_secret_is_made_once_beside_the_file(fresh: Settings) -> None:
+    [secret] = webhook_secrets(fresh)
+    assert is_signing_secret(secret)
+    assert fresh.webhook_secret_path.stat().st_mode & 0o777 == 0o600
+    assert webhook_secrets(fresh) == [secret]
+    given = fresh.model_copy(update={"webhook_secret": tuple(map(SecretStr, SIGNING))})
+    assert webhook_secrets(given) == [*SIGNING]
+
+
+def test_a_file_with_something_else_is_no_signing_secret(fresh: Settings) -> None:
+    webhook_secrets(fresh)
+    fresh.webhook_secret_path.write_text("hunter2")
+    with pytest.raises(
+        SettingsError, match=r"TRACKER_WEBHOOK_SECRET: .* begins with whsec_"
+    ) as bad:
+        webhook_secrets(fresh)
+    assert "hunter2" not in str(bad.value)
+
+
+def test_with_postgresql_the_signing_secret_must_be_set() -> None:
+    with pytest.raises(SettingsError, match="TRACKER_WEBHOOK_SECRET: must be set"):
+        webhook_secrets(Settings(database_url="postgresql://h/d"))

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from service.bootstrap import Parts, open_parts
 from service.config import Settings
@@ -414,3 +415,22 @@ async def test_what_makes_no_sense_is_refused(
     with pytest.raises(InvalidInput) as refused:
         await sending.parts.tracker.webhooks.add(NewWebhook(**wanted))
     assert refused.value.field == field
+
+
+async def test_what_is_finished_is_pruned_and_what_waits_is_measured(
+    sending: Sending, server: EndpointServer, path: str, clock: Clock
+) -> None:
+    webhook_id = await sending.subscribe(path, states=["completed"])
+    await sending.call_back("g1", "completed")
+    await sending.send()
+    server.usual[path] = Answer(500)
+    await sending.call_back("g2", "completed")
+    clock.turn(91 * 86_400)
+    await sending.parts.maintenance.prune()
+    await sending.parts.maintenance.measure_outbox()
+
+    assert await sending.attempts(webhook_id) == []
+    of_it = "SELECT generation_id FROM outbox WHERE webhook_id = ?"
+    assert execute(sending.database, of_it, webhook_id) == [("g2",)]
+    lag = REGISTRY.get_sample_value("luma_tracker_webhook_lag_seconds")
+    assert lag == pytest.approx(91 * 86_400)
