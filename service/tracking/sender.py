@@ -28,7 +28,7 @@ CLAIM = timedelta(seconds=12)
 
 _MAX_CONCURRENT = 128
 _MAX_PER_DESTINATION = 8
-_MAX_WHILE_BUSY = 2  # while many callbacks arrive, which must not wait for what is sent
+_PER_ROUND_WHILE_BUSY = 2  # while many callbacks arrive, which must not wait for what is sent
 _BUSY = 300.0  # changes per second
 _POLL = 0.5  # seconds between searches for due messages, if nothing wakes the sender
 _ROUND = 0.005  # seconds between searches with a result; what ended meanwhile makes one round
@@ -80,7 +80,8 @@ class Sender:
         self._sending = set[asyncio.Task[Attempt | None]]()
         self._busy = Counter[str]()
         self._woken = _Wake()
-        self._limit = _MAX_CONCURRENT
+        self._per_round = _MAX_CONCURRENT
+        self._served_last = ""
         self._is_unsigned = False
 
     async def run(self) -> None:
@@ -103,7 +104,7 @@ class Sender:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _start_all(self, *, is_busy: bool) -> None:
-        self._limit = _MAX_WHILE_BUSY if is_busy else _MAX_CONCURRENT
+        self._per_round = _PER_ROUND_WHILE_BUSY if is_busy else _MAX_CONCURRENT
         while await self.start_due():
             if is_busy:
                 return
@@ -130,7 +131,7 @@ class Sender:
             log.error("webhook_attempt_lost", message_id=message.id, exc_info=error)
 
     async def _claim(self) -> list[Message]:
-        if len(self._sending) >= self._limit:
+        if len(self._sending) >= _MAX_CONCURRENT:
             return []
         now = self._clock()
         free = self._shares(await self._database.read(claims.due_destinations, now))
@@ -140,12 +141,18 @@ class Sender:
         return await self._database.write(claims.claim, found, now, now + CLAIM)
 
     def _shares(self, destinations: Sequence[str]) -> dict[str, int]:
-        """Return how many more messages each destination may have under way, in a fair order."""
-        left, shares = self._limit - len(self._sending), dict[str, int]()
-        for name in sorted(destinations, key=lambda name: self._busy[name]):
+        """Return how many more messages each destination may have under way.
+
+        They take turns, and those with the fewest requests under way come first.
+        """
+        left = min(_MAX_CONCURRENT - len(self._sending), self._per_round)
+        shares = dict[str, int]()
+        turns = sorted(destinations, key=lambda name: (name <= self._served_last, name))
+        for name in sorted(turns, key=lambda name: self._busy[name]):
             share = min(_MAX_PER_DESTINATION - self._busy[name], left)
             if share > 0:
                 shares[name], left = share, left - share
+                self._served_last = name
         return shares
 
     def _can_sign(self) -> bool:
