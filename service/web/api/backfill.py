@@ -47,7 +47,9 @@ class BackfillRequest(Strict):
     status_code=HTTPStatus.ACCEPTED,
     summary="Start a backfill",
     operation_id="startBackfill",
-    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=responses(
+        HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
 )
 async def start_backfill(
     _parameters: Annotated[Strict, Query()],
