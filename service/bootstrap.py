@@ -141,7 +141,10 @@ async def open_parts(
         try:
             yield Parts(
                 tracker,
-                Gateway(database, by_name, tracker, creates, changes, clock),
+                Gateway(
+                    *(database, by_name, tracker, creates, changes, clock),
+                    timeout=settings.upstream_timeout,
+                ),
                 Recovery(database, by_name, changes, clock),
                 Reconciler(database, fetcher, clock),
                 Maintenance(database, timedelta(days=settings.retention_days), clock),

@@ -16,11 +16,23 @@ TrackerError
 Every message says what is wrong; every hint says what to do.
 """
 
+from typing import NamedTuple
+
+
+class UpstreamAnswer(NamedTuple):
+    """An error that an upstream answered, as it came."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
 
 class TrackerError(Exception):
     """An expected error. `str()` is the message; `hint` says what to do."""
 
     hint = ""
+    answer: UpstreamAnswer | None = None
+    """What the upstream answered, if it did so in its own error format."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

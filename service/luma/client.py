@@ -42,7 +42,9 @@ class LumaClient:
         """
         return await self._http.get(upstream, url, headers)
 
-    async def send(self, upstream: str, url: str, key: str, outgoing: "Outgoing") -> "Incoming":
+    async def send(
+        self, upstream: str, base_url: str, key: str, outgoing: "Outgoing"
+    ) -> "Incoming":
         """Pass a request on with our key; return when the head of the answer is there.
 
         The caller must close the answer. Redirects are not followed, cookies are not sent.
@@ -51,7 +53,7 @@ class LumaClient:
             NotSent: no byte of the request left.
             UpstreamUnavailable: there was no answer; the upstream may have received the request.
         """
-        return await self._http.send(upstream, url, key, outgoing)
+        return await self._http.relay.send(upstream, base_url, key, outgoing)
 
     async def reaches(self, url: str) -> bool:
         """Return whether a plain GET of `url` is answered with 200."""

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import httpx
@@ -14,29 +13,19 @@ from service.domain.retry_after import seconds_in
 from service.domain.text import clean_text
 from service.errors import (
     NotFound,
-    NotSent,
+    TrackerError,
+    UpstreamAnswer,
     UpstreamNonsense,
     UpstreamRefused,
     UpstreamUnavailable,
 )
 from service.luma import setting_names
-from service.luma.relay import (
-    DEFAULT_RETRY_AFTER,
-    Incoming,
-    Outgoing,
-    Progress,
-    passed_down,
-    passed_up,
-)
+from service.luma.relay import DEFAULT_RETRY_AFTER, passed_down
+from service.luma.relay_http import RelayHttp, without_key
 
 _ABOUT_GENERATION = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 """Refusals of one generation rather than of our key."""
 _LARGEST = 4_194_304  # bytes of a decompressed response body
-_RELAY_LIMITS = httpx.Limits(
-    max_connections=200, max_keepalive_connections=20, keepalive_expiry=1.0
-)
-"""A connection that Luma closes at the moment of a create would lose its answer, so connections for
-requests that must not be repeated are kept for a second only."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ACCEPT_ENCODING = {"Accept-Encoding": "gzip"}  # one coding: nested ones defeat the size limit
 _TRANSFER_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -53,32 +42,12 @@ class Http:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
-        self._relay = httpx.AsyncClient(
-            timeout=timeout, follow_redirects=False, limits=_RELAY_LIMITS, headers={}
-        )
+        self.relay = RelayHttp(timeout)
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
-        await self._relay.aclose()
-
-    async def send(self, upstream: str, url: str, key: str, outgoing: Outgoing) -> Incoming:
-        """Pass a request on; see `LumaClient.send`."""
-        request = self._relay.build_request(
-            outgoing.method,
-            url,
-            content=outgoing.body,
-            timeout=outgoing.timeout or self._timeout,
-            extensions={"trace": _trace(outgoing.progress)},
-        )
-        request.headers = httpx.Headers(_relay_headers(request, key, outgoing))
-        try:
-            self._relay.cookies.clear()
-            response = await self._relay.send(request, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unanswered(upstream, error, outgoing.progress) from error
-        headers = passed_down(response.headers.raw)
-        return Incoming(response.status_code, headers, _raw(upstream, response), response.aclose)
+        await self.relay.aclose()
 
     async def get(self, upstream: str, url: str, headers: Mapping[str, str]) -> bytes:
         """Send a GET request; see `LumaClient.get`."""
@@ -130,44 +99,6 @@ class Http:
             return False
 
 
-def _trace(progress: Progress) -> Callable[[str, object], Awaitable[None]]:
-    """Return a function that httpcore tells each step, to know whether any byte has left."""
-
-    async def trace(event: str, _info: object) -> None:
-        if event == "http11.send_request_headers.started":
-            progress.sent, progress.sent_at = True, time.monotonic()
-
-    return trace
-
-
-def _relay_headers(
-    request: httpx.Request, key: str, outgoing: Outgoing
-) -> list[tuple[bytes, bytes]]:
-    """Return the caller's headers with our key, and no header that httpx adds by itself."""
-    kept = {b"host", b"content-length", b"transfer-encoding"}
-    own = [(name, value) for name, value in request.headers.raw if name.lower() in kept]
-    passed = passed_up(outgoing.headers)
-    if any(name == b"content-length" for name, _ in passed):
-        own = [(name, value) for name, value in own if name.lower() == b"host"]
-    return [*own, *passed, (b"authorization", f"Bearer {key}".encode())]
-
-
-def _unanswered(upstream: str, error: Exception, progress: Progress) -> UpstreamUnavailable:
-    if not progress.sent:
-        message = f"{upstream} could not be reached: {type(error).__name__}."
-        return NotSent(upstream, message, f"Check {setting_names.URL[upstream]} and the network.")
-    return UpstreamUnavailable(upstream, f"{upstream} did not answer: {type(error).__name__}.")
-
-
-async def _raw(upstream: str, response: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.aiter_raw():
-            yield chunk
-    except httpx.HTTPError as error:
-        message = f"{upstream} did not end its answer: {type(error).__name__}."
-        raise UpstreamUnavailable(upstream, message) from error
-
-
 def _decoded(raw: bytes, encoding: str) -> bytes:
     """Decode a body, which may be a thousand times as large as its compressed form.
 
@@ -199,17 +130,26 @@ def _decompressed(raw: bytes) -> bytes:
 
 def _body(upstream: str, response: httpx.Response) -> bytes:
     """Return the body of a 200 response, or raise the error for any other."""
-    code = response.status_code
-    if code == httpx.codes.OK:
+    if response.status_code == httpx.codes.OK:
         return response.content
+    error = _error(upstream, response)
+    if response.is_redirect or _has_luma_detail(response):
+        headers = passed_down(response.headers.raw)
+        body = without_key(response.content, _key_in(response.request))
+        error.answer = UpstreamAnswer(response.status_code, headers, body)
+    raise error
+
+
+def _error(upstream: str, response: httpx.Response) -> TrackerError:
+    code = response.status_code
     message = f"{upstream} answered {code}{_detail(response)}"
     if code == httpx.codes.NOT_FOUND:
-        raise _not_found(upstream, message, response)
+        return _not_found(upstream, message, response)
     if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        raise _unavailable(upstream, message, response)
+        return _unavailable(upstream, message, response)
     if response.is_client_error:
-        raise _refused(upstream, message, code)
-    raise UpstreamNonsense(upstream, message, _url_hint(upstream))
+        return _refused(upstream, message, code)
+    return UpstreamNonsense(upstream, message, _url_hint(upstream))
 
 
 def _unavailable(upstream: str, message: str, response: httpx.Response) -> UpstreamUnavailable:
@@ -231,7 +171,7 @@ def _limit(response: httpx.Response) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
-def _not_found(upstream: str, message: str, response: httpx.Response) -> Exception:
+def _not_found(upstream: str, message: str, response: httpx.Response) -> TrackerError:
     """Return NotFound only for Luma's own 404; a proxy or a wrong URL also answers 404."""
     if _has_luma_detail(response):
         return NotFound(message)
@@ -272,6 +212,11 @@ def _detail(response: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return "."
     shown = clean_text(detail if isinstance(detail, str) else json.dumps(detail))
-    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    key = _key_in(response.request)
     shown = shown.replace(key, REDACTED) if key else shown
     return f": {shown[:300].rstrip('.')}."
+
+
+def _key_in(request: httpx.Request) -> str:
+    key: str = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return key

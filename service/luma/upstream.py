@@ -12,6 +12,7 @@ from service.domain.request_budget import Purpose
 from service.errors import (
     NotFound,
     NotSent,
+    TrackerError,
     Unreadable,
     UpstreamError,
     UpstreamNonsense,
@@ -82,18 +83,22 @@ class Upstream:
             NotSent: no byte of the request was sent.
             UpstreamUnavailable: there was no answer.
         """
-        url = f"{self.base_url.rstrip('/')}/{outgoing.target}"
         answer: Incoming | None = None
         try:
-            async with self.admission.admit(Purpose.READ, timeout), asyncio.timeout(outgoing.total):
-                answer = await self.client.send(self.name, url, self.api_key, outgoing)
+            async with self.admission.admit(Purpose.READ, timeout):
+                answer = await self._send_within(outgoing)
                 raise_if_unavailable(self.name, outgoing.method, answer)
-        except TimeoutError as error:
-            raise _no_answer_in_time(self.name, outgoing) from error
         except UpstreamUnavailable:
             if answer is None:
                 raise
         return answer
+
+    async def _send_within(self, outgoing: Outgoing) -> Incoming:
+        try:
+            async with asyncio.timeout(outgoing.total):
+                return await self.client.send(self.name, self.base_url, self.api_key, outgoing)
+        except TimeoutError as error:
+            raise _no_answer_in_time(self.name, outgoing) from error
 
     async def _get(self, path: str, purpose: Purpose, read: Callable[[bytes], T]) -> T:
         """Send a GET, and parse its answer; an answer that cannot be parsed counts as a failure."""
@@ -165,22 +170,26 @@ async def fetch_from_any(
         asyncio.create_task(upstream.fetch(generation_id, purpose)) for upstream in upstreams
     ]
     failures: list[UpstreamError] = []
+    unknown: list[NotFound] = []
     try:
         for fetch in asyncio.as_completed(fetches):
             try:
                 return await fetch
-            except NotFound:
-                continue
+            except NotFound as error:
+                unknown.append(error)
             except UpstreamError as error:
                 failures.append(error)
     finally:
         for task in fetches:
             task.cancel()
         await asyncio.gather(*fetches, return_exceptions=True)
-    raise _no_result(generation_id, [u.name for u in upstreams], failures)
+    result = _no_result(generation_id, [u.name for u in upstreams], failures)
+    if len(upstreams) == 1 and unknown:
+        result.answer = unknown[0].answer
+    raise result
 
 
-def _no_result(generation_id: str, names: list[str], failures: list[UpstreamError]) -> Exception:
+def _no_result(generation_id: str, names: list[str], failures: list[UpstreamError]) -> TrackerError:
     """Choose the error to raise; a temporary failure takes precedence over a permanent one."""
     if failures:
         return min(failures, key=lambda error: not isinstance(error, UpstreamUnavailable))

@@ -80,23 +80,27 @@ class Fetcher:
                 available[name] = allowed
         return available
 
-    async def fetch_unknown(self, generation_id: str, *, fresh: bool) -> None:
+    async def fetch_unknown(
+        self, generation_id: str, *, fresh: bool, upstream: str | None = None
+    ) -> None:
         """Fetch a generation that is not stored from all upstreams concurrently, and store it.
 
         Args:
             generation_id: its id.
             fresh: whether to fetch even if the negative cache says that the id is unknown.
+            upstream: the only one to ask; None: all.
 
         Raises:
             NotFound: no upstream knows it, now or (unless `fresh`) up to 5 seconds ago.
             UpstreamError: no upstream returned it, and at least one request failed.
         """
+        asks_all = upstream is None or self._single_flight.is_running(generation_id)
+        key = generation_id if asks_all else f"{upstream}/{generation_id}"
         if not fresh:
-            self._negative_cache.check(generation_id)
+            self._negative_cache.check(key)
+        fetch = partial(self._fetch_and_insert, generation_id, key, upstream)
         try:
-            await self._single_flight.join(
-                generation_id, partial(self._fetch_and_insert, generation_id)
-            )
+            await self._single_flight.join(key, fetch)
         except (NotFound, UpstreamError):
             if await self._read_row(generation_id) is None:  # a callback may have stored it
                 raise
@@ -124,13 +128,14 @@ class Fetcher:
             REPAIRS.inc()
             log.info("final_state_found", generation_id=row.id, state=after.state)
 
-    async def _fetch_and_insert(self, generation_id: str) -> Generation:
+    async def _fetch_and_insert(
+        self, generation_id: str, key: str, upstream: str | None
+    ) -> Generation:
+        asked = [u for u in self._upstreams.values() if upstream in (None, u.name)]
         try:
-            observation = await fetch_from_any(
-                list(self._upstreams.values()), generation_id, Purpose.READ
-            )
+            observation = await fetch_from_any(asked, generation_id, Purpose.READ)
         except NotFound as error:
-            self._negative_cache.add(generation_id, error)
+            self._negative_cache.add(key, error)
             raise
         return await self._store(observation._replace(asked_at_rev=0))
 

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 from service.domain.generation import Observation, Source
+from service.domain.redaction import body_without_tokens
 from service.domain.submission import State, Submission
 from service.domain.text import clean_text
 from service.errors import NotFound, StoreUnavailable, Unreadable
+from service.logs import log
 from service.luma import Upstream
 from service.luma.lists import read_page, with_own_callback_urls
 from service.luma.relay import Incoming as Incoming  # noqa: PLC0414 - re-exported for surfaces
@@ -37,6 +40,7 @@ class Gateway:
         creates: sends creates.
         changes: notified of every row that is stored.
         clock: returns the current time, aware and in UTC.
+        timeout: seconds that Luma may take for a list.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class Gateway:
         creates: Creates,
         changes: Changes,
         clock: Callable[[], datetime],
+        timeout: float,
     ) -> None:
+        self.timeout = timeout
         self._database = database
         self._upstreams = upstreams
         self._tracker = tracker
@@ -65,10 +71,13 @@ class Gateway:
         Raises:
             TrackerError: as `Tracker.lookup`.
         """
-        answer = await self._tracker.lookup(generation_id, fresh=fresh, luma=True)
+        lookup = partial(self._tracker.lookup, generation_id, luma=True, upstream=upstream)
+        answer = await lookup(fresh=fresh)
+        if answer.representation.upstream != upstream:
+            return None
         if not (answer.representation.luma_body or fresh):
-            answer = await self._tracker.lookup(generation_id, fresh=True, luma=True)
-        return answer if answer.representation.upstream == upstream else None
+            answer = await lookup(fresh=True)
+        return answer
 
     async def send(self, upstream: str, outgoing: Outgoing) -> Incoming:
         """Pass a request on; the caller closes the answer.
@@ -87,11 +96,11 @@ class Gateway:
         try:
             page = read_page(body, self._upstreams[upstream].read, Source.FETCH, self._clock())
         except Unreadable:
-            return body
+            return body_without_tokens(body)
         await asyncio.gather(*(self._store(listed.observation) for listed in page.items))
         ids = {listed.observation.id for listed in page.items}
         own = await self._database.read(generations.callback_urls, ids)
-        return with_own_callback_urls(body, own)
+        return body_without_tokens(with_own_callback_urls(body, own))
 
     async def stored_page(self, upstream: str, limit: int, offset: int) -> tuple[list[bytes], bool]:
         """Return Luma's bodies of the newest stored generations, and whether there are more."""
@@ -99,9 +108,15 @@ class Gateway:
         return [luma_body(each) for each in found[:limit]], len(found) > limit
 
     async def record_deleted(self, upstream: str, generation_id: str) -> None:
-        """Mark a stored generation as gone, because Luma has deleted it."""
-        if await self._database.read(generations.find, generation_id):
-            await self._store(Observation(generation_id, upstream, Source.FETCH, deleted=True))
+        """Mark a stored generation as gone, because Luma has deleted it.
+
+        If the database fails, the next checks find out what Luma now answers.
+        """
+        try:
+            if await self._database.read(generations.find, generation_id):
+                await self._store(Observation(generation_id, upstream, Source.FETCH, deleted=True))
+        except StoreUnavailable as error:
+            log.error("delete_not_recorded", generation_id=generation_id, reason=str(error))
 
     async def submission(self, submission_id: str) -> Submission:
         """Return a create by its id.

@@ -26,6 +26,10 @@ class SingleFlight(Generic[T]):
         """
         return await asyncio.shield(self.launch(key, start))
 
+    def is_running(self, key: str) -> bool:
+        """Return whether a call for `key` is running."""
+        return key in self._running
+
     def launch(self, key: str, start: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """Return the running call for `key` without waiting for it; start one if there is none."""
         if running := self._running.get(key):
@@ -53,7 +57,7 @@ async def _call(start: Callable[[], Awaitable[T]]) -> T:
 
 
 class NegativeCache:
-    """Remembers for 5 seconds that an id is unknown to every upstream.
+    """Remembers for 5 seconds that an id is unknown, to all upstreams or to one.
 
     It is consulted only for ids that are not stored, so an entry has no effect once a callback
     has reported the generation.
@@ -61,13 +65,13 @@ class NegativeCache:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._entries: dict[str, tuple[datetime, str, str]] = {}
+        self._entries: dict[str, tuple[datetime, NotFound]] = {}
 
     def add(self, key: str, error: NotFound) -> None:
         """Remember that the id is unknown."""
         if len(self._entries) >= _MAX_ENTRIES:
             self._entries.clear()
-        self._entries[key] = (self._clock() + _LIFETIME, str(error), error.hint)
+        self._entries[key] = (self._clock() + _LIFETIME, _copy(error))
 
     def check(self, key: str) -> None:
         """Raise a copy of the remembered error, if the id has an entry.
@@ -76,7 +80,14 @@ class NegativeCache:
             NotFound: the id was unknown within the last 5 seconds.
         """
         now = self._clock()
-        until, message, hint = self._entries.get(key, (now, "", ""))
-        if now < until <= now + _LIFETIME:  # a later time means that the clock was ahead
-            raise NotFound(message, hint)
+        entry = self._entries.get(key)
+        if entry and now < entry[0] <= now + _LIFETIME:  # a later time: the clock was ahead
+            raise _copy(entry[1])
         self._entries.pop(key, None)
+
+
+def _copy(error: NotFound) -> NotFound:
+    """Return the error without its traceback."""
+    copied = NotFound(str(error), error.hint)
+    copied.answer = error.answer
+    return copied

@@ -113,7 +113,12 @@ class Tracker:
         return found and self._hit(found)
 
     async def lookup(
-        self, generation_id: str, *, fresh: bool = False, luma: bool = False
+        self,
+        generation_id: str,
+        *,
+        fresh: bool = False,
+        luma: bool = False,
+        upstream: str | None = None,
     ) -> Answer:
         """Return a generation; it is first fetched from Luma if it is not stored, or if `fresh`.
 
@@ -125,6 +130,7 @@ class Tracker:
             generation_id: its id.
             fresh: whether to ask Luma before answering.
             luma: whether the answer is to have Luma's own body, too.
+            upstream: the only upstream that may be asked; None: any.
 
         Raises:
             InvalidInput: the id is not in the format of Luma's ids.
@@ -136,7 +142,11 @@ class Tracker:
         if not fresh and (answer := await self.lookup_stored(generation_id, luma=luma)):
             return answer
         return await self._lookup(
-            generation_id, fresh=fresh, stale_after=self._stale_after, luma=luma
+            generation_id,
+            fresh=fresh,
+            stale_after=self._stale_after,
+            luma=luma,
+            upstream=upstream,
         )
 
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
@@ -203,13 +213,20 @@ class Tracker:
             return error
 
     async def _lookup(
-        self, generation_id: str, *, fresh: bool, stale_after: timedelta, luma: bool = False
+        self,
+        generation_id: str,
+        *,
+        fresh: bool,
+        stale_after: timedelta,
+        luma: bool = False,
+        upstream: str | None = None,
     ) -> Answer:
         stored = await self._read(generation_id, luma=luma)
         if stored is None:
-            await self._fetcher.fetch_unknown(generation_id, fresh=fresh)
+            await self._fetcher.fetch_unknown(generation_id, fresh=fresh, upstream=upstream)
             return self._answer(await self._read_again(generation_id, luma=luma), Served.MISS)
-        if not self._fetcher.has_key_for(stored.upstream):
+        may_ask = upstream in (None, stored.upstream)
+        if not (may_ask and self._fetcher.has_key_for(stored.upstream)):
             return self._answer(stored, Served.HIT)
         if fresh or has_expired_assets(stored, self._clock()):
             await self._fetcher.refresh(generation_id)

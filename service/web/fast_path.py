@@ -23,7 +23,7 @@ from service.errors import TrackerError
 from service.tracking.answer import Answer
 from service.web.guards.authentication import Authenticator
 from service.web.guards.slow_log import log_if_slow
-from service.web.luma_errors import GATEWAYS
+from service.web.luma_errors import GATEWAYS, enveloped
 from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import luma_response_of, response_of
@@ -37,6 +37,10 @@ _LOOKUP_PREFIXES: Sequence[tuple[str, str | None]] = [
     *((f"{prefix}generations/", upstream) for prefix, upstream in GATEWAYS.items()),
 ]
 _HEADERS_THAT_CHANGE_THE_RESPONSE = frozenset({b"origin", b"cache-control", b"prefer"})
+
+
+_OTHER_PATHS = (".", "..")
+"""Usable ids; but in a path that is passed on they would address another resource."""
 
 
 class Lookup(NamedTuple):
@@ -135,7 +139,7 @@ class FastPath:
             else:
                 response = await self._list(scope, receive)
         except TrackerError as error:
-            response = PreparedResponse.of(of_error(error))
+            response = PreparedResponse.of(enveloped(scope["path"], of_error(error)))
         if response:
             log_if_slow(scope, response.status, time.monotonic() - started, self._slow_after)
         return response
@@ -184,7 +188,8 @@ def _lookup_in(scope: Scope) -> Lookup | None:
     path: str = scope["path"]
     for prefix, upstream in _LOOKUP_PREFIXES:
         if path.startswith(prefix):
-            return Lookup(path[len(prefix) :], upstream)
+            lookup = Lookup(path[len(prefix) :], upstream)
+            return None if upstream and lookup.id in _OTHER_PATHS else lookup
     return None
 
 

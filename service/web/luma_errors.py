@@ -11,17 +11,22 @@ from starlette.responses import JSONResponse, Response
 GATEWAYS = {"/dream-machine/v1/": "dream_machine", "/agents/v1/": "agents"}
 """The upstream behind each prefix of the gateway."""
 API_KEYS = {"dream_machine": "LUMAAI_API_KEY", "agents": "LUMA_AGENTS_API_KEY"}
-_KEPT = ("retry-after", "www-authenticate", "connection")
+_KEPT = ("retry-after", "www-authenticate", "connection", "allow")
 
 
 def is_gateway(path: str) -> bool:
-    """Return whether a path is below the gateway's prefixes."""
-    return path.startswith(tuple(GATEWAYS))
+    """Return whether a path is one of the gateway's prefixes, or below it."""
+    return f"{path}/".startswith(tuple(GATEWAYS))
 
 
 def luma_error(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Build an error in Luma's form."""
     return JSONResponse({"detail": detail}, status, headers=dict(headers or {}))
+
+
+def enveloped(path: str, problem: Response) -> Response:
+    """Return a problem of ours in the form of the routes that a path belongs to."""
+    return as_luma_error(problem) if is_gateway(path) else problem
 
 
 def as_luma_error(problem: Response) -> Response:

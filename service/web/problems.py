@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from service import errors
 from service.domain.redaction import without_tokens
+from service.web.luma_errors import enveloped
 from service.web.security_headers import secure
 
 _STATUS: dict[type[errors.TrackerError], HTTPStatus] = {
@@ -137,8 +138,8 @@ def install(app: FastAPI) -> None:
     """Answer every error of this application as a problem, including those of the framework."""
 
     @app.exception_handler(errors.TrackerError)
-    async def _tracker_error(_request: Request, error: errors.TrackerError) -> Response:
-        return of_error(error)
+    async def _tracker_error(request: Request, error: errors.TrackerError) -> Response:
+        return enveloped(request.scope["path"], of_error(error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -155,14 +156,15 @@ def install(app: FastAPI) -> None:
         headers = error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
-        return problem(error.status_code, detail, headers=headers)
+        response = problem(error.status_code, detail, headers=headers)
+        return enveloped(request.scope["path"], response)
 
     app.add_exception_handler(Exception, unforeseen)
 
 
-async def unforeseen(_request: Request, error: Exception) -> Response:
+async def unforeseen(request: Request, error: Exception) -> Response:
     """Answer an unexpected exception; an exception handler for Starlette."""
-    response = of_bug(error)
+    response = enveloped(request.scope["path"], of_bug(error))
     secure(response.headers)  # this response passes no middleware that adds them
     return response
 

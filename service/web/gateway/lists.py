@@ -1,5 +1,6 @@
 """Lists: from Luma, whose answers teach the store; from the store while Luma is down."""
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from service.web.gateway.passing import Passed
 
 _LARGEST = 16_777_216  # bytes
 _MAX_LIMIT = 100
+_MOST_DIGITS = 12  # more make it larger than any maximum
 _FROM_STORE = {"Cache-Status": "luma-tracker; hit; detail=upstream-down"}
 _NOT_FOR_LISTS = (b"accept-encoding", b"if-none-match")
 """Request headers that are left out, because the list is read here."""
@@ -22,22 +24,28 @@ async def list_generations(
     """Return a page of Luma's list."""
     headers = [each for each in request.scope["headers"] if each[0] not in _NOT_FOR_LISTS]
     try:
-        answer = await gateway.send(upstream, Outgoing("GET", target, headers))
-    except UpstreamUnavailable:
+        async with asyncio.timeout(gateway.timeout):
+            answer = await gateway.send(upstream, Outgoing("GET", target, headers))
+            if answer.status == HTTPStatus.OK:
+                body = await _read(upstream, answer)
+    except (UpstreamUnavailable, TimeoutError):
         return await _stored(request, gateway, upstream)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         await answer.close()
         return await _stored(request, gateway, upstream)
     if answer.status != HTTPStatus.OK:
         return Passed(answer)
-    return await _learned(gateway, upstream, answer)
+    return await _learned(gateway, upstream, answer, body)
 
 
-async def _learned(gateway: Gateway, upstream: str, answer: Incoming) -> Response:
+async def _read(upstream: str, answer: Incoming) -> bytes:
     try:
-        body = await answer.read(_LARGEST)
+        return await answer.read(_LARGEST)
     except ValueError as error:
         raise UpstreamNonsense(upstream, f"{upstream} answered a list, but {error}.") from error
+
+
+async def _learned(gateway: Gateway, upstream: str, answer: Incoming, body: bytes) -> Response:
     response = Response(await gateway.learn(upstream, body))
     length = response.raw_headers
     response.raw_headers = [h for h in answer.headers if h[0] != b"content-length"] + length
@@ -60,4 +68,5 @@ async def _stored(request: Request, gateway: Gateway, upstream: str) -> Response
 
 def _number(request: Request, name: str, default: int, most: int) -> int:
     value = request.query_params.get(name, "")
-    return min(int(value), most) if value.isascii() and value.isdigit() else default
+    is_number = value.isascii() and value.isdigit()
+    return min(int(value[:_MOST_DIGITS]), most) if is_number else default

@@ -14,11 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.metrics import REFUSALS
 from service.web.guards.authentication import Authenticator, is_direct, is_local_name, sent_token
 from service.web.guards.wrong_tokens import PERIOD
-from service.web.luma_errors import as_luma_error, is_gateway
+from service.web.luma_errors import enveloped, is_gateway
 from service.web.problems import problem
 
 _UNGUARDED = ("/healthz", "/readyz")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_PASSED_ON_FOR_READERS = ("GET", "HEAD")
+"""The gateway passes OPTIONS on as any other method. What it does there is Luma's matter."""
 
 
 class AccessGuard:
@@ -40,9 +42,7 @@ class AccessGuard:
         """Refuse the request, or call the application."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
             REFUSALS.labels(str(refusal.status_code)).inc()
-            if is_gateway(scope["path"]):
-                refusal = as_luma_error(refusal)
-            await refusal(scope, receive, send)
+            await enveloped(scope["path"], refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -62,7 +62,7 @@ class AccessGuard:
             )
         if (
             path in _UNGUARDED
-            or scope["method"] == "OPTIONS"
+            or (scope["method"] == "OPTIONS" and not is_gateway(path))
             or not self._authenticator.need_tokens
         ):
             return None
@@ -114,6 +114,8 @@ def _is_write(scope: Scope, *, mcp_counts: bool) -> bool:
     """
     if scope["path"] == "/mcp":
         return mcp_counts
+    if is_gateway(scope["path"]):
+        return scope["method"] not in _PASSED_ON_FOR_READERS
     return scope["method"] not in _SAFE_METHODS
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.metrics import REFUSALS
+from service.web.luma_errors import enveloped
 from service.web.problems import problem
 from service.web.security_headers import secure
 from service.web.server.connections import ConnectionLimiter
@@ -208,6 +209,8 @@ class LimitedProtocol(FastProtocol):
         if self.pipeline and self.pipeline[0][0] is broken:
             self.pipeline.popleft()
         refusal = problem(status, detail, headers={"Connection": "close"})
+        if broken:
+            refusal = enveloped(broken.scope["path"], refusal)
         if self.is_responding and self.running is not broken:
             self._refusal = refusal
         elif broken and broken.response_started:

@@ -1,0 +1,147 @@
+"""Passes requests on to Luma with httpx, as streams.
+
+The target goes out byte for byte. httpx would write some characters in another way.
+"""
+
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+
+import httpx
+
+from service.domain.redaction import REDACTED
+from service.errors import NotSent, UpstreamUnavailable
+from service.luma import setting_names
+from service.luma.relay import (
+    HeaderList,
+    Incoming,
+    Outgoing,
+    Progress,
+    passed_down,
+    passed_up,
+)
+
+_LIMITS = httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=1.0)
+"""A connection that Luma closes at the moment of a create would lose its answer, so connections for
+requests that must not be repeated are kept for a second only."""
+_LARGEST_ERROR = 65_536
+"""Bytes of an error of Luma that are searched for our key; no real error is larger."""
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class RelayHttp:
+    """An HTTP client that adds nothing of its own to requests but our key.
+
+    Args:
+        timeout: seconds that each step of a request may take.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            timeout=timeout, follow_redirects=False, limits=_LIMITS, headers={}
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def send(self, upstream: str, base_url: str, key: str, outgoing: Outgoing) -> Incoming:
+        """Pass a request on; see `LumaClient.send`."""
+        request = self._request(base_url, key, outgoing)
+        try:
+            self._http.cookies.clear()
+            response = await self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unanswered(upstream, error, outgoing.progress) from error
+        headers = passed_down(response.headers.raw)
+        answer = Incoming(response.status_code, headers, _raw(upstream, response), response.aclose)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return answer
+        return await _without_key(answer, key)
+
+    def _request(self, base_url: str, key: str, outgoing: Outgoing) -> httpx.Request:
+        base = httpx.URL(base_url)
+        target = base.raw_path.rstrip(b"/") + b"/" + outgoing.target.encode("ascii")
+        request = self._http.build_request(
+            outgoing.method,
+            base,
+            content=outgoing.body,
+            timeout=outgoing.timeout or self._timeout,
+            extensions={"trace": _trace(outgoing.progress), "target": target},
+        )
+        request.headers = httpx.Headers(_headers(request, key, outgoing))
+        return request
+
+
+def without_key(body: bytes, key: str) -> bytes:
+    """Replace our key in a body of Luma, which may quote the key that it refuses."""
+    return body.replace(key.encode(), REDACTED.encode()) if key else body
+
+
+async def _without_key(answer: Incoming, key: str) -> Incoming:
+    """Return an error of Luma without our key; one that does not quote it is unchanged."""
+    start = b""
+    async for chunk in answer.body:
+        start += chunk
+        if len(start) > _LARGEST_ERROR:
+            break
+    plain = _plain(start, dict(answer.headers).get(b"content-encoding", b""))
+    clean = without_key(plain, key)
+    if clean == plain:
+        return answer._replace(body=_joined(start, answer.body))
+    changed = (b"content-length", b"content-encoding")
+    headers = [header for header in answer.headers if header[0] not in changed]
+    return answer._replace(headers=headers, body=_joined(clean, answer.body))
+
+
+def _plain(body: bytes, encoding: bytes) -> bytes:
+    if encoding not in (b"gzip", b"x-gzip"):
+        return body
+    try:
+        return zlib.decompressobj(_GZIP).decompress(body, _LARGEST_ERROR)
+    except zlib.error:
+        return body
+
+
+async def _joined(start: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in rest:
+        yield chunk
+
+
+def _trace(progress: Progress) -> Callable[[str, object], Awaitable[None]]:
+    """Return a function that httpcore tells each step, to know whether any byte has left."""
+
+    async def trace(event: str, _info: object) -> None:
+        if event == "http11.send_request_headers.started":
+            progress.sent, progress.sent_at = True, time.monotonic()
+
+    return trace
+
+
+def _headers(request: httpx.Request, key: str, outgoing: Outgoing) -> HeaderList:
+    """Return the caller's headers with our key, and no header that httpx adds by itself."""
+    kept = {b"host", b"content-length", b"transfer-encoding"}
+    own = [(name, value) for name, value in request.headers.raw if name.lower() in kept]
+    passed = passed_up(outgoing.headers)
+    if any(name == b"content-length" for name, _ in passed):
+        own = [(name, value) for name, value in own if name.lower() == b"host"]
+    return [*own, *passed, (b"authorization", f"Bearer {key}".encode())]
+
+
+def _unanswered(upstream: str, error: Exception, progress: Progress) -> UpstreamUnavailable:
+    if not progress.sent:
+        message = f"{upstream} could not be reached: {type(error).__name__}."
+        return NotSent(upstream, message, f"Check {setting_names.URL[upstream]} and the network.")
+    return UpstreamUnavailable(upstream, f"{upstream} did not answer: {type(error).__name__}.")
+
+
+async def _raw(upstream: str, response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except httpx.HTTPError as error:
+        message = f"{upstream} did not end its answer: {type(error).__name__}."
+        raise UpstreamUnavailable(upstream, message) from error
