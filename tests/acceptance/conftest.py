@@ -203,7 +203,7 @@ class Running:
 @contextmanager
 def run_service(folder: Path, **given: str) -> Iterator[Running]:
     """A service that asks nobody unasked, unless told to, for as long as it is entered."""
-    with Simulator(clock=ManualClock()).running() as luma:
+    with Simulator(clock=ManualClock(), echo=True).running() as luma:
         service = Service(environment_for(folder, luma, **{**UNASKED, **given}), folder)
         service.start()
         try:

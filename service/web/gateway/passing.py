@@ -6,6 +6,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.errors import UpstreamUnavailable
+from service.logs import log
 from service.tracking.gateway import Gateway, Incoming, Outgoing
 from service.web.guards.head import BODILESS
 
@@ -19,9 +21,14 @@ class Passed(StreamingResponse):
         self._close = answer.close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; close Luma's connection also if the caller has gone."""
+        """Send it; close Luma's connection also if the caller has gone.
+
+        If Luma breaks off, nothing more is sent, so that the server closes the connection.
+        """
         try:
             await super().__call__(scope, receive, send)
+        except UpstreamUnavailable as error:
+            log.warning("answer_broken_off", upstream=error.upstream, reason=str(error))
         finally:
             await self._close()
 
