@@ -182,6 +182,55 @@ async def test_a_thousand_questions_have_the_same_answers(
         assert both.passed_on < QUESTIONS - 200, "many were answered at once"
 
 
+GATEWAYS = ["/dream-machine/v1", "/agents/v1"]
+GATEWAY_PATHS = [
+    *(f"generations/{body['id']}" for body in BODIES),
+    *("generations/unknown", "generations/a%20b", "generations/..", "generations/%2e%2e"),
+    *("generations/%2E", "generations/a%2Fb", "generations/", "%67enerations/unknown", "ping"),
+]
+
+
+@pytest.mark.parametrize("by_socket", [False, True], ids=["called", "asked by our server"])
+async def test_the_gateway_gives_the_same_answers_by_both_ways(
+    settings: Settings, by_socket: bool
+) -> None:
+    plenty = {"dream_machine_rate": "1000/second", "agents_rate": "1000/second"}
+    settings = settings.model_copy(update=plenty)
+    async with both_ways(settings, *TOKENS, by_socket=by_socket) as both:
+        await told(both, *BODIES, {"id": "..", "state": "queued"})
+        every = list(
+            itertools.product(
+                [*(["GET"] * 8), "HEAD", "OPTIONS"],
+                ["/dream-machine/v1", *GATEWAYS],
+                GATEWAY_PATHS,
+                [*([""] * 8), "?", "?x=1"],
+                [*([{}] * 30), *_sent(None)],
+                ["Bearer good"] * 20 + [None, "Bearer reads", "Bearer wrong"],
+            )
+        )
+        for method, base, path, query, sent, token in random.Random(7).sample(every, 200):
+            headers = {**sent, **({"Authorization": token} if token else {})}
+            short, ordinary = await both.answers(method, f"{base}/{path}{query}", headers=headers)
+            asked = (method, base, path, query, headers)
+            assert short.status_code == ordinary.status_code, asked
+            assert _of_the_tracker(short) == _of_the_tracker(ordinary), asked
+            assert short.content == ordinary.content, asked
+        assert both.passed_on < 160, "many were answered at once"
+
+
+def _of_the_tracker(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
+    """The headers without those that differ from one answer of Luma to the next."""
+    return [pair for pair in _without_date(answer) if pair[0] != b"x-request-id"]
+
+
+async def test_without_a_key_the_gateway_answers_the_same_by_both_ways(keyless: Both) -> None:
+    await told(keyless, BODIES[0])
+    for base in GATEWAYS:
+        short, ordinary = await keyless.answers("GET", f"{base}/generations/{BODIES[0]['id']}")
+        assert (short.status_code, short.content) == (401, ordinary.content)
+        assert _without_date(short) == _without_date(ordinary)
+
+
 async def test_what_is_known_is_answered_at_once_and_304_too(keyless: Both) -> None:
     await told(keyless, BODIES[0])
     url = f"/v1/generations/{BODIES[0]['id']}"
