@@ -208,14 +208,14 @@ async def test_the_gateway_gives_the_same_answers_by_both_ways(
                 ["Bearer good"] * 20 + [None, "Bearer reads", "Bearer wrong"],
             )
         )
-        for method, base, path, query, sent, token in random.Random(7).sample(every, 200):
+        for method, base, path, query, sent, token in random.Random(7).sample(every, 120):
             headers = {**sent, **({"Authorization": token} if token else {})}
             short, ordinary = await both.answers(method, f"{base}/{path}{query}", headers=headers)
             asked = (method, base, path, query, headers)
             assert short.status_code == ordinary.status_code, asked
             assert _of_the_tracker(short) == _of_the_tracker(ordinary), asked
             assert short.content == ordinary.content, asked
-        assert both.passed_on < 160, "many were answered at once"
+        assert both.passed_on < 100, "many were answered at once"
 
 
 def _of_the_tracker(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
