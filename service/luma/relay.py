@@ -105,7 +105,7 @@ def raise_if_unavailable(upstream: str, method: str, answer: Incoming) -> None:
     raise UpstreamUnavailable(
         upstream,
         f"{upstream} answered {answer.status}.",
-        retry_after=seconds or DEFAULT_RETRY_AFTER,
+        retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds,
         from_upstream=limited or seconds is not None,
     )
 

@@ -28,8 +28,8 @@ _LIMITS = httpx.Limits(max_connections=200, max_keepalive_connections=20, keepal
 """A connection that Luma closes at the moment of a create would lose its answer, so connections for
 requests that must not be repeated are kept for a second only."""
 _RECEIVE_BUFFER = (socket.SOL_SOCKET, socket.SO_RCVBUF, 262_144)
-"""The event loop takes all that the kernel has received. Left alone, the kernel takes up to 6 MB for
-each answer; this is enough for 5 MB/s over 100 ms."""
+"""The event loop takes all that the kernel has received. Left alone, the kernel takes up to 6 MB
+for each answer; this is enough for 5 MB/s over 100 ms."""
 _LARGEST_ERROR = 65_536
 """Bytes of an error of Luma that are searched for our key; no real error is larger."""
 _GZIP = 16 + zlib.MAX_WBITS

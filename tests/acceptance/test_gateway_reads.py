@@ -169,7 +169,7 @@ def test_an_open_one_that_has_gone_quiet_is_refreshed_behind_the_answer(impatien
     def is_completed() -> bool:
         answer = get(impatient, generation_id)
         seen.add((answer.headers["cache-status"], answer.json()["state"]))
-        return answer.json()["state"] == "completed"
+        return bool(answer.json()["state"] == "completed")
 
     eventually(is_completed, "it is refreshed")
     assert (STALE, "queued") in seen
