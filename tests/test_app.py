@@ -67,6 +67,8 @@ async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
     destroy(settings.database_url)
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    answer = await http.get("/agents/v1/generations/any")
+    assert (answer.status_code, [*answer.json()]) == (503, ["detail"])
     assert (await http.get("/healthz")).status_code == 200
 
 

@@ -74,7 +74,7 @@ def test_path_and_query_reach_luma_byte_for_byte(shared: Running, target: bytes)
 def test_headers_reach_luma_unless_they_are_between_the_caller_and_us(shared: Running) -> None:
     theirs = {
         "X-Request-Id": new_id(),
-        "X-Custom": "é".encode(),
+        "X-Custom": "a, b",
         "User-Agent": "LumaAI/Python 1.21.0",
         "X-Stainless-Retry-Count": "2",
         "Accept": "application/json",
@@ -96,10 +96,7 @@ def test_headers_reach_luma_unless_they_are_between_the_caller_and_us(shared: Ru
 
     seen = echoed(shared.http.get("/agents/v1/echo", headers={**theirs, **ours}))["headers"]
 
-    assert {name: seen.get(name.lower()) for name in theirs} == {
-        name: value if isinstance(value, str) else value.decode("latin-1")
-        for name, value in theirs.items()
-    }
+    assert {name: seen.get(name.lower()) for name in theirs} == theirs
     names = {name.lower() for name in ours} - {"authorization", "connection"}
     assert names.isdisjoint(seen)
     assert "x-of-this-connection" not in seen.get("connection", "").lower()

@@ -12,6 +12,7 @@ import pytest
 from service.simulator import Fault
 from tests.acceptance.conftest import Running, run_service
 from tests.acceptance.talk import call_back, eventually, new_id, problem_in, told
+from tests.databases import at, curse, lift
 
 pytestmark = pytest.mark.either_database
 
@@ -203,6 +204,55 @@ def test_an_address_that_makes_no_sense_is_refused_calmly(shared: Running, targe
 
     assert answer.status_code in (404, 414, 422)
     problem_in(answer, answer.status_code)
+
+
+# The gateway, whose callers expect the errors of Luma's APIs
+
+
+@pytest.mark.parametrize("api", ["/dream-machine/v1", "/agents/v1"])
+def test_every_error_below_the_gateway_is_in_lumas_form(
+    shared: Running, guarded: Running, api: str
+) -> None:
+    down, nonsense = new_id(), new_id()
+    shared.luma.fault(Fault(status=500, path=down, times=None))
+    shared.luma.fault(Fault(body=b"<html>", path=nonsense, times=None))
+    key = {"Idempotency-Key": "x" * 300}
+    answers = {
+        (401, "no token"): guarded.http.get(f"{api}/ping"),
+        (403, "another page"): shared.http.post(api, headers={"Origin": "https://x.example"}),
+        (404, "an unknown id"): shared.http.get(f"{api}/generations/{new_id()}"),
+        (404, "no such path"): shared.http.get(f"{api}/x/%2e%2e/y"),
+        (404, "the base"): shared.http.get(api),
+        (405, "no such method"): shared.http.request("TRACE", f"{api}/ping"),
+        (414, "too long"): shared.http.get(f"{api}/{'x' * 40_000}"),
+        (421, "another name"): shared.http.get(f"{api}/ping", headers={"Host": "x.example"}),
+        (422, "a long key"): shared.http.post(f"{api}/generations", json={}, headers=key),
+        (502, "nonsense"): shared.http.get(f"{api}/generations/{nonsense}"),
+        (503, "down"): shared.http.get(f"{api}/generations/{down}"),
+    }
+
+    for (status, what), answer in answers.items():
+        assert answer.status_code == status, what
+        assert answer.headers["content-type"] == "application/json", what
+        assert [*answer.json()] == ["detail"], what
+    eventually(lambda: shared.http.get("/dream-machine/v1/ping").is_success, "Luma is well again")
+
+
+def test_an_error_that_nobody_foresaw_is_in_the_form_of_its_route(guarded: Running) -> None:
+    headers = {"Authorization": "Bearer token"}
+    with at(guarded.database) as database:
+        curse(database)
+    url = guarded.service.url
+    answers = {
+        base: httpx.get(f"{url}{base}/generations/{guarded.luma.create()}", headers=headers)
+        for base in ("/v1", "/dream-machine/v1")
+    }
+    with at(guarded.database) as database:
+        lift(database)
+
+    problem_in(answers["/v1"], answers["/v1"].status_code)
+    assert answers["/v1"].status_code == answers["/dream-machine/v1"].status_code >= 500
+    assert [*answers["/dream-machine/v1"].json()] == ["detail"]
 
 
 def test_errors_are_not_to_be_cached_as_answers(shared: Running) -> None:

@@ -116,6 +116,20 @@ def _asked(running: Target) -> dict[str, str]:
     }
 
 
+def _passed(running: Target) -> dict[str, str]:
+    """What Luma's own clients are answered: from the store, from Luma, and while it is down."""
+    http, list_ = running.http, "/dream-machine/v1/generations"
+    ids = [n for (n,) in running.service.rows("SELECT id FROM generations")]
+    paths = [f"{api}/generations/{n}" for api in ("/dream-machine/v1", "/agents/v1") for n in ids]
+    paths += [list_, "/dream-machine/v1/credits", "/agents/v1/files", "/agents/v1/no/such"]
+    answers = [http.get(path) for path in paths]
+    for fault in (Fault(path=list_, status=500), Fault(path=list_, body=f"x {URL}".encode())):
+        running.luma.fault(fault)
+        answers.append(http.get(list_))
+    assert {answer.status_code for answer in answers} == {200, 404}
+    return {"gateway": "".join(f"{answer.headers} {answer.text}" for answer in answers)}
+
+
 def _failed(running: Target) -> dict[str, str]:
     """Every error there is, those among them that nobody wants."""
     http = running.http
@@ -175,7 +189,7 @@ def _printed(service: Service) -> dict[str, str]:
 
 SURFACES = {
     *("answers to callbacks", "REST", "deliveries", "replays", "MCP", "metrics", "openapi"),
-    *("errors", "commands", "the log"),
+    *("gateway", "errors", "commands", "the log"),
 }
 
 
@@ -183,11 +197,14 @@ def test_no_surface_shows_a_secret(running: Target) -> None:
     """In a run in which everything happens, good and bad."""
     said = _lived(running)
     said |= _asked(running)
+    said |= _passed(running)
     said |= _failed(running)
     said |= _printed(running.service)
     said["the log"] = running.service.said
     assert {surface for surface, text in said.items() if len(text) > 100} == SURFACES
-    assert {surface: found for surface, text in said.items() if (found := shown_in(text))} == {}
+    found = {surface: names for surface, text in said.items() if (names := shown_in(text))}
+    # The gateway shows what creators told Luma as Luma does: their own URL, never one of ours.
+    assert found == {"gateway": ["somebody's own callback URL"]}
 
 
 def test_the_only_thing_that_prints_a_callback_url_is_the_command_for_it(running: Target) -> None:
@@ -281,11 +298,16 @@ def test_a_key_that_an_upstream_repeats_in_its_error_goes_no_further(tmp_path: P
         for status in (400, 401, 404, 500, 429):
             for key, path in ((LUMA_KEY, "/dream-machine"), (AGENTS_KEY, "/agents")):
                 body = f'{{"detail": "Invalid API key: {key}"}}'.encode()
-                running.luma.fault(Fault(status=status, body=body, path=path))
+                for method in ("GET", "POST"):
+                    fault = Fault(status=status, body=body, path=path, method=method)
+                    running.luma.fault(fault)
             texts.append(running.http.get(f"/v1/generations/unknown-{status}").text)
         texts.append(running.tool("get_generation", {"generation_id": "unknown-429"}).text)
         assert running.luma.count() == 10
-        assert [shown_in(text) for text in [*texts, running.service.said]] == [[]] * 7
+        paths = [f"{api}/files" for api in ("/dream-machine/v1", "/agents/v1") for _ in range(5)]
+        texts += [running.http.post(path).text for path in paths]
+        assert any("Invalid API key: [redacted]" in text for text in texts)
+        assert [shown_in(text) for text in [*texts, running.service.said]] == [[]] * 17
 
 
 def test_settings_show_no_secret_however_they_are_printed(

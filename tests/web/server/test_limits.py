@@ -1,7 +1,9 @@
 """The limits of a connection on size and time, on real sockets, with short timeouts."""
 
 import asyncio
+import json
 import re
+import select
 import socket
 import threading
 import time
@@ -225,6 +227,41 @@ def test_what_does_not_come_whole_is_408(impatient: str, begun: bytes) -> None:
         assert answer
         assert answer.status == 408
         assert _is_closed(connection)
+
+
+@pytest.mark.parametrize("path", [b"/dream-machine/v1/files", b"/agents/v1/generations"])
+def test_an_upload_through_the_gateway_that_stalls_is_408_in_lumas_form(
+    impatient: str, path: bytes
+) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(HEAD.replace(b"/ ", path + b" ", 1) + b"xyz")
+        answer = answer_on(connection)
+
+    assert answer
+    assert (answer.status, [*json.loads(answer.body)]) == (408, ["detail"])
+
+
+def test_a_long_upload_at_a_fair_rate_is_given_the_time_that_it_takes(impatient: str) -> None:
+    part, parts = b"x" * 16_384, 40
+    length = b"Content-Length: %d" % (parts * len(part))
+    with connect(impatient) as connection:
+        began = time.monotonic()
+        connection.sendall(HEAD.replace(b"Content-Length: 10", length))
+        for _ in range(parts - 1):
+            connection.sendall(part)
+            assert select.select([connection], [], [], LIMIT / 10)[0] == [], "nothing is said yet"
+        connection.sendall(part)
+        answer = answer_on(connection)
+
+    assert time.monotonic() - began > 3 * LIMIT
+    assert answer
+    assert answer.status == 200
+
+
+def test_an_upload_that_dribbles_is_ended(impatient: str) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(HEAD.replace(b"10", b"99999"))
+        assert _seconds_until_closed(connection, lambda: b"x") < 10 * LIMIT
 
 
 def test_a_body_that_trickles_after_its_answer_ends_the_connection(impatient: str) -> None:
