@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -180,23 +181,26 @@ def test_an_open_one_that_has_gone_quiet_is_refreshed_behind_the_answer(impatien
 def test_urls_that_have_died_are_fetched_before_the_answer(shared: Running) -> None:
     generation_id = shared.luma.create("image", upstream="agents")
     shared.luma.advance(60)
-    before = get(shared, generation_id, "agents").json()
-    execute(
-        shared.database,
-        "UPDATE generations SET assets_expire_at = first_seen_at WHERE id = ?",
-        generation_id,
-    )
-    shared.luma.advance(10)
-    fresh = eventually(
+    body = shared.luma.body(generation_id)
+    plain, now = body["output"][0]["url"].partition("?")[0], datetime.now(UTC)
+    signed = f"{plain}?X-Amz-Date={now:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3"
+    body["output"][0]["url"] = signed
+    shared.luma.fault(Fault(path=generation_id, body=json.dumps(body).encode()))
+    assert get(shared, generation_id, "agents").json() == body
+
+    later = eventually(
         lambda: (
             (answer := get(shared, generation_id, "agents")).headers["cache-status"] == STALE
             and answer
         ),
-        "the change is noticed",
+        "the signature has expired",
     )
 
-    assert isinstance(fresh, httpx.Response)
-    assert fresh.json()["output"][0]["url"] != before["output"][0]["url"]
+    assert isinstance(later, httpx.Response)
+    [output] = later.json()["output"]
+    assert output["url"].startswith(plain)
+    assert output["url"] != signed
+    assert asked(shared, generation_id) == 2
 
 
 def test_with_luma_down_what_is_stored_is_answered(impatient: Running) -> None:

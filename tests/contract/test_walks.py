@@ -13,7 +13,7 @@ pytestmark = pytest.mark.either_database
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-WALKS = ("One callback", "One lookup")
+WALKS = ("One callback", "One lookup", "One lookup through the gateway")
 MOST_STOPS = 10
 STOP = re.compile(
     r"^\d+\. (?:`(?P<path>service/[\w/]+\.py):(?P<name>\w+(?:\.\w+)?)`)?", re.MULTILINE
