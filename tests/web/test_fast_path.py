@@ -198,24 +198,21 @@ async def test_the_gateway_gives_the_same_answers_by_both_ways(
     settings = settings.model_copy(update=plenty)
     async with both_ways(settings, *TOKENS, by_socket=by_socket) as both:
         await told(both, *BODIES, {"id": "..", "state": "queued"})
-        every = list(
-            itertools.product(
-                [*(["GET"] * 8), "HEAD", "OPTIONS"],
-                ["/dream-machine/v1", *GATEWAYS],
-                GATEWAY_PATHS,
-                [*([""] * 8), "?", "?x=1"],
-                [*([{}] * 30), *_sent(None)],
-                ["Bearer good"] * 20 + [None, "Bearer reads", "Bearer wrong"],
-            )
-        )
-        for method, base, path, query, sent, token in random.Random(7).sample(every, 120):
+        dice = random.Random(7)
+        for _ in range(300):
+            method = dice.choice([*(["GET"] * 8), "HEAD", "OPTIONS"])
+            base = dice.choice(["/dream-machine/v1", *GATEWAYS])
+            path = dice.choice(GATEWAY_PATHS)
+            query = dice.choice([*([""] * 8), "?", "?x=1"])
+            sent = dice.choice([*([{}] * 30), *_sent(None)])
+            token = dice.choice(["Bearer good"] * 20 + [None, "Bearer reads", "Bearer wrong"])
             headers = {**sent, **({"Authorization": token} if token else {})}
             short, ordinary = await both.answers(method, f"{base}/{path}{query}", headers=headers)
             asked = (method, base, path, query, headers)
             assert short.status_code == ordinary.status_code, asked
             assert _of_the_tracker(short) == _of_the_tracker(ordinary), asked
             assert short.content == ordinary.content, asked
-        assert both.passed_on < 100, "many were answered at once"
+        assert both.passed_on < 250, "many were answered at once"
 
 
 def _of_the_tracker(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
