@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -31,7 +32,10 @@ from typing import IO, Any
 _PROJECT = Path(__file__).parent.parent
 _MOST = 64 * 1024  # bytes of one order
 _ASIDE = 200  # descriptors from here on are free in the launcher
-_PRELOADED = ("service.app", "uvicorn.loops.auto", "uvicorn.lifespan.on", "mcp.server.stdio")
+_PRELOADED = (
+    *("service.app", "service.cli", "uvicorn.lifespan.on", "uvicorn.loops.uvloop"),
+    *("anyio._backends._asyncio", "mcp.server.stdio", "alembic.command", "asyncpg"),
+)
 
 
 class Process:
@@ -202,7 +206,25 @@ def _main() -> None:
     with listener, owner:
         order = _next_to_be(listener, owner)
     _become(*order)
-    runpy.run_module("service", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("service", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        _leave(ended.code)
+
+
+def _leave(code: object) -> None:
+    """End with an exit code as the interpreter does, but without taking each module down.
+
+    That would write to every page that is shared with the launcher, which takes longer than most
+    commands do.
+    """
+    if not isinstance(code, int | None):
+        raise SystemExit(code)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":
