@@ -48,6 +48,9 @@ OBSERVATIONS = st.builds(
         tuple
     ),
     request=st.none() | st.dictionaries(st.sampled_from(["model", "keyframes"]), _JSON, max_size=2),
+    parent_id=_TEXT,
+    callback_url=_TEXT,
+    document=st.none() | _OBJECT.map(json.dumps),
 )
 
 
