@@ -14,7 +14,8 @@ from service.bootstrap import open_tracker
 from service.config import Settings
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracking.tracker import Tracker
-from tests.databases import CHOSEN, engine_for, migrated_in, on_postgres
+from tests.databases import CHOSEN, drop_in, engine_for, migrated_in, on_postgres, template
+from tests.launching import launcher
 from tests.postgres import INSTALLED
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
@@ -52,6 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[CHOSEN] = config.getoption("--database")
     if programs := config.getoption("--postgres"):
         os.environ[CHOSEN], os.environ[INSTALLED] = "postgres", programs
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = os.devnull  # nothing here speaks TLS, and certificates take long
+    if config.getoption("numprocesses", None):
+        launcher()
+        template()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -91,12 +97,14 @@ _LONG = (
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of whoever runs the tests gets in, and no `.env`."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of whoever runs the tests gets in, and no `.env`; no database is left."""
     for name in os.environ:
         if name.startswith(("TRACKER_", "LUMA")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    yield
+    drop_in(tmp_path)
 
 
 @pytest.fixture

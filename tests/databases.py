@@ -1,7 +1,8 @@
 """The databases that tests run on: a file each, or with `--database postgres` one on a server.
 
 All tests that touch a database run on both. `url_in` gives the same database for the same
-folder, so that whoever shares a folder shares a store.
+folder, so that whoever shares a folder shares a store. All processes of a test run share a
+server, and the migrated database that others are copies of.
 """
 
 import atexit
@@ -22,13 +23,17 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from service.storage.engine.sqlite_connections import make_engine
-from tests.postgres import Server, serving
+from tests.postgres import Server, in_memory, serving
 from tests.single import upgrade
 from tests.waiting import until
 
 _ONE_AT_A_TIME = threading.Lock()
+_MADE = set[Path]()
+"""The folders that this process has made a database on the server for."""
 CHOSEN = "TEST_DATABASE"
 """The variable that says which kind; set by the option, and so known in every worker."""
+_PORT, _TEMPLATE = "TEST_POSTGRES_PORT", "TEST_TEMPLATE"
+"""The variables that tell workers what the process that started them has made for all."""
 
 
 def on_postgres() -> bool:
@@ -38,10 +43,13 @@ def on_postgres() -> bool:
 
 @cache
 def server() -> Server:
-    """The server of this process, for as long as it lives."""
-    running = serving()
+    """The server of this test run, for as long as the process that began it lives."""
+    if port := os.environ.get(_PORT):
+        return Server(Path(), Path(), int(port))
+    running = serving(place=in_memory())
     started = running.__enter__()
     atexit.register(running.__exit__, None, None, None)
+    os.environ[_PORT] = str(started.port)
     return started
 
 
@@ -57,14 +65,19 @@ def url_in(folder: Path) -> str:
 def migrated_in(folder: Path) -> str:
     """The same, migrated: a copy of one that the migrations made."""
     if on_postgres():
-        return _on_server(folder, _template().rpartition("/")[2])
-    shutil.copy(_template().removeprefix("sqlite:///"), folder / "tracker.db")
+        return _on_server(folder, template().rpartition("/")[2])
+    shutil.copy(template().removeprefix("sqlite:///"), folder / "tracker.db")
     return f"sqlite:///{folder / 'tracker.db'}"
 
 
 @cache
-def _template() -> str:
-    url = url_in(Path(tempfile.mkdtemp(prefix="template-")))
+def template() -> str:
+    """The database of this test run that the migrations made."""
+    if url := os.environ.get(_TEMPLATE):
+        return url
+    folder = Path(tempfile.mkdtemp(prefix="template-"))
+    atexit.register(shutil.rmtree, folder)
+    url = os.environ[_TEMPLATE] = url_in(folder)
     engine = engine_for(url)
     upgrade(engine)
     engine.dispose()
@@ -72,10 +85,22 @@ def _template() -> str:
 
 
 def _on_server(folder: Path, template: str) -> str:
-    name = f"t{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
+    name = _name(folder)
     with _ONE_AT_A_TIME, suppress(psycopg.errors.DuplicateDatabase):
         server().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        _MADE.add(folder)
     return server().url(name)
+
+
+def _name(folder: Path) -> str:
+    return f"t{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
+
+
+def drop_in(folder: Path) -> None:
+    """Drop what a server holds for that folder and those in it, whoever is still connected."""
+    for made in [made for made in _MADE if made.is_relative_to(folder)]:
+        server().execute(f"DROP DATABASE IF EXISTS {_name(made)} WITH (FORCE)")
+        _MADE.remove(made)
 
 
 def engine_for(url: str) -> Engine:

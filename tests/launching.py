@@ -17,6 +17,7 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,8 @@ from typing import IO, Any
 _PROJECT = Path(__file__).parent.parent
 _MOST = 64 * 1024  # bytes of one order
 _ASIDE = 200  # descriptors from here on are free in the launcher
+_SOCKET = "TEST_LAUNCHER"
+"""The variable that tells workers where the launcher of the process that started them listens."""
 _PRELOADED = (
     *("service.app", "service.cli", "uvicorn.lifespan.on", "uvicorn.loops.uvloop"),
     *("anyio._backends._asyncio", "mcp.server.stdio", "alembic.command", "asyncpg"),
@@ -107,7 +110,7 @@ def launch(
             "places": [0, 1, 2, *pass_fds],
         }
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        line.connect(_launcher())
+        line.connect(launcher())
         socket.send_fds(line, [json.dumps(order).encode()], [*standard, *pass_fds])
     return Process(line)
 
@@ -132,9 +135,12 @@ def _text(file: IO[bytes]) -> str:
 
 
 @cache
-def _launcher() -> str:
-    """Where the launcher of this test run listens; it ends when we do."""
-    path = str(Path(tempfile.mkdtemp(prefix="launcher-")) / "socket")
+def launcher() -> str:
+    """Where the launcher of this test run listens; it ends with the process that began it."""
+    if told := os.environ.get(_SOCKET):
+        return told
+    folder = tempfile.mkdtemp(prefix="launcher-")
+    path = os.environ[_SOCKET] = str(Path(folder) / "socket")
     ours, theirs = socket.socketpair()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
@@ -142,8 +148,9 @@ def _launcher() -> str:
     fds = (listener.fileno(), theirs.fileno())
     with listener, theirs:
         command = [sys.executable, "-m", "tests.launching", *map(str, fds)]
-        launcher = subprocess.Popen(command, pass_fds=fds, cwd=_PROJECT)
-    atexit.register(launcher.wait)
+        process = subprocess.Popen(command, pass_fds=fds, cwd=_PROJECT)
+    atexit.register(shutil.rmtree, folder)
+    atexit.register(process.wait)
     atexit.register(ours.close)  # before the line above: that is how it learns of our end
     return path
 

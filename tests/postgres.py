@@ -5,6 +5,7 @@ itself: in a temporary folder and, where tests run as root (which PostgreSQL ref
 `pytest --postgres DIR` takes the programs in that folder instead, as a system's packages have them.
 """
 
+import atexit
 import importlib.util
 import os
 import pwd
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,17 @@ INSTALLED = "TEST_POSTGRES"
 """The variable that names the folder of other programs; set by the option, so known everywhere."""
 _NOBODY = 65534
 _BUILTIN = 17  # from this version on PostgreSQL brings a locale of its own that knows Unicode
-_QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-"""A test's database need not outlive the machine."""
+_QUICK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "min_wal_size": "32MB",
+    "max_wal_size": "128MB",
+}
+"""A test's database need not outlive the machine, and takes little room."""
+_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30  # noqa: S108 - a folder of one's own is made in it
 _SMALL = {
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "64MB",
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -138,24 +147,42 @@ class Server:
 
 
 @contextmanager
-def programs() -> Iterator[tuple[Path, Path]]:
-    """A folder for data, and PostgreSQL's programs where whoever runs them can reach them."""
-    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
-        home, user = Path(folder), owner()
-        if user is not None:
+def _home(place: Path | None) -> Iterator[Path]:
+    """A folder of a server's own."""
+    with tempfile.TemporaryDirectory(
+        prefix="postgres-", dir=place, ignore_cleanup_errors=True
+    ) as home:
+        if (user := owner()) is not None:
             os.chown(home, user, -1)
-        yield home, _programs_for(user, home)
+        yield Path(home)
 
 
-def _programs_for(user: int | None, home: Path) -> Path:
+def in_memory() -> Path | None:
+    """Where files are made in no time, for a database consists of hundreds; None: no room there."""
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM:
+        return None
+    return _MEMORY
+
+
+@cache
+def _programs() -> Path:
+    """PostgreSQL's programs, where whoever runs them can reach them."""
     if given := os.environ.get(INSTALLED):
         return Path(given)
     installed = _installed()
-    if user is not None:  # root's folders are closed to others
-        for part in (_WHEEL, f"{_WHEEL}.libs"):
-            shutil.copytree(installed / part, home / part, copy_function=_link)
-        installed = home
+    if (user := owner()) is not None:  # root's folders are closed to others
+        installed = _opened(installed, user)
     return installed / _WHEEL / "pginstall" / "bin"
+
+
+def _opened(installed: Path, user: int) -> Path:
+    home = Path(tempfile.mkdtemp(prefix="postgres-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.chown(home, user, -1)
+    unneeded = shutil.ignore_patterns("include", "__pycache__")
+    for part in (_WHEEL, f"{_WHEEL}.libs"):
+        shutil.copytree(installed / part, home / part, copy_function=_link, ignore=unneeded)
+    return home
 
 
 def _link(source: str, target: str) -> None:
@@ -180,12 +207,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(settings: Mapping[str, str] = _QUICK) -> Iterator[Server]:
-    """A fresh server, for as long as it is entered."""
-    with programs() as (home, installed):
-        server = Server(installed, home / "data", free_port(), settings)
+def serving(settings: Mapping[str, str] = _QUICK, place: Path | None = None) -> Iterator[Server]:
+    """A fresh server with its data in a folder of that place, for as long as it is entered."""
+    with _home(place) as home:
+        server = Server(_programs(), home / "data", free_port(), settings)
         made = ("-D", str(server.data), "-U", "postgres", "--no-sync", "--encoding=UTF8")
-        server.run("initdb", *made, *_locale(installed))
+        server.run("initdb", *made, *_locale(server.programs))
         server.start()
         try:
             yield server

@@ -16,7 +16,7 @@ from tests.acceptance.storm import Storm, life_of
 from tests.acceptance.test_events import listening
 from tests.acceptance.test_instances import blow, lives, wait_at
 from tests.databases import execute
-from tests.postgres import Server, following, serving
+from tests.postgres import Server, following, in_memory, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.postgres
@@ -55,7 +55,7 @@ class Pair:
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """Both with the settings that keep what was committed."""
-    with serving({}) as primary:
+    with serving({}, in_memory()) as primary:
         primary.execute("CREATE DATABASE tracker")
         with following(primary) as replica:
             yield Pair(primary, replica)

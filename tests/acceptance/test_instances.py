@@ -17,7 +17,7 @@ from service.simulator import Luma
 from tests.acceptance.conftest import KEYLESS, Service, environment_for, start_together
 from tests.acceptance.storm import Storm, life_of
 from tests.databases import execute
-from tests.postgres import Server, serving
+from tests.postgres import Server, in_memory, serving
 from tests.relay import relaying
 from tests.waiting import until
 
@@ -126,7 +126,7 @@ def test_a_listener_that_is_cut_off_comes_back_and_misses_nothing(start_service:
 @pytest.fixture
 def mortal() -> Iterator[Server]:
     """A server that may be ended, and that keeps what it has committed."""
-    with serving({}) as server:
+    with serving({}, in_memory()) as server:
         yield server
 
 
