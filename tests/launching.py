@@ -96,13 +96,14 @@ def launch(
     *,
     environment: Mapping[str, str],
     folder: Path,
+    stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Process:
     """Start `luma-tracker` with these arguments."""
     with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a device
-        standard = [(to or nothing).fileno() for to in (None, stdout, stderr)]
+        standard = [(to or nothing).fileno() for to in (stdin, stdout, stderr)]
         order = {
             "argv": [*arguments],
             "environment": dict(environment),
@@ -116,11 +117,18 @@ def launch(
 
 
 def run(
-    arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, timeout: float = 60
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    stdin: IO[bytes] | None = None,
+    timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
     """Run `luma-tracker` with these arguments to its end."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = launch(arguments, environment=environment, folder=folder, stdout=out, stderr=err)
+        process = launch(
+            arguments, environment=environment, folder=folder, stdin=stdin, stdout=out, stderr=err
+        )
         try:
             code = process.wait(timeout)
         finally:

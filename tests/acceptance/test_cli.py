@@ -20,7 +20,7 @@ import pytest
 from service.simulator import Fault, Luma
 from tests.acceptance.conftest import KEYLESS, Running, environment_for, run_service
 from tests.acceptance.talk import body_of, call_back, ids, new_id, read, told
-from tests.launching import run
+from tests.launching import launch, run
 
 pytestmark = pytest.mark.either_database
 
@@ -481,20 +481,18 @@ def test_a_command_that_there_is_not_is_a_usage_error(alone: Alone, arguments: l
 
 def on_terminal(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[int, str]:
     """The exit code and the output on a terminal of 200 columns."""
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "200"}
+    plain = {k: v for k, v in environment.items() if k not in ("NO_COLOR", "CI")}
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
-        env={
-            **{k: v for k, v in environment.items() if k not in ("NO_COLOR", "CI")},
-            "TERM": "xterm-256color",
-            "COLUMNS": "200",
-        },
-        cwd=folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    with open(theirs, "r+b", buffering=0) as end:  # noqa: PTH123 - a descriptor
+        process = launch(
+            arguments,
+            environment={**plain, **terminal},
+            folder=folder,
+            stdin=end,
+            stdout=end,
+            stderr=end,
+        )
     try:
         shown = _read_all(ours)
     finally:
@@ -586,18 +584,18 @@ def test_an_empty_list_on_a_terminal_says_what_to_do_next(alone: Alone) -> None:
 def test_an_empty_list_in_a_pipe_is_empty_and_only_a_terminal_is_told_why(alone: Alone) -> None:
     silent = alone.run("list")
     ours, theirs = pty.openpty()
-    piped = subprocess.run(
-        [sys.executable, "-m", "service", "list"],
-        env=environment_for(alone.folder, alone.luma),
-        cwd=alone.folder,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        timeout=30,
-    )
-    os.close(theirs)
+    piped = alone.folder / "piped"
+    with open(theirs, "wb", buffering=0) as stderr, piped.open("wb") as stdout:  # noqa: PTH123
+        process = launch(
+            ["list"],
+            environment=environment_for(alone.folder, alone.luma),
+            folder=alone.folder,
+            stdout=stdout,
+            stderr=stderr,
+        )
     told_on_terminal = _read_all(ours).decode()
     os.close(ours)
 
     assert (silent.stdout, silent.stderr) == ("", "")
-    assert (piped.returncode, piped.stdout) == (DONE, b"")
+    assert (process.wait(timeout=15), piped.read_bytes()) == (DONE, b"")
     assert "luma-tracker callback-url" in told_on_terminal

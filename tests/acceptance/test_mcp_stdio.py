@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.acceptance.talk import (
     text_of,
     told,
 )
+from tests.launching import run
 
 pytestmark = pytest.mark.either_database
 
@@ -44,19 +47,33 @@ def beside(running: Running, mode: str = "auto") -> Client:
     return launch(running.service.environment, running.service.folder, mode)
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def agents(anyio_backend: str, shared: Running) -> AsyncIterator[Mapping[str, Client]]:
+    """Mode -> a client with a process beside the shared service, for tests to share."""
+    async with beside(shared, "legacy") as legacy, beside(shared, "auto") as auto:
+        yield {"legacy": legacy, "auto": auto}
+
+
+@pytest.fixture
+def agent(agents: Mapping[str, Client]) -> Client:
+    """One of them."""
+    return agents["auto"]
+
+
 def run_raw(
     environment: dict[str, str], folder: Path, said: str
 ) -> subprocess.CompletedProcess[str]:
     """The server, told exactly this and then left."""
-    return subprocess.run(
-        [sys.executable, "-m", "service", "mcp"],
-        input=said,
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    ours, theirs = os.pipe()
+    with open(theirs, "wb") as telling:  # noqa: PTH123 - a descriptor
+        telling.write(said.encode())
+    with open(ours, "rb") as stdin:  # noqa: PTH123
+        return run(["mcp"], environment=environment, folder=folder, stdin=stdin)
 
 
 @BOTH
@@ -87,12 +104,11 @@ async def test_it_answers_as_the_service_does(shared: Running, mode: str) -> Non
 
 
 @BOTH
-async def test_its_errors_say_what_to_do(shared: Running, mode: str) -> None:
+async def test_its_errors_say_what_to_do(agents: Mapping[str, Client], mode: str) -> None:
     unknown = new_id()
-    async with beside(shared, mode) as client:
-        said = await refusal_of(client, {"generation_id": unknown})
-        impossible = await refusal_of(client, {"generation_id": "a b"})
-        nothing = await refusal_of(client, {})
+    said = await refusal_of(agents[mode], {"generation_id": unknown})
+    impossible = await refusal_of(agents[mode], {"generation_id": "a b"})
+    nothing = await refusal_of(agents[mode], {})
 
     assert said.startswith(f"Error getting generation {unknown}: ")
     assert "Check the id" in said
@@ -100,12 +116,11 @@ async def test_its_errors_say_what_to_do(shared: Running, mode: str) -> None:
     assert nothing.startswith("Error getting generation")
 
 
-async def test_what_one_of_them_hears_the_other_knows(shared: Running) -> None:
+async def test_what_one_of_them_hears_the_other_knows(shared: Running, agent: Client) -> None:
     fetched = shared.luma.create()
-    async with beside(shared) as client:
-        by_stdio = await client.call_tool("get_generation", {"generation_id": fetched})
-        called = told(shared, "dreaming")
-        by_callback = await client.call_tool("get_generation", {"generation_id": called})
+    by_stdio = await agent.call_tool("get_generation", {"generation_id": fetched})
+    called = told(shared, "dreaming")
+    by_callback = await agent.call_tool("get_generation", {"generation_id": called})
 
     assert by_stdio.structured_content == read(shared, fetched)
     assert lines_of(by_callback)["State"] == "dreaming"
@@ -113,23 +128,22 @@ async def test_what_one_of_them_hears_the_other_knows(shared: Running) -> None:
     assert by_callback.structured_content
 
 
-async def test_both_can_write_at_the_same_time(shared: Running) -> None:
+async def test_both_can_write_at_the_same_time(shared: Running, agent: Client) -> None:
     fetched = [shared.luma.create() for _ in range(30)]
     called = [new_id() for _ in range(30)]
     assert shared.callback_url
-    async with beside(shared) as client:
-        results, answers = await asyncio.gather(
-            asyncio.gather(
-                *(client.call_tool("get_generation", {"generation_id": each}) for each in fetched)
-            ),
-            asyncio.gather(
-                *(
-                    asyncio.to_thread(call_back, shared, body_of(each, state))
-                    for each in called
-                    for state in ("dreaming", "completed")
-                )
-            ),
-        )
+    results, answers = await asyncio.gather(
+        asyncio.gather(
+            *(agent.call_tool("get_generation", {"generation_id": each}) for each in fetched)
+        ),
+        asyncio.gather(
+            *(
+                asyncio.to_thread(call_back, shared, body_of(each, state))
+                for each in called
+                for state in ("dreaming", "completed")
+            )
+        ),
+    )
 
     assert not [text_of(result) for result in results if result.is_error]
     assert {answer.status_code for answer in answers} == {200}
@@ -141,15 +155,14 @@ async def test_both_can_write_at_the_same_time(shared: Running) -> None:
         assert [event["rev"] for event in history] == list(range(1, len(history) + 1))
 
 
-async def test_both_can_write_to_the_same_generation(shared: Running) -> None:
+async def test_both_can_write_to_the_same_generation(shared: Running, agent: Client) -> None:
     made = [shared.luma.create(callback_url=shared.callback_url) for _ in range(10)]
-    async with beside(shared) as client:
-        results, _ = await asyncio.gather(
-            asyncio.gather(
-                *(client.call_tool("get_generation", {"generation_id": each}) for each in made)
-            ),
-            shared.luma.advance_async(60),
-        )
+    results, _ = await asyncio.gather(
+        asyncio.gather(
+            *(agent.call_tool("get_generation", {"generation_id": each}) for each in made)
+        ),
+        shared.luma.advance_async(60),
+    )
 
     assert not [text_of(result) for result in results if result.is_error]
     attempts = [a for a in shared.luma.attempts if a.generation_id in made]
@@ -187,24 +200,24 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_its_client(
         ("tools/call", {"name": "no_such_tool", "arguments": {}}),
     )
 
-    run = run_raw(environment_for(tmp_path, luma), tmp_path, said)
+    done = run_raw(environment_for(tmp_path, luma), tmp_path, said)
 
-    assert run.returncode == 0, run.stderr
-    messages = [json.loads(line) for line in run.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
     assert {message["jsonrpc"] for message in messages} == {"2.0"}
     assert {message["id"] for message in messages} <= set(range(5))
     assert messages[0]["result"]["serverInfo"]["name"] == "luma-tracker"
-    assert "database_created" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert "database_created" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_line_that_is_not_mcp_does_not_end_it(tmp_path: Path, luma: Luma) -> None:
     first, *rest = _messages(("tools/list", {})).splitlines(keepends=True)
     said = "".join([first, "nonsense\n", "{}\n", "\n", *rest])
 
-    run = run_raw(environment_for(tmp_path, luma), tmp_path, said)
+    done = run_raw(environment_for(tmp_path, luma), tmp_path, said)
 
-    answered = [json.loads(line) for line in run.stdout.splitlines()]
+    answered = [json.loads(line) for line in done.stdout.splitlines()]
     assert 0 in [message.get("id") for message in answered]
     assert all(message["jsonrpc"] == "2.0" for message in answered)
 
@@ -212,11 +225,11 @@ def test_a_line_that_is_not_mcp_does_not_end_it(tmp_path: Path, luma: Luma) -> N
 def test_a_wrong_setting_is_one_line_on_stderr(tmp_path: Path, luma: Luma) -> None:
     environment = environment_for(tmp_path, luma, TRACKER_STALE_AFTER="soon")
 
-    run = run_raw(environment, tmp_path, "")
+    done = run_raw(environment, tmp_path, "")
 
-    assert run.returncode == 2
-    assert run.stdout == ""
-    [line] = run.stderr.splitlines()
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
     assert "TRACKER_STALE_AFTER" in line
 
 
@@ -234,26 +247,26 @@ async def test_who_gives_up_on_a_call_can_make_another(shared: Running, mode: st
     assert result.structured_content == read(shared, known)
 
 
-async def test_it_answers_many_questions_at_once(shared: Running) -> None:
+async def test_it_answers_many_questions_at_once(shared: Running, agent: Client) -> None:
     known = [told(shared) for _ in range(5)] * 20
-    async with beside(shared) as client:
-        results = await asyncio.gather(
-            *(client.call_tool("get_generation", {"generation_id": each}) for each in known)
-        )
+    results = await asyncio.gather(
+        *(agent.call_tool("get_generation", {"generation_id": each}) for each in known)
+    )
 
     for generation_id, result in zip(known, results, strict=True):
         assert lines_of(result)["Generation ID"] == generation_id
 
 
 @BOTH
-async def test_large_questions_and_answers_come_whole(shared: Running, mode: str) -> None:
+async def test_large_questions_and_answers_come_whole(
+    shared: Running, agents: Mapping[str, Client], mode: str
+) -> None:
     word = f"w{new_id()[:8]}"
     long = f"{word} {'ä' * 9_000}"
     for _ in range(60):
         told(shared, request={"prompt": long})
-    async with beside(shared, mode) as client:
-        result = await client.call_tool("list_generations", {"q": word, "limit": 200})
-        said = await refusal_of(client, {"generation_id": "x" * 1_000_000})
+    result = await agents[mode].call_tool("list_generations", {"q": word, "limit": 200})
+    said = await refusal_of(agents[mode], {"generation_id": "x" * 1_000_000})
 
     assert result.structured_content
     assert [item["prompt"] for item in result.structured_content["items"]] == [long] * 60
@@ -262,17 +275,11 @@ async def test_large_questions_and_answers_come_whole(shared: Running, mode: str
 
 def test_it_answers_what_comes_from_a_file(tmp_path: Path, luma: Luma) -> None:
     (tmp_path / "said").write_text(_messages(("tools/list", {})))
-    with (tmp_path / "said").open("rb") as stdin, (tmp_path / "heard").open("wb") as stdout:
-        subprocess.run(
-            [sys.executable, "-m", "service", "mcp"],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.DEVNULL,
-            env=environment_for(tmp_path, luma),
-            cwd=tmp_path,
-            timeout=30,
-            check=True,
+    with (tmp_path / "said").open("rb") as stdin:
+        done = run(
+            ["mcp"], environment=environment_for(tmp_path, luma), folder=tmp_path, stdin=stdin
         )
 
-    first = json.loads((tmp_path / "heard").read_text().splitlines()[0])
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout.splitlines()[0])
     assert first["result"]["serverInfo"]["name"] == "luma-tracker"

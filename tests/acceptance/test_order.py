@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,8 +23,7 @@ from service.storage.generations import find
 from service.tracking.callback_tokens import Grant
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
-from tests.databases import engine_for, url_in
-from tests.single import observe, record, upgrade
+from tests.single import observe, record
 from tests.waiting import until
 
 ID = "told-in-every-order"
@@ -126,16 +124,6 @@ EVERYTHING = [
 ]
 
 
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """A writing transaction on a migrated database."""
-    engine = engine_for(url_in(tmp_path))
-    upgrade(engine)
-    with engine.connect().execution_options(writes=True) as opened, opened.begin():
-        yield opened
-    engine.dispose()
-
-
 def in_every_order(
     connection: Connection, told: Sequence[Told], at: datetime = NOON
 ) -> Iterator[None]:
@@ -195,7 +183,13 @@ def check_row(row: Generation, end: bytes) -> None:
         assert (row.state, dict(row.assets), row.failure_reason) == ("failed", {}, REASON)
 
 
-@pytest.mark.parametrize("end", [COMPLETED, FAILED], ids=["completed", "failed"])
+ENDS = [
+    pytest.param(COMPLETED, id="completed"),
+    pytest.param(FAILED, id="failed", marks=pytest.mark.either_database),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("told", EVERYTHING)
 def test_every_order_ends_in_the_right_row(
     connection: Connection, told: Callable[[bytes], list[Told]], end: bytes

@@ -12,9 +12,10 @@ import pytest
 
 from service.simulator import Luma
 from tests.acceptance.conftest import UNASKED, Service, environment_for
+from tests.thoroughness import rounds
 from tests.waiting import until
 
-RESTARTS = 10
+RESTARTS, RELOADS = 10, rounds(3, 10)  # each reload starts the interpreter twice
 FINISHING = 120  # generations that finish during all of them
 
 
@@ -42,14 +43,14 @@ def _missing(service: Service, ids: set[str]) -> set[str]:
 
 
 @pytest.mark.either_database
-def test_ten_reloads_under_callbacks_lose_no_final_state(
+def test_reloads_under_callbacks_lose_no_final_state(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
     """SIGHUP, without any key: nothing is asked, so only callbacks can have told."""
     service = start_service(LUMAAI_API_KEY="", LUMA_AGENTS_API_KEY="")
     url, process_id = service.callback_url, service.process.pid
 
-    ids = _restarted(service, lambda: os.kill(process_id, signal.SIGHUP), luma, url, RESTARTS)
+    ids = _restarted(service, lambda: os.kill(process_id, signal.SIGHUP), luma, url, RELOADS)
 
     assert _missing(service, ids) == set()
     assert service.process.poll() is None

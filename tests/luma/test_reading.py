@@ -31,6 +31,8 @@ from tests.conftest import PAYLOADS
 from tests.reference import body_of
 from tests.single import observe, record, upgrade
 
+pytestmark = pytest.mark.sqlite
+
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 Reader = Callable[[dict[str, Any], Source, datetime], Observation]

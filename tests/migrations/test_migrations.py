@@ -33,6 +33,7 @@ from sqlmodel import SQLModel
 
 import service.storage.tables
 from service.storage import migrating
+from tests import launching
 from tests.databases import engine_for, execute, url_in
 from tests.single import upgrade
 
@@ -53,11 +54,21 @@ def engine(database: str) -> Iterator[Engine]:
     made.dispose()
 
 
+def environment(database: str) -> dict[str, str]:
+    """What tells commands of that database."""
+    return {**os.environ, "TRACKER_DATABASE_URL": database, "TRACKER_CALLBACK_SECRET": "secret"}
+
+
+def luma_tracker(*arguments: str, database: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours on the database, from the root of the repository."""
+    return launching.run(arguments, environment=environment(database), folder=ROOT)
+
+
 def run(*arguments: str, database: str) -> subprocess.CompletedProcess[str]:
     """Run a Python module on the database, from the root of the repository."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
-        env={**os.environ, "TRACKER_DATABASE_URL": database, "TRACKER_CALLBACK_SECRET": "secret"},
+        env=environment(database),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -231,7 +242,7 @@ def test_a_database_of_a_newer_version_is_told_in_one_clear_line(
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    refused = run("service", *arguments, database=database)
+    refused = luma_tracker(*arguments, database=database)
 
     assert refused.returncode == 1, refused.stderr
     assert refused.stdout == ""
@@ -248,9 +259,9 @@ def test_looking_at_a_database_of_a_newer_version_says_so(engine: Engine, databa
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    checked = run("service", "db", "check", database=database)
-    looked = run("service", "db", "current", database=database)
-    doctored = run("service", "doctor", "--json", database=database)
+    checked = luma_tracker("db", "check", database=database)
+    looked = luma_tracker("db", "current", database=database)
+    doctored = luma_tracker("doctor", "--json", database=database)
 
     assert checked.returncode == 1
     assert "9999" in checked.stdout
