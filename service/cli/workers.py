@@ -67,6 +67,7 @@ class Workers:
         self._environment = environment
         self._workers = [Worker() for _ in range(count)]
         self._stopping = False
+        self._gave_up = False
 
     def run(self) -> bool:
         """Run until all workers have ended.
@@ -81,7 +82,7 @@ class Workers:
         self._start_due()
         while any(worker.pid for worker in self._workers) or not self._stopping:
             self._react(signal.sigwait(_AWAITED))
-        return not all(worker.cannot_start for worker in self._workers)
+        return not self._gave_up
 
     def _start_due(self) -> None:
         """Start the workers that are due, and set an alarm for the next."""
@@ -110,7 +111,7 @@ class Workers:
                 report("worker_ended", pid=worker.pid, code=code)
                 worker.record_end(code)
         if not self._stopping and all(worker.cannot_start for worker in self._workers):
-            self._stopping = True
+            self._stopping = self._gave_up = True
             self._pass_on(signal.SIGTERM)
 
     def _pass_on(self, number: int) -> None:

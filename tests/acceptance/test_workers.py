@@ -3,38 +3,73 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from service.simulator import Luma
+from service.simulator import Luma, ManualClock, Simulator
 from tests.acceptance.conftest import KEYLESS, UNASKED, Service, environment_for
 from tests.acceptance.talk import body_of, new_id
+from tests.launching import launch
 from tests.waiting import until
 
 WORKERS = 2
 STARTED = re.compile(r"event=worker_started pid=(\d+)")
 
 
-def _started(service: Service) -> list[int]:
-    return [int(pid) for pid in STARTED.findall(service.said)]
+class Pair(Service):
+    """Two processes on one socket."""
+
+    begun: int = 0
+    """How much was logged before the current test."""
+
+    def start_both(self) -> None:
+        """Start them, and wait until both listen and one is ready."""
+        self.start("--port", "0", "--workers", str(WORKERS))
+        until(lambda: self.said.count("listening url=") == WORKERS)
+        self.check_ready()
+
+    def check_ready(self) -> None:
+        """Assert that one of them is ready."""
+        assert httpx.get(f"{self.url}/readyz", timeout=20).status_code == 200
+
+    @property
+    def pids(self) -> list[int]:
+        """All that were ever started; the newest come last."""
+        return [int(pid) for pid in STARTED.findall(self.said)]
+
+    @property
+    def said_now(self) -> str:
+        """What was logged during the current test."""
+        return self.said[self.begun :]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Pair]:
+    """Two on a fresh store, that ask nobody."""
+    with Simulator(clock=ManualClock()).running() as luma:
+        pair = Pair(environment_for(folder, luma, **KEYLESS, **UNASKED), folder)
+        pair.start_both()
+        yield pair
+        pair.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two for tests to share: each leaves two that serve."""
+    with running(tmp_path_factory.mktemp("pair")) as started:
+        yield started
 
 
 @pytest.fixture
-def service(tmp_path: Path, luma: Luma) -> Iterator[Service]:
-    """Two processes on a fresh store, that ask nobody."""
-    service = Service(environment_for(tmp_path, luma, **KEYLESS, **UNASKED), tmp_path)
-    service.start("--port", "0", "--workers", str(WORKERS))
-    until(lambda: service.said.count("listening url=") == WORKERS)
-    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
-    yield service
-    service.stop()
+def service(pair: Pair) -> Pair:
+    """The same, as the test finds it."""
+    pair.begun = len(pair.said)
+    return pair
 
 
 def _taken(client: httpx.Client) -> list[str]:
@@ -43,7 +78,7 @@ def _taken(client: httpx.Client) -> list[str]:
     return re.findall(r"^luma_tracker_callbacks_total.*$", told, re.MULTILINE)
 
 
-def _of_another(service: Service, one: httpx.Client, clients: list[httpx.Client]) -> httpx.Client:
+def _of_another(service: Pair, one: httpx.Client, clients: list[httpx.Client]) -> httpx.Client:
     """A connection to the process that `one` does not speak to, which counts its own callbacks."""
     before = [_taken(client) for client in clients]
     one.post(service.callback_path, json=body_of(new_id(), "queued"))
@@ -53,7 +88,7 @@ def _of_another(service: Service, one: httpx.Client, clients: list[httpx.Client]
 
 
 @pytest.fixture
-def connections(service: Service) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+def connections(service: Pair) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """One that is kept open to each of them; of many that come at once, each takes some."""
     with ExitStack() as stack, ThreadPoolExecutor(32) as threads:
         clients = [
@@ -69,7 +104,7 @@ def _alive(client: httpx.Client) -> httpx.Response:
 
 @pytest.mark.sqlite
 def test_what_one_was_told_each_answers_at_once(
-    service: Service, connections: tuple[httpx.Client, httpx.Client]
+    service: Pair, connections: tuple[httpx.Client, httpx.Client]
 ) -> None:
     one, other = connections
     for n in range(30):
@@ -86,59 +121,83 @@ def test_what_one_was_told_each_answers_at_once(
 
 
 @pytest.mark.either_database
-def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Service) -> None:
-    first = _started(service)
-    assert len(first) == WORKERS
-    os.kill(first[0], signal.SIGKILL)
+def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Pair) -> None:
+    victim, before = service.pids[-1], len(service.pids)
+    os.kill(victim, signal.SIGKILL)
     for _ in range(20):
         assert httpx.get(f"{service.url}/healthz", timeout=20).status_code == 200
-    until(lambda: service.said.count("listening url=") == WORKERS + 1)
-    assert f"pid={first[0]} code=-9" in service.said
-    assert len(_started(service)) == WORKERS + 1
+    until(lambda: service.said_now.count("listening url=") == 1)
+    assert f"pid={victim} code=-9" in service.said_now
+    assert len(service.pids) == before + 1
 
 
 @pytest.mark.either_database
-def test_a_hangup_restarts_all_in_place(service: Service) -> None:
+def test_a_hangup_restarts_all_in_place(service: Pair) -> None:
+    before = service.pids
     assert service.process.pid
     os.kill(service.process.pid, signal.SIGHUP)
-    until(lambda: service.said.count("listening url=") == 2 * WORKERS)
-    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
-    assert len(_started(service)) == WORKERS, "they are the same processes"
+    until(lambda: service.said_now.count("listening url=") == WORKERS)
+    service.check_ready()
+    assert service.pids == before, "they are the same processes"
+
+
+@pytest.mark.either_database
+def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Pair) -> None:
+    settings = service.folder / ".env"
+    settings.write_text("TRACKER_STALE_AFTER=soon\n")
+    os.kill(service.pids[-1], signal.SIGKILL)
+    until(lambda: service.said_now.count("code=2") == 2)
+    service.check_ready()
+    settings.unlink()
+    until(lambda: service.said_now.count("listening url=") == 1, seconds=20)
+    service.check_ready()
 
 
 @pytest.mark.either_database
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_all_end_when_it_is_told_to(service: Service, sent: signal.Signals) -> None:
-    pids = _started(service)
-    os.kill(service.process.pid, sent)
-    assert service.process.wait(timeout=15) == 0
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-        assert re.search(rf"pid={pid} code=(0|-15)\b", service.said), "or it had just begun"
+def test_all_end_when_it_is_told_to(tmp_path: Path, sent: signal.Signals) -> None:
+    with running(tmp_path) as service:
+        pids = service.pids
+        os.kill(service.process.pid, sent)
+        assert service.process.wait(timeout=15) == 0
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+            assert re.search(rf"pid={pid} code=(0|-15)\b", service.said), "or it had just begun"
 
 
-@pytest.mark.either_database
-def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, luma: Luma) -> None:
+@pytest.fixture
+def nowhere(tmp_path: Path, luma: Luma) -> Iterator[Pair]:
+    """Two whose database cannot be made."""
     (tmp_path / "file").write_text("no folder")
-    nowhere = f"sqlite:///{tmp_path}/file/tracker.db"
-    environment = environment_for(tmp_path, luma, TRACKER_DATABASE_URL=nowhere)
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--workers", "2"]
-    ended = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, timeout=30, check=False
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.decode().count("worker_started") <= 2 * WORKERS
+    url = f"sqlite:///{tmp_path}/file/tracker.db"
+    pair = Pair(environment_for(tmp_path, luma, TRACKER_DATABASE_URL=url), tmp_path)
+    with pair.log.open("ab") as log:
+        command = ("serve", "--port", "0", "--workers", str(WORKERS))
+        pair.process = launch(command, environment=pair.environment, folder=tmp_path, stderr=log)
+    until(lambda: len(pair.pids) == WORKERS)
+    yield pair
+    pair.kill()
+    for pid in pair.pids:
+        _send(pid, signal.SIGKILL)
+
+
+def _send(pid: int, sent: signal.Signals) -> None:
+    """Send a signal, unless the process has ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, sent)
 
 
 @pytest.mark.either_database
-def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Service) -> None:
-    first = _started(service)[0]
-    settings = service.folder / ".env"
-    settings.write_text("TRACKER_STALE_AFTER=soon\n")
-    os.kill(first, signal.SIGKILL)
-    until(lambda: service.said.count("code=2") == 2)
-    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
-    settings.unlink()
-    until(lambda: service.said.count("listening url=") == WORKERS + 1, seconds=20)
-    assert httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
+def test_workers_that_cannot_start_are_not_started_for_ever(nowhere: Pair) -> None:
+    """Also if one of them fails while the other, which has failed before, is started again."""
+    slow = nowhere.pids[1]
+    _send(slow, signal.SIGSTOP)
+    until(lambda: len(nowhere.pids) > WORKERS or nowhere.process.poll() is not None)
+    again = nowhere.pids[-1]
+    _send(again, signal.SIGSTOP)
+    _send(slow, signal.SIGCONT)
+    until(lambda: nowhere.said.count("code=1") >= WORKERS)
+    _send(again, signal.SIGCONT)
+    assert nowhere.process.wait(timeout=30) == 2
+    assert len(nowhere.pids) <= 2 * WORKERS
