@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Connection, Engine
 
 from service.bootstrap import open_tracker
@@ -53,11 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[CHOSEN] = config.getoption("--database")
     if programs := config.getoption("--postgres"):
         os.environ[CHOSEN], os.environ[INSTALLED] = "postgres", programs
-    os.environ.pop("SSL_CERT_FILE", None)
-    os.environ["SSL_CERT_DIR"] = os.devnull  # nothing here speaks TLS, and certificates take long
+    _avoid_slow_defaults()
     if config.getoption("numprocesses", None):
         launcher()
         template()
+
+
+def _avoid_slow_defaults() -> None:
+    """Read no certificates for each client, and log plain tracebacks: each takes a while."""
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = os.devnull  # nothing here speaks TLS
+    plain = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from openapi_spec_validator import validate
 
 from service import __version__
 from service.app import create_app
@@ -72,10 +71,9 @@ async def test_a_service_whose_database_is_gone_is_alive_and_not_ready(
     assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_the_description_of_the_api_is_valid(start: Starter) -> None:
+async def test_the_api_is_described(start: Starter) -> None:
     http = await start()
     description = (await http.get("/openapi.json")).json()
-    validate(description)
     assert description["info"]["version"] == __version__
     assert "/v1/generations/{generation_id}" in description["paths"]
 

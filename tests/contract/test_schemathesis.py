@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
-from schemathesis.engine import Status, events, from_schema
 
 from service.simulator import Plan
 from service.web.parameters import LONGEST_WAIT
 from tests.hostile import Target, target
+
+if TYPE_CHECKING:
+    import schemathesis
+    from schemathesis.engine import events
 
 pytestmark = pytest.mark.either_database
 
@@ -59,7 +61,7 @@ def _shorten_wait(_context: object, case: "schemathesis.Case[Any]", _kwargs: obj
             asked[name] = "wait=0" if name == "Prefer" else 0.01
 
 
-def _failures(scenario: events.ScenarioFinished) -> list[str]:
+def _failures(scenario: "events.ScenarioFinished") -> list[str]:
     return [
         f"{case.value.method} {case.value.path}: {check.name}: {check.failure_info.failure.message}"
         f" ({check.failure_info.code_sample})"
@@ -81,6 +83,9 @@ def test_no_request_that_schemathesis_thinks_of_makes_the_description_untrue(
 
     The endless stream is not among them: it comes only to who accepts `text/event-stream`.
     """
+    import schemathesis  # heavy
+    from schemathesis.engine import Status, events, from_schema
+
     schema = schemathesis.openapi.from_url(f"{running.service.url}/openapi.json")
     schema.config.generation.update(max_examples=EXAMPLES, deterministic=True)
     schemathesis.hook("before_call")(_shorten_wait)
