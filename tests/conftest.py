@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import Connection, Engine
@@ -18,6 +19,7 @@ from service.tracking.tracker import Tracker
 from tests.databases import CHOSEN, drop_in, engine_for, migrated_in, on_postgres, template
 from tests.launching import launcher
 from tests.postgres import INSTALLED
+from tests.thoroughness import rounds
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "luma.json").read_text()
@@ -55,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if programs := config.getoption("--postgres"):
         os.environ[CHOSEN], os.environ[INSTALLED] = "postgres", programs
     _avoid_slow_defaults()
+    hypothesis.settings.register_profile("ours", max_examples=rounds(40, 100), deadline=None)
+    hypothesis.settings.load_profile("ours")
     if config.getoption("numprocesses", None):
         launcher()
         template()

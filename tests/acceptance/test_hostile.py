@@ -28,6 +28,7 @@ from tests.hostile import (
     target,
     unreadable,
 )
+from tests.thoroughness import rounds
 
 pytestmark = pytest.mark.either_database
 
@@ -263,7 +264,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(40, 120), deadline=None, suppress_health_check=list(HealthCheck))
 @given(said=st.dictionaries(st.sampled_from(FIELDS), _JSON | st.datetimes().map(str)))
 def test_whatever_is_said_of_a_generation_can_be_shown(
     running: Target, said: dict[str, Any]
@@ -278,7 +279,7 @@ def test_whatever_is_said_of_a_generation_can_be_shown(
     assert strict(shown.content)["id"] == generation_id
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=rounds(25, 80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=300) | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_whatever_bytes_come_are_kept(running: Target, body: bytes) -> None:
     answer = running.call_back(body)

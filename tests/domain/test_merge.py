@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.domain.generation import Generation, Observation, Outcome, Source, is_stale, rank
 from service.domain.merge import merge
+from tests.thoroughness import rounds
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 CREATED = NOON - timedelta(minutes=1)
@@ -46,7 +47,7 @@ ORDER_DEPENDENT = {
 """Fields that depend on how and when observations arrive, and so may depend on their order."""
 
 properties = settings(
-    max_examples=100,
+    max_examples=rounds(30, 100),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

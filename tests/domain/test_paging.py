@@ -18,6 +18,7 @@ from service.domain.paging import (
     step_back,
     step_on,
 )
+from tests.thoroughness import rounds
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -71,7 +72,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(100, 300), deadline=None)
 @given(
     length=st.integers(0, 150),
     limit=st.integers(2, 30),

@@ -30,6 +30,7 @@ from service.tracking.callback_tokens import CallbackTokens, Grant
 from tests.conftest import PAYLOADS
 from tests.reference import body_of
 from tests.single import observe, record, upgrade
+from tests.thoroughness import rounds
 
 pytestmark = pytest.mark.sqlite
 
@@ -238,7 +239,7 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=150,
+    max_examples=rounds(50, 150),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -259,7 +260,7 @@ def test_any_json_at_all_is_read_stored_and_shown(
     assert strict(body_of(row))["request"] == seen.request
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=rounds(65, 200), deadline=None, database=None)
 @given(st.binary(max_size=80) | st.text(max_size=40).map(str.encode))
 def test_any_bytes_at_all_are_an_object_or_unreadable(body: bytes) -> None:
     with contextlib.suppress(Unreadable):
@@ -281,7 +282,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=rounds(100, 300), deadline=None, database=None)
 @given(JSON)
 def test_a_plain_body_is_read_as_any_other(value: Any) -> None:
     """An escape changes nothing but the way in which it is read."""

@@ -1,9 +1,8 @@
 """The fast path and the normal path send the same responses to all requests."""
 
-import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,14 @@ from service.tracking.callback_tokens import CallbackTokens
 from service.web.fast_path import FastPath
 from tests.conftest import PAYLOADS
 from tests.served import served_here
+from tests.thoroughness import rounds
 
 pytestmark = pytest.mark.either_database
 
 SECRET = "secret-of-the-tests"
 CALLBACK = f"/callbacks/{CallbackTokens([SECRET]).reusable()}"
 TOKENS = ("good", "ro:reads")
-QUESTIONS = 1000
+QUESTIONS = rounds(300, 1000)
 
 
 @dataclass
@@ -148,7 +148,7 @@ def _without_date(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("by_socket", [False, True], ids=["called", "asked by our server"])
-async def test_a_thousand_questions_have_the_same_answers(
+async def test_hundreds_of_questions_have_the_same_answers(
     settings: Settings, by_socket: bool
 ) -> None:
     """Compare status, headers and bytes of both paths."""
@@ -159,17 +159,16 @@ async def test_a_thousand_questions_have_the_same_answers(
         first = await both.ordinary.get(
             f"/v1/generations/{IDS[0]}", headers={"Authorization": "Bearer good"}
         )
-        every = list(
-            itertools.product(
-                ["GET", "GET", "GET", "GET", "HEAD", "POST"],
-                IDS,
-                [*([""] * 16), *QUERIES],
-                [*([{}] * 12), *_sent(first.headers["etag"])],
-                ["Bearer good"] * 9 + TOKENS_SENT,
-            )
+        each: tuple[Sequence[Any], ...] = (
+            ["GET", "GET", "GET", "GET", "HEAD", "POST"],
+            IDS,
+            [*([""] * 16), *QUERIES],
+            [*([{}] * 12), *_sent(first.headers["etag"])],
+            ["Bearer good"] * 9 + TOKENS_SENT,
         )
-        chosen = random.Random(5).sample(every, QUESTIONS)
-        for method, id_, query, sent, token in chosen:
+        chance = random.Random(5)
+        for _ in range(QUESTIONS):
+            method, id_, query, sent, token = map(chance.choice, each)
             sent_token = token.strip() if token and by_socket else token  # as read from a socket
             headers = {**sent, **({"Authorization": sent_token} if sent_token else {})}
             short, ordinary = await both.answers(
@@ -179,7 +178,7 @@ async def test_a_thousand_questions_have_the_same_answers(
             assert short.status_code == ordinary.status_code, asked
             assert _without_date(short) == _without_date(ordinary), asked
             assert short.content == ordinary.content, asked
-        assert both.passed_on < QUESTIONS - 200, "many were answered at once"
+        assert both.passed_on < QUESTIONS * 0.8, "many were answered at once"
 
 
 GATEWAYS = ["/dream-machine/v1", "/agents/v1"]
