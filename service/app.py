@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
-from service.bootstrap import open_service
+from service.bootstrap import Parts, open_service
 from service.config import Settings, callback_secrets
-from service.mcp_server import HttpTransport
+from service.mcp_server import Caller, HttpTransport, ResourceUpdates, Service
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, gateway, problems
 from service.web.api import (
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> Application:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_service(settings, tokens=app.state.tokens) as parts:
-            mcp = HttpTransport(parts.tracker, fast=settings.mcp_fast)
+            mcp = HttpTransport(_mcp_service(app, settings, parts), fast=settings.mcp_fast)
             app.state.tracker, app.state.mcp = parts.tracker, mcp
             app.state.gateway = parts.gateway
             async with mcp.run():
@@ -109,6 +110,20 @@ def create_app(settings: Settings) -> Application:
         app.include_router(router)
     _add_middleware(app, settings)
     return app
+
+
+def _mcp_service(app: FastAPI, settings: Settings, parts: Parts) -> Service:
+    """Return what MCP works on: each request may do what its token may do."""
+    authenticator: Authenticator = app.state.authenticator
+
+    def caller_of(request: Request | None) -> Caller:
+        authorization = request.headers.get("authorization", "") if request else ""
+        digest = authenticator.digest_of(authorization.encode("latin-1"))
+        may_write = authenticator.may_write(digest) if digest else not authenticator.need_tokens
+        return Caller(digest.hex() if digest else "", may_write and not settings.mcp_read_only)
+
+    updates = ResourceUpdates(parts.tracker.history)
+    return Service(parts.tracker, parts.gateway, updates, caller_of)
 
 
 def _add_middleware(app: Application, settings: Settings) -> None:

@@ -97,6 +97,7 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_CACHE_SIZE", "0", "cache_size", 0),
     ("TRACKER_SLOW_AFTER", "0.5", "slow_after", 0.5),
     ("TRACKER_MCP_FAST", "false", "mcp_fast", False),
+    ("TRACKER_MCP_READ_ONLY", "true", "mcp_read_only", True),
     ("TRACKER_CORS_ORIGINS", "https://a,http://b:1", "cors_origins", ["https://a", "http://b:1"]),
     ("tracker_port", "81", "port", 81),
 ]
@@ -245,6 +246,7 @@ BAD = [
     ("TRACKER_WEBHOOK_SECRET", f"{SIGNING[0]},whsec_no*base64"),
     ("TRACKER_WEBHOOK_ALLOW", "127.0.0.1/8"),
     ("TRACKER_WEBHOOK_ALLOW", "localhost"),
+    ("TRACKER_MCP_READ_ONLY", "perhaps"),
     ("LUMAAI_API_KEY", "ключ"),
     ("LUMAAI_API_KEY", "two\nlines"),
     ("LUMA_AGENTS_API_KEY", "“luma-api-1”"),

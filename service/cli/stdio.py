@@ -3,10 +3,11 @@
 import asyncio
 import sys
 
-from service.bootstrap import open_tracker
-from service.config import Settings
+from service.bootstrap import open_parts
+from service.config import Settings, callback_secrets
 from service.logs import configure
-from service.mcp_server import serve_stdio
+from service.mcp_server import Caller, ResourceUpdates, Service, serve_stdio
+from service.tracking.callback_tokens import CallbackTokens
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
@@ -22,5 +23,9 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    async with open_tracker(settings) as tracker:
-        await serve_stdio(tracker)
+    # Only a service can receive Luma's callbacks.
+    tokens = CallbackTokens(callback_secrets(settings)) if settings.public_url else None
+    async with open_parts(settings, tokens=tokens) as parts:
+        caller = Caller(may_write=not settings.mcp_read_only)
+        updates = ResourceUpdates(parts.tracker.history)
+        await serve_stdio(Service(parts.tracker, parts.gateway, updates, lambda _: caller))

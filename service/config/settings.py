@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     """Megabytes of generations kept in memory; 0: none."""
     mcp_fast: bool = True
     """Whether ordinary MCP requests take the fast path."""
+    mcp_read_only: bool = False
+    """Whether the MCP tools that create or delete are hidden and refused."""
 
     @field_validator(
         *("cors_origins", "callback_secret", "api_tokens", "webhook_secret", "webhook_allow"),

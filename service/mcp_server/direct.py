@@ -36,13 +36,17 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope
+
+from service.mcp_server.leaving import unless_gone
+from service.mcp_server.waits import accepts_stream, wait_of
 
 _logger = logging.getLogger(__name__)
 
 _METHODS = ["initialize", "ping", "server/discover", "tools/call", "tools/list"]
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
 _JSON = "application/json"
+_CLIENT_LEFT = 499  # nobody reads it
 _PARAMETER_HEADER = "mcp-param-"  # repeats an argument; none of our tools requires one
 
 Headers = Mapping[str, str]
@@ -163,8 +167,14 @@ class DirectRequests:
     def __init__(self, server: Server[dict[str, Any]]) -> None:
         self._server = server
 
-    async def answer(self, scope: Scope, body: bytes) -> Response | None:
-        """Return the response; None if the SDK must answer."""
+    async def answer(self, scope: Scope, body: bytes, receive: Receive) -> Response | None:
+        """Return the response; None if the SDK must answer.
+
+        Args:
+            scope: of the request.
+            body: complete.
+            receive: reports that the client has left, which ends a wait.
+        """
         headers = _plain_headers(scope)
         if headers is None:
             return None
@@ -181,8 +191,12 @@ class DirectRequests:
         connection = protocol.connection(request, headers)
         if connection is None:
             return None
-        reply = await self._reply(protocol, request, connection, Request(scope))
-        return protocol.response(reply)
+        wait = wait_of(request)
+        if wait and wait.wants_progress and accepts_stream(scope):
+            return None
+        replying = self._reply(protocol, request, connection, Request(scope))
+        reply = await (unless_gone(receive, replying) if wait else replying)
+        return protocol.response(reply) if reply else Response(status_code=_CLIENT_LEFT)
 
     async def _reply(
         self,

@@ -19,20 +19,29 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from service.mcp_server.server import make_server
-from service.tracking.tracker import Tracker
+from service.mcp_server.server import Service, make_server
+from service.mcp_server.subscriptions import ConnectionUpdates
 
 _CHUNK = 256 * 1024  # bytes
 Item = SessionMessage | Exception
 
 
-async def serve_stdio(tracker: Tracker) -> None:
+async def serve_stdio(service: Service) -> None:
     """Serve one client on stdin and stdout, until it disconnects."""
-    server = make_server(tracker)
     # On Windows, only a thread can wait for a pipe.
     streams = stdio_server if sys.platform == "win32" else _streams
     async with streams() as (incoming, outgoing):
+        await serve_connection(service, incoming, outgoing)
+
+
+async def serve_connection(service: Service, incoming: Any, outgoing: Any) -> None:
+    """Serve one client on two streams of messages, until it disconnects."""
+    updates = ConnectionUpdates(service.updates)
+    server = make_server(service, updates)
+    try:
         await server.run(incoming, outgoing, server.create_initialization_options())
+    finally:
+        await updates.close()
 
 
 @asynccontextmanager

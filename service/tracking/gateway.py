@@ -10,12 +10,13 @@ from service.domain.generation import Observation, Source
 from service.domain.redaction import body_without_tokens
 from service.domain.submission import State, Submission
 from service.domain.text import clean_text
-from service.errors import NotFound, StoreUnavailable, Unreadable
+from service.errors import NotFound, StoreUnavailable, Unreadable, UpstreamError
 from service.logs import log
 from service.luma import Upstream
 from service.luma.lists import read_page, with_own_callback_urls
 from service.luma.relay import Incoming as Incoming  # noqa: PLC0414 - re-exported for surfaces
 from service.luma.relay import Outgoing as Outgoing  # noqa: PLC0414
+from service.luma.setting_names import API_KEY
 from service.storage import generations, submissions
 from service.storage.engine import Database
 from service.tracking.answer import Answer
@@ -64,6 +65,16 @@ class Gateway:
     def has_key_for(self, upstream: str) -> bool:
         """Return whether an API key is set for the upstream."""
         return upstream in self._upstreams
+
+    def require_key(self, upstream: str) -> None:
+        """Check that an API key is set for the upstream.
+
+        Raises:
+            UpstreamError: there is none; the hint names the setting.
+        """
+        if not self.has_key_for(upstream):
+            message = f"The tracker has no API key for {upstream}."
+            raise UpstreamError(upstream, message, f"Set {API_KEY[upstream]} where it runs.")
 
     async def lookup(self, upstream: str, generation_id: str, *, fresh: bool) -> Answer | None:
         """Return a generation of this upstream; None: only the upstream itself can answer.

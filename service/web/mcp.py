@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.web.guards.slow_log import WAIT_SECONDS
 from service.web.problems import problem
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
@@ -18,7 +19,10 @@ _PATH = "/mcp"
 class McpTransport(Protocol):
     """Answers complete POSTs."""
 
-    async def answer(self, scope: Scope, body: bytes) -> Response | None:
+    def longest_wait(self, body: bytes) -> int:
+        """Return for how many seconds the response to a request may be awaited."""
+
+    async def answer(self, scope: Scope, body: bytes, receive: Receive) -> Response | None:
         """Return the response to a plain request, None for any other."""
 
     async def pass_to_sdk(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
@@ -42,7 +46,9 @@ class McpEndpoint:
         mcp: McpTransport = self._state.mcp
         if isinstance(body, Response):
             await body(scope, receive, send)
-        elif answer := await mcp.answer(scope, body):
+            return
+        scope[WAIT_SECONDS] = mcp.longest_wait(body)
+        if answer := await mcp.answer(scope, body, receive):
             await _send(answer, scope, receive, send)
         else:
             await mcp.pass_to_sdk(scope, body, receive, send)

@@ -9,20 +9,20 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.types import Scope
+from starlette.types import Message, Scope
 
-from service.bootstrap import open_tracker
+from service.bootstrap import open_parts
 from service.config import Settings
-from service.mcp_server import HttpTransport, make_server
+from service.mcp_server import HttpTransport, Service, make_server
 from service.mcp_server.direct import DirectRequests
 from service.mcp_server.tools import TOOLS
 from service.simulator import Luma
 from service.tracking.callback_tokens import Grant
-from service.tracking.tracker import Tracker
 from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
 from service.web.server.limits import MAX_BODY
 from tests.conftest import Clock
+from tests.mcp_server.conftest import service_of
 
 pytestmark = pytest.mark.either_database
 
@@ -272,12 +272,12 @@ def crooked() -> Iterator[Question]:
 
 
 @asynccontextmanager
-async def opened(tracker: Tracker, *, fast: bool) -> AsyncIterator[httpx.AsyncClient]:
+async def opened(service: Service, *, fast: bool) -> AsyncIterator[httpx.AsyncClient]:
     """MCP over HTTP, with or without `DirectRequests`."""
     app = Starlette()
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SecurityHeaders)
-    app.state.mcp = HttpTransport(tracker, fast=fast)
+    app.state.mcp = HttpTransport(service, fast=fast)
     async with app.state.mcp.run():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
@@ -294,15 +294,15 @@ async def answer(http: httpx.AsyncClient, question: Question) -> Answer:
 
 
 @pytest.fixture
-async def known(tracker: Tracker) -> Tracker:
-    """A tracker with rows, some of them odd."""
+async def known(service: Service) -> Service:
+    """A service with rows, some of them odd."""
     for body in (
         {"id": "done", "state": "completed", "assets": {"video": "https://v.example/v.mp4"}},
         {"id": "dreaming", "state": "dreaming", "request": {"prompt": "ein Märchen\n\x07 😀"}},
         {"id": "failed", "state": "failed", "request": {"seed": 2**63, "cfg": 1.5, "x": [None]}},
     ):
-        await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
-    return tracker
+        await service.tracker.deliveries.receive(json.dumps(body).encode(), Grant())
+    return service
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ async def known(tracker: Tracker) -> Tracker:
     ],
     ids=["calls-2025", "calls-2026", "messages-2025", "messages-2026", "headers", "bodies"],
 )
-async def test_both_ways_answer_alike(known: Tracker, questions: list[Question]) -> None:
+async def test_both_ways_answer_alike(known: Service, questions: list[Question]) -> None:
     async with opened(known, fast=True) as fast, opened(known, fast=False) as sdk:
         for question in questions:
             theirs = await answer(sdk, question)
@@ -330,8 +330,8 @@ async def test_what_nobody_foresaw_is_told_alike(
     settings: Settings, clock: Clock, luma: Luma, version: str
 ) -> None:
     """A closed tracker raises an exception that no tool expects."""
-    async with open_tracker(settings, clock) as closed:
-        pass
+    async with open_parts(settings, clock) as parts:
+        closed = service_of(parts)
     asked = message("tools/call", get({"generation_id": "done"}))
     [question] = [*(of_old if version == OLD else of_new)([asked])][1:]
     async with opened(closed, fast=True) as fast, opened(closed, fast=False) as sdk:
@@ -343,23 +343,23 @@ async def test_what_nobody_foresaw_is_told_alike(
 @pytest.mark.parametrize("version", [None, *("2025-03-26", "2025-06-18", OLD), NEW])
 @pytest.mark.parametrize("method", ["tools/call", "tools/list", "ping", "server/discover"])
 async def test_what_agents_ask_is_ordinary(
-    known: Tracker, method: str, version: str | None
+    known: Service, method: str, version: str | None
 ) -> None:
     params = get({"generation_id": "done"}) if method == "tools/call" else {}
     asked = message(method, params)
     body = json.dumps(enveloped(asked) if version == NEW else asked).encode()
     assert await DirectRequests(make_server(known)).answer(
-        _scope(headers_for(version, asked)), body
+        _scope(headers_for(version, asked)), body, _stays
     )
 
 
-async def test_what_is_not_is_left_to_the_sdk(known: Tracker) -> None:
+async def test_what_is_not_is_left_to_the_sdk(known: Service) -> None:
     ordinary = DirectRequests(make_server(known))
     others = [message("resources/list", {}), message("subscriptions/listen", {})]
     for _, headers, body in of_old([*MESSAGES[len(IDS) :], *others]):
-        assert await ordinary.answer(_scope(headers), body) is None, body
+        assert await ordinary.answer(_scope(headers), body, _stays) is None, body
     for _, headers, body in of_new([message("subscriptions/listen", {})]):
-        assert await ordinary.answer(_scope(headers), body) is None, body
+        assert await ordinary.answer(_scope(headers), body, _stays) is None, body
 
 
 def test_no_tool_wants_an_argument_repeated_in_a_header() -> None:
@@ -368,12 +368,18 @@ def test_no_tool_wants_an_argument_repeated_in_a_header() -> None:
     assert "x-mcp-header" not in json.dumps(schemas)
 
 
-async def test_many_at_once_get_each_its_own(known: Tracker) -> None:
+async def test_many_at_once_get_each_its_own(known: Service) -> None:
     questions = [*of_old([message("ping", {}, n) for n in range(20)]), *oddly()]
     async with opened(known, fast=True) as fast:
         alone = [await answer(fast, question) for question in questions]
         together = await asyncio.gather(*(answer(fast, question) for question in questions))
     assert together == alone
+
+
+async def _stays() -> Message:
+    """A client that does not leave."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 def _scope(headers: Headers) -> Scope:

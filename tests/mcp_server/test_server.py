@@ -8,7 +8,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import CallToolResult, TextContent
 
-from service.mcp_server import make_server
+from service.mcp_server import Service, make_server
 from service.simulator import Fault, Luma, Plan
 from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
@@ -20,9 +20,9 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-async def client(tracker: Tracker) -> AsyncIterator[Client]:
+async def client(service: Service) -> AsyncIterator[Client]:
     """A connected client."""
-    async with Client(make_server(tracker)) as connected:
+    async with Client(make_server(service)) as connected:
         yield connected
 
 

@@ -15,37 +15,33 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCNotification, JSONRPCRequest
 
-from service.mcp_server import make_server
-from service.mcp_server.stdio_transport import Incoming, Outgoing
+from service.mcp_server import Service
+from service.mcp_server.stdio_transport import Incoming, Outgoing, serve_connection
 from service.tracking.callback_tokens import Grant
-from service.tracking.tracker import Tracker
 from tests.mcp_server.test_direct import CALLS, HELLO, MESSAGES, enveloped, message
 
 pytestmark = pytest.mark.either_database
 
 PATIENCE = 15  # seconds
-Serve = Callable[[Tracker, int, int], Awaitable[None]]
+Serve = Callable[[Service, int, int], Awaitable[None]]
 
 
-async def by_ours(tracker: Tracker, stdin: int, stdout: int) -> None:
+async def by_ours(service: Service, stdin: int, stdout: int) -> None:
     """Serve as `luma-tracker mcp` does."""
-    server = make_server(tracker)
     os.set_blocking(stdin, False)
     os.set_blocking(stdout, False)
-    options = server.create_initialization_options()
-    await server.run(Incoming(stdin), Outgoing(stdout), options)
+    await serve_connection(service, Incoming(stdin), Outgoing(stdout))
 
 
-async def by_the_sdk(tracker: Tracker, stdin: int, stdout: int) -> None:
+async def by_the_sdk(service: Service, stdin: int, stdout: int) -> None:
     """Serve as the SDK does."""
-    server = make_server(tracker)
     with (
         os.fdopen(stdin, encoding="utf-8", errors="replace", closefd=False) as reads,
         os.fdopen(stdout, "w", encoding="utf-8", closefd=False) as writes,
     ):
         files = anyio.wrap_file(reads), anyio.wrap_file(writes)
         async with stdio_server(*files) as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+            await serve_connection(service, incoming, outgoing)
 
 
 class Talk:
@@ -85,7 +81,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(serve: Serve, tracker: Tracker) -> AsyncIterator[Talk]:
+async def talking(serve: Serve, service: Service) -> AsyncIterator[Talk]:
     """A server on two pipes; at the end it must have stopped without an error."""
     (theirs_in, ours_in), (ours_out, theirs_out) = os.pipe(), os.pipe()
     reader = asyncio.StreamReader(limit=2**26)
@@ -93,7 +89,7 @@ async def talking(serve: Serve, tracker: Tracker) -> AsyncIterator[Talk]:
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours_out, "rb")
     )
-    serving = asyncio.create_task(_until_done(serve, tracker, theirs_in, theirs_out))
+    serving = asyncio.create_task(_until_done(serve, service, theirs_in, theirs_out))
     talk = Talk(reader, ours_in)
     try:
         yield talk
@@ -103,20 +99,20 @@ async def talking(serve: Serve, tracker: Tracker) -> AsyncIterator[Talk]:
         transport.close()
 
 
-async def _until_done(serve: Serve, tracker: Tracker, stdin: int, stdout: int) -> None:
+async def _until_done(serve: Serve, service: Service, stdin: int, stdout: int) -> None:
     try:
-        await serve(tracker, stdin, stdout)
+        await serve(service, stdin, stdout)
     finally:
         os.close(stdin)
         os.close(stdout)
 
 
 @pytest.fixture
-async def known(tracker: Tracker) -> Tracker:
-    """A tracker with rows."""
+async def known(service: Service) -> Service:
+    """A service with rows."""
     body = {"id": "done", "state": "completed", "request": {"prompt": "ein Märchen 😀"}}
-    await tracker.deliveries.receive(json.dumps(body).encode(), Grant())
-    return tracker
+    await service.tracker.deliveries.receive(json.dumps(body).encode(), Grant())
+    return service
 
 
 READY = {"jsonrpc": "2.0", "method": "notifications/initialized"}
@@ -147,7 +143,7 @@ ODD = [
     ],
     ids=["2025", "2026", "no-handshake"],
 )
-async def test_both_transports_answer_alike(known: Tracker, lines: list[bytes]) -> None:
+async def test_both_transports_answer_alike(known: Service, lines: list[bytes]) -> None:
     answers = list[list[str]]()
     for serve in (by_ours, by_the_sdk):
         async with talking(serve, known) as talk:
@@ -169,7 +165,7 @@ def _mark(n: int) -> dict[str, Any]:
     return enveloped({"jsonrpc": "2.0", "id": f"mark {n}", "method": "server/discover"})
 
 
-async def test_messages_are_told_apart_however_they_come(known: Tracker) -> None:
+async def test_messages_are_told_apart_however_they_come(known: Service) -> None:
     async with talking(by_ours, known) as talk:
         await talk.ask(message("initialize", HELLO, 0))
         pings = [json.dumps(message("ping", {}, n)).encode() + b"\n" for n in range(50)]
@@ -184,7 +180,7 @@ async def test_messages_are_told_apart_however_they_come(known: Tracker) -> None
         assert len(rest) <= 1, "a last line without an end is a message, if there is time for it"
 
 
-async def test_a_large_message_comes_and_goes_whole(known: Tracker) -> None:
+async def test_a_large_message_comes_and_goes_whole(known: Service) -> None:
     large = "x" * 3_000_000
     asked = message("tools/call", {"name": large, "arguments": {}})
     async with talking(by_ours, known) as talk:
@@ -197,7 +193,7 @@ async def test_a_large_message_comes_and_goes_whole(known: Tracker) -> None:
         assert await talk.rest() == b""
 
 
-async def test_who_does_not_listen_does_not_hold_up_what_it_says(known: Tracker) -> None:
+async def test_who_does_not_listen_does_not_hold_up_what_it_says(known: Service) -> None:
     """Responses fill the pipe while requests arrive: none is lost, and no line is broken."""
     asked = json.dumps(message("tools/list", {})).encode() + b"\n"
     async with talking(by_ours, known) as talk:
@@ -227,7 +223,7 @@ async def test_a_line_is_written_whole_even_if_its_request_is_cancelled() -> Non
     os.close(writes)
 
 
-async def test_a_client_that_has_gone_is_no_failure(known: Tracker) -> None:
+async def test_a_client_that_has_gone_is_no_failure(known: Service) -> None:
     reads, writes = os.pipe()
     os.close(reads)
     with pytest.raises(anyio.BrokenResourceError):
@@ -237,7 +233,7 @@ async def test_a_client_that_has_gone_is_no_failure(known: Tracker) -> None:
     os.close(writes)
 
 
-async def test_a_file_and_a_socket_do_as_well_as_a_pipe(known: Tracker, tmp_path: Path) -> None:
+async def test_a_file_and_a_socket_do_as_well_as_a_pipe(known: Service, tmp_path: Path) -> None:
     said = b"".join(json.dumps(each).encode() + b"\n" for each in (OLD[0], message("ping", {})))
     asked, answered = tmp_path / "in", tmp_path / "out"
     asked.write_bytes(said)

@@ -1,0 +1,113 @@
+"""What the tools that create have in common: the way of the gateway's creates, and their answer."""
+
+import json
+from http import HTTPStatus
+from typing import NamedTuple
+
+from service.domain.generation import is_usable_id
+from service.domain.submission import State, Submission
+from service.errors import NotFound, StoreUnavailable, UpstreamError
+from service.mcp_server.describing import lines, next_step
+from service.mcp_server.refusals import lost, refusal
+from service.mcp_server.tool import Call, Json, success
+from service.tracking.gateway import CreateAnswer, CreateRequest
+
+_HEADERS = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+
+
+class Wanted(NamedTuple):
+    """A generation to create."""
+
+    upstream: str
+    path: str
+    """Below the base URL: `generations/video`."""
+    body: Json
+    idempotency_key: str | None
+
+
+async def create(call: Call, wanted: Wanted) -> Json:
+    """Create a generation, and return the result of the tool.
+
+    Raises:
+        TrackerError: nothing was created, or it is not known whether.
+    """
+    call.gateway.require_key(wanted.upstream)
+    request = _request(call, wanted)
+    begun = await call.gateway.creates.begin(request)
+    answer = await call.gateway.answer_of(begun.submission)
+    created = _created(request, answer)
+    await call.gateway.mark_delivered(begun.submission.id)
+    return await _result(call, created, is_first=begun.is_first)
+
+
+def _request(call: Call, wanted: Wanted) -> CreateRequest:
+    return CreateRequest(
+        upstream=wanted.upstream,
+        path=wanted.path,
+        query="",
+        headers=_HEADERS,
+        body=json.dumps(wanted.body).encode(),
+        caller=call.caller.digest,
+        key=wanted.idempotency_key,
+        is_retry=False,
+        callback_url=None,
+    )
+
+
+def _created(request: CreateRequest, answer: CreateAnswer | Submission) -> str:
+    """Return the id of the generation that was created.
+
+    Raises:
+        UpstreamError: Luma refused the create, or its answer was lost.
+    """
+    if isinstance(answer, Submission):
+        return _created_earlier(request, answer)
+    id_ = _id_in(answer.body) if answer.status < HTTPStatus.MULTIPLE_CHOICES else None
+    if id_:
+        return id_
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES or (b"x-should-retry", b"false") in (
+        answer.headers
+    ):
+        raise lost(request)
+    raise _refused(request.upstream, answer.status, answer.body, dict(answer.headers))
+
+
+def _created_earlier(request: CreateRequest, submission: Submission) -> str:
+    """Return the same for a create that this process does not send."""
+    if submission.state is State.ACCEPTED and submission.generation_id:
+        return submission.generation_id
+    if submission.state is State.REFUSED and submission.status and submission.answer is not None:
+        names = {
+            name.encode(): value.encode() for name, value in (submission.headers or {}).items()
+        }
+        raise _refused(request.upstream, submission.status, submission.answer, names)
+    raise lost(request)
+
+
+def _refused(upstream: str, status: int, body: bytes, headers: dict[bytes, bytes]) -> UpstreamError:
+    retry_after = headers.get(b"retry-after", b"").decode("latin-1")
+    return refusal(upstream, status, body, retry_after)
+
+
+def _id_in(body: bytes) -> str | None:
+    try:
+        id_ = json.loads(body)["id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return id_ if is_usable_id(id_) else None
+
+
+async def _result(call: Call, generation_id: str, *, is_first: bool) -> Json:
+    """Describe what was created; it is stored already."""
+    try:
+        answer = await call.tracker.lookup(generation_id)
+    except (NotFound, StoreUnavailable):  # it is created and paid all the same
+        step = f"Call wait_for_generation with generation_id {generation_id}."
+        document = {"id": generation_id, "state": "unknown", "terminal": False, "next_step": step}
+        return success(f"Generation ID: {generation_id}\nState: unknown\n{step}", document)
+    generation = answer.representation.document()
+    step = next_step(generation)
+    if not is_first:
+        step = f"This idempotency_key has created it before; nothing was charged again. {step}"
+    text = [*lines(generation, answer.age), step]
+    return success("\n".join(text), {**generation, "next_step": step})

@@ -1,0 +1,301 @@
+"""The tools that create videos: from a prompt, at a higher resolution, with audio."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, WithJsonSchema, model_validator
+
+from service.errors import InvalidInput
+from service.mcp_server.arguments import (
+    AGENTS,
+    ASPECT_RATIOS,
+    DREAM_MACHINE,
+    Absent,
+    Arguments,
+    AspectRatio,
+    CreateArguments,
+    GenerationId,
+    MediaUrl,
+    Prompt,
+    Reference,
+    refuse_given,
+    require_length,
+    require_supported,
+)
+from service.mcp_server.creating import Wanted, create
+from service.mcp_server.tool import CREATES, Call, Json, TrackerTool, define
+
+_MODELS = {
+    "ray-1-6": DREAM_MACHINE,
+    "ray-2": DREAM_MACHINE,
+    "ray-flash-2": DREAM_MACHINE,
+    "ray-3.2": AGENTS,
+}
+_RESOLUTIONS = {
+    DREAM_MACHINE: ("540p", "720p", "1080p", "4k"),
+    AGENTS: ("360p", "540p", "720p", "1080p"),
+}
+_DURATIONS = {DREAM_MACHINE: ("5s", "9s"), AGENTS: ("5s", "10s")}
+_PROMPTS = {DREAM_MACHINE: (3, 5000), AGENTS: (1, 6000)}
+_OF_AGENTS = ("type", "source", "video", "user_id")
+_OTHERS = {DREAM_MACHINE: "model ray-3.2", AGENTS: "model ray-2 or ray-flash-2"}
+_MOST_GUIDES = 64
+
+Guides = Annotated[list[Reference], Field(min_length=1, max_length=_MOST_GUIDES)]
+Indexes = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=_MOST_GUIDES)]
+
+
+Strength = Literal[
+    "adhere_1", "adhere_2", "adhere_3",
+    "flex_1", "flex_2", "flex_3",
+    "reimagine_1", "reimagine_2", "reimagine_3",
+]  # fmt: skip
+
+
+class Keyframe(Arguments):
+    """The first or last frame: an image, or another generation."""
+
+    type: Literal["image", "generation"]
+    url: MediaUrl | Absent = None
+    id: GenerationId | Absent = None
+
+    @model_validator(mode="after")
+    def _has_what_its_type_needs(self) -> Self:
+        wanted, other = (self.url, self.id) if self.type == "image" else (self.id, self.url)
+        if wanted is None or other is not None:
+            raise ValueError("type image needs url, and type generation needs id")
+        return self
+
+    def as_reference(self) -> Json:
+        """Return it in the form of the Agents API."""
+        return {"url": self.url} if self.type == "image" else {"generation_id": self.id}
+
+
+class Keyframes(Arguments):
+    """First and last frame."""
+
+    frame0: Keyframe | Absent = None
+    frame1: (
+        Annotated[Keyframe, WithJsonSchema({"type": "object", "description": "As frame0."})]
+        | Absent
+    ) = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.frame0 is None and self.frame1 is None:
+            raise ValueError("keyframes needs frame0 or frame1")
+        return self
+
+
+class Concept(Arguments):
+    """A camera motion."""
+
+    key: str
+
+
+class SourcePosition(Arguments):
+    """Where the source lies in the reframed video, in fractions of the canvas."""
+
+    x_norm: float
+    y_norm: float
+    w_norm: Annotated[float, Field(gt=0, le=2)]
+    h_norm: Annotated[float, Field(gt=0, le=2)]
+
+
+class Edit(Arguments):
+    """How a video is edited."""
+
+    strength: Strength | Absent = None
+    auto_controls: bool | Absent = None
+    controls: (
+        dict[Literal["depth", "face", "normals", "pose", "trajectory"], dict[str, Any]] | Absent
+    ) = None
+    keyframes: Guides | Absent = None
+    keyframe_indexes: Indexes | Absent = None
+
+
+class VideoOptions(Arguments):
+    """What only ray-3.2 has."""
+
+    hdr: bool | Absent = None
+    exr_export: bool | Absent = None
+    start_frame: Reference | Absent = None
+    end_frame: Reference | Absent = None
+    keyframes: Guides | Absent = None
+    keyframe_indexes: Indexes | Absent = None
+    edit: Edit | Absent = None
+    source_position: SourcePosition | Absent = None
+
+
+class CreateGeneration(CreateArguments):
+    """Arguments of `create_generation`."""
+
+    prompt: Prompt
+    model: Literal["ray-1-6", "ray-2", "ray-flash-2", "ray-3.2"] = "ray-2"
+    resolution: Literal["360p", "540p", "720p", "1080p", "4k"] | Absent = None
+    duration: Literal["5s", "9s", "10s"] | Absent = None
+    aspect_ratio: AspectRatio | Absent = None
+    loop: bool | Absent = None
+    keyframes: Keyframes | Absent = None
+    concepts: list[Concept] | Absent = Field(None, description="See get_camera_motions; ray-2.")
+    type: Literal["video", "video_edit", "video_reframe"] | Absent = Field(
+        None, description="ray-3.2 only, as all below."
+    )
+    source: Reference | Absent = Field(None, description="Video to edit or reframe.")
+    video: Annotated[VideoOptions, WithJsonSchema({"type": "object"})] | Absent = Field(
+        None,
+        description="hdr, exr_export, start_frame, end_frame, keyframes, keyframe_indexes, "
+        "source_position {x_norm, y_norm, w_norm, h_norm}, edit {strength: adhere_1..3, flex_1..3 "
+        "or reimagine_1..3, auto_controls, controls, keyframes, keyframe_indexes}.",
+    )
+    user_id: str | Absent = None
+
+
+class UpscaleGeneration(CreateArguments):
+    """Arguments of `upscale_generation`."""
+
+    generation_id: GenerationId
+    resolution: Literal["540p", "720p", "1080p", "4k"]
+
+
+class AddAudio(CreateArguments):
+    """Arguments of `add_audio`."""
+
+    generation_id: GenerationId
+    prompt: Annotated[Prompt, Field(max_length=5000)]
+    negative_prompt: Annotated[str, Field(max_length=5000)] | Absent = None
+
+
+async def _create(call: Call) -> Json:
+    wanted = CreateGeneration.model_validate(call.arguments)
+    upstream = _MODELS[wanted.model]
+    _check(wanted, upstream)
+    to_body, path = {
+        DREAM_MACHINE: (_for_dream_machine, "generations/video"),
+        AGENTS: (_for_agents, "generations"),
+    }[upstream]
+    return await create(call, Wanted(upstream, path, to_body(wanted), wanted.idempotency_key))
+
+
+def _check(wanted: CreateGeneration, upstream: str) -> None:
+    """Check what depends on the model.
+
+    Raises:
+        InvalidInput: the model does not take an argument.
+    """
+    model, others = wanted.model, _OTHERS[upstream]
+    require_length(model, wanted.prompt, *_PROMPTS[upstream])
+    require_supported(model, "resolution", wanted.resolution, _RESOLUTIONS[upstream], others)
+    require_supported(model, "duration", wanted.duration, _DURATIONS[upstream], others)
+    require_supported(model, "aspect_ratio", wanted.aspect_ratio, ASPECT_RATIOS[upstream], others)
+    refuse_given(model, wanted, ("concepts",) if upstream == AGENTS else _OF_AGENTS, others)
+    if (wanted.type in ("video_edit", "video_reframe")) != (wanted.source is not None):
+        raise InvalidInput(
+            "source",
+            f"source: {wanted.type or 'video'} {'has none' if wanted.source else 'needs one'}.",
+            "Give type video_edit or video_reframe with a source, or neither.",
+        )
+
+
+def _for_dream_machine(wanted: CreateGeneration) -> Json:
+    return {"generation_type": "video", **wanted.given("idempotency_key")}
+
+
+def _for_agents(wanted: CreateGeneration) -> Json:
+    """Return the body, in which the options are one level deeper."""
+    moved = ("resolution", "duration", "loop", "keyframes", "video")
+    video = wanted.given()
+    options = {name: video[name] for name in moved[:3] if name in video}
+    options |= wanted.video.given() if wanted.video else {}
+    frames = wanted.keyframes or Keyframes.model_construct()
+    for name, frame in (("start_frame", frames.frame0), ("end_frame", frames.frame1)):
+        if frame:
+            options[name] = frame.as_reference()
+    body = {"type": "video", **wanted.given(*moved, "idempotency_key")}
+    return {**body, "video": options} if options else body
+
+
+async def _upscale(call: Call) -> Json:
+    wanted = UpscaleGeneration.model_validate(call.arguments)
+    body = {"generation_type": "upscale_video", **wanted.given("generation_id", "idempotency_key")}
+    return await _create_from(call, wanted.generation_id, "upscale", body, wanted.idempotency_key)
+
+
+async def _add_audio(call: Call) -> Json:
+    wanted = AddAudio.model_validate(call.arguments)
+    body = {"generation_type": "add_audio", **wanted.given("generation_id", "idempotency_key")}
+    return await _create_from(call, wanted.generation_id, "audio", body, wanted.idempotency_key)
+
+
+async def _create_from(
+    call: Call, parent_id: str, operation: str, body: Json, key: str | None
+) -> Json:
+    """Create a generation from another, after a check that Luma can."""
+    call.gateway.require_key(DREAM_MACHINE)
+    parent = (await call.tracker.lookup(parent_id)).representation.document()
+    _require_finished_video(parent)
+    path = f"generations/{parent_id}/{operation}"
+    return await create(call, Wanted(DREAM_MACHINE, path, body, key))
+
+
+def _require_finished_video(parent: Json) -> None:
+    """Check that a generation is a finished video of the Dream Machine API.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    problem, hint = "", ""
+    if parent["upstream"] != DREAM_MACHINE:
+        problem, hint = "it belongs to the Agents API, which cannot do this", "Use a ray-2 video."
+    elif parent["generation_type"] not in ("video", None):
+        problem, hint = f"it is an {parent['generation_type']}", "Use the id of a video."
+    elif not parent["terminal"]:
+        problem, hint = f"it is still {parent['state']}", "Call wait_for_generation first."
+    elif parent["state"] != "completed":
+        problem, hint = f"it is {parent['state']}", "Create it again first."
+    if problem:
+        raise InvalidInput("generation_id", f"generation_id: {problem}.", hint)
+
+
+TOOLS = [
+    TrackerTool(
+        define(
+            "create_generation",
+            "Create a Luma video",
+            "Creates a video from text, images (keyframes) or another generation. Costs credits: "
+            "5 s of 720p about $0.71 with ray-2, $0.24 with ray-flash-2, $0.30 with ray-3.2; "
+            "resource luma://guide has all prices. Returns at once with `Generation ID`, `State` "
+            "and, if known, the estimated price: then call wait_for_generation. The model decides "
+            "which arguments there are; a wrong one is refused before anything is charged. "
+            "Give idempotency_key, so that repeating the call after an error is safe.",
+            CreateGeneration,
+            CREATES,
+        ),
+        _create,
+        "creating generation",
+    ),
+    TrackerTool(
+        define(
+            "upscale_generation",
+            "Upscale a Luma video",
+            "Makes a copy of a completed ray video at a higher resolution. Costs credits: per "
+            "second $0.06 (720p), $0.09 (1080p), $0.11 (4k). Returns the NEW generation's id at "
+            "once: call wait_for_generation with that one. Each video can be upscaled once.",
+            UpscaleGeneration,
+            CREATES,
+        ),
+        _upscale,
+        "upscaling generation {generation_id}",
+    ),
+    TrackerTool(
+        define(
+            "add_audio",
+            "Add audio to a Luma video",
+            "Makes a copy of a completed ray video with generated sound. Costs credits: $0.02 per "
+            "second. Returns the NEW generation's id at once: call wait_for_generation with that.",
+            AddAudio,
+            CREATES,
+        ),
+        _add_audio,
+        "adding audio to generation {generation_id}",
+    ),
+]
