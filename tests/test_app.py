@@ -45,7 +45,7 @@ async def test_ordinary_mcp_requests_are_left_to_the_sdk_only_where_that_is_set(
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
     ping = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
     async with app.router.lifespan_context(app):
-        assert (await app.state.mcp.answer(scope, ping) is not None) == fast
+        assert (await app.state.mcp.answer(scope, ping, _stays) is not None) == fast
 
 
 async def test_a_healthy_service_says_so(start: Starter) -> None:

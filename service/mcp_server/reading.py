@@ -1,6 +1,7 @@
 """The tools that read generations: one, a list, and one as soon as it is finished."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -18,7 +19,6 @@ WAIT = "wait_for_generation"
 LONGEST_WAIT = 55
 """Seconds; many clients give up after 60."""
 _USUAL_WAIT = 45  # seconds
-_REPORT_EVERY = 10.0  # seconds
 
 
 class GetGeneration(BaseModel):
@@ -120,9 +120,9 @@ async def _reports(call: Call, wanted: WaitForGeneration) -> AsyncIterator[None]
 async def _report(call: Call, wanted: WaitForGeneration) -> None:
     assert call.progress  # noqa: S101 - the caller has checked it
     total = wanted.timeout_seconds
-    for count in range(1, LONGEST_WAIT):
-        await asyncio.sleep(_REPORT_EVERY)
-        waited = count * _REPORT_EVERY
+    for count in itertools.count(1):
+        await asyncio.sleep(call.report_every)
+        waited = count * call.report_every
         await call.progress(waited, total, f"Waited {waited:.0f} s of {total} s.")
 
 

@@ -27,7 +27,7 @@ from service.errors import TrackerError
 from service.mcp_server import resources
 from service.mcp_server.refusals import ReadOnly
 from service.mcp_server.subscriptions import ConnectionUpdates, ResourceUpdates
-from service.mcp_server.tool import Call, Caller, Json, failure
+from service.mcp_server.tool import REPORT_EVERY, Call, Caller, Json, Progress, failure
 from service.mcp_server.tools import TOOLS
 from service.tracking.gateway import Gateway
 from service.tracking.tracker import Tracker
@@ -53,6 +53,8 @@ class Service:
     gateway: Gateway
     updates: ResourceUpdates
     caller_of: CallerOf
+    report_every: float = REPORT_EVERY
+    """Seconds between reports of progress."""
 
 
 def make_server(
@@ -112,11 +114,15 @@ async def _call(service: Service, context: Context, params: CallToolRequestParam
     try:
         if tool.writes and not caller.may_write:
             raise ReadOnly
-        call = Call(service.tracker, service.gateway, caller, arguments, progress)
-        return await tool.call(call)
+        return await tool.call(_made(service, caller, arguments, progress))
     except (TrackerError, ValidationError) as error:
         generation_id = str(arguments.get("generation_id", "without an id"))[:128]
         return failure(tool.action.format(generation_id=generation_id), error)
+
+
+def _made(service: Service, caller: Caller, arguments: Json, progress: Progress | None) -> Call:
+    tracker, gateway = service.tracker, service.gateway
+    return Call(tracker, gateway, caller, arguments, progress, service.report_every)
 
 
 def _add_resources(server: Server[dict[str, Any]], service: Service) -> None:

@@ -19,6 +19,8 @@ from service.tracking.gateway import Gateway
 from service.tracking.tracker import Tracker
 
 _MAX_CHARACTERS = 500  # of a value from outside in a text
+REPORT_EVERY = 10.0
+"""Seconds between reports of progress; clients give up after 30 to 60 seconds of silence."""
 _VALUE_ERROR = "Value error, "
 
 Json = dict[str, Any]
@@ -52,6 +54,8 @@ class Call:
     arguments: Json
     progress: Progress | None = None
     """None: the client did not ask for it."""
+    report_every: float = REPORT_EVERY
+    """Seconds between reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
