@@ -1,5 +1,6 @@
 """The application as a whole: its routes and its access control."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -7,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from openapi_spec_validator import validate
+from starlette.types import Message
 
 from service import __version__
 from service.app import create_app
@@ -46,6 +49,12 @@ async def test_ordinary_mcp_requests_are_left_to_the_sdk_only_where_that_is_set(
     ping = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
     async with app.router.lifespan_context(app):
         assert (await app.state.mcp.answer(scope, ping, _stays) is not None) == fast
+
+
+async def _stays() -> Message:
+    """A client that does not leave."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def test_a_healthy_service_says_so(start: Starter) -> None:

@@ -4,7 +4,14 @@ import re
 from pathlib import Path
 
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, Resource, ResourceTemplate
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+    TextResourceContents,
+)
 
 from service.domain.text import one_line
 from service.errors import InvalidInput, NotFound, TrackerError
@@ -48,7 +55,7 @@ def uri_of(generation_id: str) -> str:
     return f"generation://{generation_id}"
 
 
-async def read(tracker: Tracker, uri: str) -> Json:
+async def read(tracker: Tracker, uri: str) -> ReadResourceResult:
     """Return the result of `resources/read`.
 
     Raises:
@@ -79,9 +86,9 @@ def _video(uri: str, generation: Json) -> str:
     return url
 
 
-def _contents(uri: str, mime_type: str, text: str) -> Json:
-    content = {"uri": uri, "mimeType": mime_type, "text": text}
-    return {"resultType": "complete", "contents": [content]}
+def _contents(uri: str, mime_type: str, text: str) -> ReadResourceResult:
+    content = TextResourceContents(uri=uri, mime_type=mime_type, text=text)
+    return ReadResourceResult(contents=[content])
 
 
 def _not_found(uri: str, message: str) -> MCPError:

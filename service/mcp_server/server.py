@@ -15,6 +15,7 @@ from mcp_types import (
     ListToolsResult,
     PaginatedRequestParams,
     ReadResourceRequestParams,
+    ReadResourceResult,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
@@ -135,7 +136,7 @@ def _add_resources(server: Server[dict[str, Any]], service: Service) -> None:
     async def list_templates(_context: object, _page: PaginatedRequestParams | None) -> Json:
         return templates
 
-    async def read(_context: object, params: ReadResourceRequestParams) -> Json:
+    async def read(_context: object, params: ReadResourceRequestParams) -> ReadResourceResult:
         return await resources.read(service.tracker, params.uri)
 
     add = server.add_request_handler

@@ -322,9 +322,11 @@ async def test_a_create_that_nobody_received_can_be_repeated(
     settings: Settings, clock: Clock, luma: Luma
 ) -> None:
     unreachable = settings.model_copy(update={"dream_machine_url": "http://127.0.0.1:1"})
-    async with open_parts(unreachable, clock) as parts:
-        async with Client(make_server(service_of(parts))) as client:
-            text = text_of(await call(client, "create_generation", **VIDEO))
+    async with (
+        open_parts(unreachable, clock) as parts,
+        Client(make_server(service_of(parts))) as client,
+    ):
+        text = text_of(await call(client, "create_generation", **VIDEO))
     assert "Nothing was sent to Luma" in text
     assert "repeat this call" in text
 
@@ -334,12 +336,14 @@ async def test_without_a_key_the_error_names_the_setting(
 ) -> None:
     keyless = settings.model_copy(update={"luma_api_key": None, "luma_agents_api_key": None})
     asked = {**WRITES, "ping": {}, "get_credits": {}, "get_camera_motions": {}}
-    async with open_parts(keyless, clock) as parts:
-        async with Client(make_server(service_of(parts))) as client:
-            for tool, arguments in asked.items():
-                assert "LUMAAI_API_KEY" in text_of(await call(client, tool, **arguments)), tool
-            agents = await call(client, "create_generation", **VIDEO, model="ray-3.2")
-            assert "LUMA_AGENTS_API_KEY" in text_of(agents)
+    async with (
+        open_parts(keyless, clock) as parts,
+        Client(make_server(service_of(parts))) as client,
+    ):
+        for tool, arguments in asked.items():
+            assert "LUMAAI_API_KEY" in text_of(await call(client, tool, **arguments)), tool
+        agents = await call(client, "create_generation", **VIDEO, model="ray-3.2")
+        assert "LUMA_AGENTS_API_KEY" in text_of(agents)
     assert luma.requests == []
 
 
@@ -349,8 +353,8 @@ async def test_who_may_only_read_neither_sees_nor_uses_what_writes(
     reader = service_of(parts, Caller(may_write=False))
     async with Client(make_server(reader)) as client:
         listed = {tool.name for tool in (await client.list_tools()).tools}
-        for tool, arguments in WRITES.items():
-            result = await call(client, tool, **arguments)
+        for name, arguments in WRITES.items():
+            result = await call(client, name, **arguments)
             assert result.is_error
             assert "TRACKER_MCP_READ_ONLY" in text_of(result)
     async with Client(make_server(service_of(parts))) as client:
