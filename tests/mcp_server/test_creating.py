@@ -38,7 +38,10 @@ async def client(service: Service) -> AsyncIterator[Client]:
 
 def posted(luma: Luma) -> list[dict[str, Any]]:
     """The bodies of all creates that Luma has received."""
-    return [json.loads(each.body) for each in luma.requests if each.method == "POST"]
+    bodies: list[dict[str, Any]] = [
+        json.loads(each.body) for each in luma.requests if each.method == "POST"
+    ]
+    return bodies
 
 
 def made(result: CallToolResult) -> dict[str, Any]:

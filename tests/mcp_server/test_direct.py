@@ -49,6 +49,11 @@ def get(arguments: object, **more: Any) -> dict[str, Any]:
     return {"name": "get_generation", "arguments": arguments, **more}
 
 
+def wait(arguments: object, **more: Any) -> dict[str, Any]:
+    """The parameters of a wait."""
+    return {"name": "wait_for_generation", "arguments": arguments, **more}
+
+
 CALLS: list[tuple[str, Any]] = [
     ("tools/call", get({"generation_id": "done"})),
     ("tools/call", get({"generation_id": "märchen"})),
@@ -70,6 +75,23 @@ CALLS: list[tuple[str, Any]] = [
     ("tools/call", {"name": "list_generations", "arguments": {"limit": 2}}),
     ("tools/call", {"name": "list_generations", "arguments": {"limit": 0}}),
     ("tools/call", {"name": "list_generations"}),
+    ("tools/call", wait({"generation_id": "done"})),
+    ("tools/call", wait({"generation_id": "done"}, _meta={"progressToken": 7})),
+    ("tools/call", wait({"generation_id": "done", "timeout_seconds": 0})),
+    ("tools/call", wait({"generation_id": "a b"})),
+    ("tools/call", wait([])),
+    ("tools/call", wait(None)),
+    ("tools/call", {"name": "create_generation", "arguments": {"prompt": "x"}}),
+    ("tools/call", {"name": "create_generation"}),
+    ("tools/call", {"name": "generate_image", "arguments": {"prompt": 1}}),
+    ("tools/call", {"name": "upscale_generation", "arguments": {"generation_id": "done"}}),
+    ("tools/call", {"name": "add_audio", "arguments": {"generation_id": "failed", "prompt": "x"}}),
+    ("tools/call", {"name": "delete_generation", "arguments": {"generation_id": "/"}}),
+    ("tools/call", {"name": "ping", "arguments": {"x": 1}}),
+    ("resources/read", {"uri": "luma://guide"}),
+    ("resources/read", {"uri": "generation://done"}),
+    ("resources/read", {"uri": "generation://failed/video"}),
+    ("resources/templates/list", {}),
     ("tools/call", {"name": "make_coffee", "arguments": {}}),
     ("tools/call", {"name": 1}),
     ("tools/call", {"name": None, "arguments": {}}),
@@ -98,6 +120,11 @@ CALLS: list[tuple[str, Any]] = [
     ("no/such", {}),
     ("notifications/initialized", None),
 ]
+ACCOUNT: list[tuple[str, Any]] = [
+    ("tools/call", {"name": name, "arguments": {}})
+    for name in ("ping", "get_credits", "get_camera_motions")
+]
+"""What Luma is asked for."""
 IDS = [0, 7, -1, 2**70, "a", "", "ä", None, 1.0, 1.5, True, [], {}]
 MESSAGES: list[object] = [
     *({"jsonrpc": "2.0", "id": id_, "method": "ping"} for id_ in IDS),
@@ -310,12 +337,23 @@ async def known(service: Service) -> Service:
     [
         [*of_old(message(*call) for call in CALLS)],
         [*of_new(message(*call) for call in CALLS)],
+        [*of_old(message(*call) for call in ACCOUNT)],
+        [*of_new(message(*call) for call in ACCOUNT)],
         [*of_old(MESSAGES)],
         [*of_new(MESSAGES)],
         [*oddly()],
         [*crooked()],
     ],
-    ids=["calls-2025", "calls-2026", "messages-2025", "messages-2026", "headers", "bodies"],
+    ids=[
+        "calls-2025",
+        "calls-2026",
+        "account-2025",
+        "account-2026",
+        "messages-2025",
+        "messages-2026",
+        "headers",
+        "bodies",
+    ],
 )
 async def test_both_ways_answer_alike(known: Service, questions: list[Question]) -> None:
     async with opened(known, fast=True) as fast, opened(known, fast=False) as sdk:

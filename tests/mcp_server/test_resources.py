@@ -125,11 +125,15 @@ async def test_a_listener_hears_of_its_generations_alone(service: Service) -> No
 
 
 async def test_a_listener_is_released_when_the_service_stops(service: Service) -> None:
-    async with over_http(service) as url, Client(url) as client:
-        async with client.listen(resource_subscriptions=["generation://g"]) as events:
-            service.tracker.stop_waiting()
-            async with asyncio.timeout(PATIENCE):
-                assert [event async for event in events] == []
+    wanted = ["generation://g"]
+    async with (
+        over_http(service) as url,
+        Client(url) as client,
+        client.listen(resource_subscriptions=wanted) as events,
+        asyncio.timeout(PATIENCE),
+    ):
+        service.tracker.stop_waiting()
+        assert [event async for event in events] == []
 
 
 async def test_capabilities_say_where_one_can_subscribe(service: Service) -> None:
