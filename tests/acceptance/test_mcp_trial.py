@@ -41,13 +41,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @asynccontextmanager
 async def connected(
-    running: Running, transport: str, token: str = "writer"
+    running: Running, transport: str, *, may_write: bool = True
 ) -> AsyncIterator[Client]:
     """A client by a transport, in an era of the protocol."""
     way, _, era = transport.partition("-")
     mode = "legacy" if era == "2025" else "auto"
     if way == "stdio":
-        read_only = {"TRACKER_MCP_READ_ONLY": "true"} if token == "reader" else {}
+        read_only = {} if may_write else {"TRACKER_MCP_READ_ONLY": "true"}
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "service", "mcp"],
@@ -57,7 +57,7 @@ async def connected(
         async with Client(server, mode=mode) as client:
             yield client
         return
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = {"Authorization": f"Bearer {'writer' if may_write else 'reader'}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         stream = streamable_http_client(f"{running.service.url}/mcp", http_client=http)
         async with Client(stream, mode=mode) as client:
@@ -152,7 +152,7 @@ async def test_an_agent_makes_an_image(running: Running, transport: str) -> None
 @pytest.mark.parametrize("transport", ["http-2025", "http-2026", "stdio-2025"])
 async def test_who_may_only_read_can_create_nothing(running: Running, transport: str) -> None:
     before = running.luma.count("POST")
-    async with connected(running, transport, "reader") as client:
+    async with connected(running, transport, may_write=False) as client:
         tools = (await client.list_tools()).tools
         said = await refusal_of(client, {"prompt": "a lake"}, "create_generation")
 
@@ -163,24 +163,24 @@ async def test_who_may_only_read_can_create_nothing(running: Running, transport:
 
 
 @pytest.mark.parametrize("transport", ["http-2025", "http-2026", "stdio-2025", "stdio-2026"])
-async def test_a_wait_ends_with_the_callback(running: Running, transport: str) -> None:
-    """Of the service itself, and of a process beside it that learns of it by the database."""
+async def test_a_wait_ends_with_the_callback(shared: Running, transport: str) -> None:
+    """To the service itself, and to the one beside it; neither asks Luma for five seconds."""
     seconds = []
-    async with connected(running, transport) as client:
+    async with connected(shared, transport) as client:
         for _ in range(3):
             generation_id = new_id()
-            await asyncio.to_thread(call_back, running, body_of(generation_id, "dreaming"))
+            await asyncio.to_thread(call_back, shared, body_of(generation_id, "dreaming"))
             arguments = {"generation_id": generation_id}
             waiting = asyncio.create_task(client.call_tool("wait_for_generation", arguments))
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(call_back, running, body_of(generation_id, "completed"))
+            await asyncio.to_thread(call_back, shared, body_of(generation_id, "completed"))
             told = time.monotonic()
             result = await asyncio.wait_for(waiting, PATIENCE)
             seconds.append(time.monotonic() - told)
             assert result.structured_content
             assert result.structured_content["state"] == "completed"
 
-    assert min(seconds) < 0.1, seconds
+    assert min(seconds) < 1.0, seconds  # usually 0.01 and, in another process, 0.05
 
 
 def test_the_waits_are_not_logged_as_slow(running: Running) -> None:

@@ -47,8 +47,9 @@ def posted(luma: Luma) -> list[dict[str, Any]]:
 def made(result: CallToolResult) -> dict[str, Any]:
     """The structured content of a success."""
     assert not result.is_error, text_of(result)
-    assert result.structured_content
-    return result.structured_content
+    content: dict[str, Any] | None = result.structured_content
+    assert content
+    return content
 
 
 async def test_a_video_is_created_and_told_at_once(client: Client, luma: Luma) -> None:
