@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from service.domain.generation import is_usable_id
-from service.domain.submission import State, Submission
-from service.errors import NotFound, StoreUnavailable, UpstreamError
+from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.mcp_server.describing import lines, next_step
-from service.mcp_server.refusals import lost, refusal
+from service.mcp_server.refusals import lost, not_sent, refusal
 from service.mcp_server.tool import Call, Json, success
+from service.tracking.creates import Begun, KeyReused
 from service.tracking.gateway import CreateAnswer, CreateRequest
 
 _HEADERS = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
@@ -33,10 +33,11 @@ async def create(call: Call, wanted: Wanted) -> Json:
     """
     call.gateway.require_key(wanted.upstream)
     request = _request(call, wanted)
-    begun = await call.gateway.creates.begin(request)
-    answer = await call.gateway.answer_of(begun.submission)
+    begun = await _begin(call, request)
+    answer = await call.gateway.final_answer(begun.submission)
+    if answer.is_final:
+        await call.gateway.mark_delivered(begun.submission.id)
     created = _created(request, answer)
-    await call.gateway.mark_delivered(begun.submission.id)
     return await _result(call, created, is_first=begun.is_first)
 
 
@@ -54,39 +55,32 @@ def _request(call: Call, wanted: Wanted) -> CreateRequest:
     )
 
 
-def _created(request: CreateRequest, answer: CreateAnswer | Submission) -> str:
+async def _begin(call: Call, request: CreateRequest) -> Begun:
+    try:
+        return await call.gateway.creates.begin(request)
+    except KeyReused as error:
+        raise InvalidInput(
+            "idempotency_key",
+            "This idempotency_key was used for another create within the last 24 hours.",
+            "Send a new key, or the same arguments as before.",
+        ) from error
+
+
+def _created(request: CreateRequest, answer: CreateAnswer) -> str:
     """Return the id of the generation that was created.
 
     Raises:
         UpstreamError: Luma refused the create, or its answer was lost.
     """
-    if isinstance(answer, Submission):
-        return _created_earlier(request, answer)
-    id_ = _id_in(answer.body) if answer.status < HTTPStatus.MULTIPLE_CHOICES else None
-    if id_:
-        return id_
-    if answer.status < HTTPStatus.MULTIPLE_CHOICES or (b"x-should-retry", b"false") in (
-        answer.headers
-    ):
+    retry_after = dict(answer.headers).get(b"retry-after", b"").decode("latin-1")
+    if not answer.was_sent:
+        raise not_sent(request.upstream, answer.body, retry_after)
+    if answer.is_final and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise refusal(request.upstream, answer.status, answer.body, retry_after)
+    id_ = _id_in(answer.body)
+    if id_ is None:
         raise lost(request)
-    raise _refused(request.upstream, answer.status, answer.body, dict(answer.headers))
-
-
-def _created_earlier(request: CreateRequest, submission: Submission) -> str:
-    """Return the same for a create that this process does not send."""
-    if submission.state is State.ACCEPTED and submission.generation_id:
-        return submission.generation_id
-    if submission.state is State.REFUSED and submission.status and submission.answer is not None:
-        names = {
-            name.encode(): value.encode() for name, value in (submission.headers or {}).items()
-        }
-        raise _refused(request.upstream, submission.status, submission.answer, names)
-    raise lost(request)
-
-
-def _refused(upstream: str, status: int, body: bytes, headers: dict[bytes, bytes]) -> UpstreamError:
-    retry_after = headers.get(b"retry-after", b"").decode("latin-1")
-    return refusal(upstream, status, body, retry_after)
+    return id_
 
 
 def _id_in(body: bytes) -> str | None:

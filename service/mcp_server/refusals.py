@@ -24,6 +24,18 @@ def refusal(upstream: str, status: int, body: bytes, retry_after: str | None) ->
     return UpstreamError(upstream, message, _hint(upstream, status, retry_after))
 
 
+def not_sent(upstream: str, body: bytes, retry_after: str) -> UpstreamError:
+    """Return the error for a create of which no byte was sent.
+
+    Args:
+        upstream: the API.
+        body: of our own answer.
+        retry_after: the header, in seconds.
+    """
+    hint = f"Nothing was charged. Wait {retry_after} s, then repeat this call."
+    return UpstreamError(upstream, detail_in(body), hint)
+
+
 def lost(create: CreateRequest) -> UpstreamError:
     """Return the error for a create whose answer was lost."""
     message = f"The answer of {create.upstream} was lost; it may have created and charged it."

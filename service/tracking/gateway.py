@@ -21,7 +21,8 @@ from service.storage import generations, submissions
 from service.storage.engine import Database
 from service.tracking.answer import Answer
 from service.tracking.changes import Changes
-from service.tracking.create_answer import CreateAnswer
+from service.tracking.create_answer import CreateAnswer as CreateAnswer  # noqa: PLC0414
+from service.tracking.create_answer import replayed
 from service.tracking.create_request import CreateRequest as CreateRequest  # noqa: PLC0414
 from service.tracking.creates import Creates
 from service.tracking.luma_shape import luma_body
@@ -160,6 +161,14 @@ class Gateway:
             return submission
         finally:
             self.creates.end_retry(submission.id)
+
+    async def final_answer(self, submission: Submission) -> CreateAnswer:
+        """Wait until a create is answered, and return what its caller gets, whoever sent it."""
+        answer = await self.answer_of(submission)
+        if isinstance(answer, CreateAnswer):
+            return answer
+        created = None if answer.has_final_answer else await self.created(answer)
+        return replayed(answer, created)
 
     async def created(self, submission: Submission) -> bytes | None:
         """Return Luma's body of the generation that a create made; None if it is not known."""

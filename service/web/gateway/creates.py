@@ -1,14 +1,12 @@
 """Creates: passed on to Luma at most once; a repeated one is answered like the first."""
 
-import json
 from http import HTTPStatus
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.domain.submission import Submission
-from service.tracking.create_answer import JSON_TYPE, NO_RETRY, CreateAnswer
+from service.tracking.create_answer import CreateAnswer
 from service.tracking.creates import KeyReused
 from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
@@ -17,12 +15,6 @@ from service.web.server.body import read_body
 SUBMISSION_ID = "X-Submission-Id"
 LARGEST_CREATE = 33_554_432
 """Bytes of a create; the Agents API takes images inside it."""
-_MADE_IN_PLACE = ("upscale", "audio")
-"""Creates that Luma answers with 200 instead of 201."""
-_UNKNOWN = (
-    "Luma's answer to this create was lost, and its generation has not been found yet. "
-    "Do not create it again: repeat this request later with the same Idempotency-Key."
-)
 
 
 async def create(
@@ -45,9 +37,7 @@ async def create(
     except KeyReused as error:
         headers = {SUBMISSION_ID: error.submission_id}
         return luma_error(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error} {error.hint}", headers)
-    answer = await gateway.answer_of(begun.submission)
-    if not isinstance(answer, CreateAnswer):
-        answer = await _replayed(gateway, answer)
+    answer = await gateway.final_answer(begun.submission)
     response = _response(answer, is_first=begun.is_first)
     if answer.is_final and not await request.is_disconnected():
         response.background = BackgroundTask(gateway.mark_delivered, begun.submission.id)
@@ -69,21 +59,6 @@ def _create_request(
         is_retry=retries.isascii() and retries.isdigit() and int(retries) > 0,
         callback_url=request.headers.get("x-callback-url"),
     )
-
-
-async def _replayed(gateway: Gateway, submission: Submission) -> CreateAnswer:
-    """Return the answer to an earlier create that this process does not send."""
-    if submission.has_final_answer:
-        headers = (submission.headers or {}).items()
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return CreateAnswer(submission.status or 0, pairs, submission.answer or b"", submission.id)
-    if body := await gateway.created(submission):
-        made_in_place = submission.path.endswith(_MADE_IN_PLACE)
-        status = HTTPStatus.OK if made_in_place else HTTPStatus.CREATED
-        return CreateAnswer(status, [JSON_TYPE], body, submission.id)
-    detail = json.dumps({"detail": _UNKNOWN}).encode()
-    status = HTTPStatus.GATEWAY_TIMEOUT
-    return CreateAnswer(status, [NO_RETRY, JSON_TYPE], detail, submission.id, is_final=False)
 
 
 def _response(answer: CreateAnswer, *, is_first: bool) -> Response:
