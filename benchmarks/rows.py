@@ -1,6 +1,6 @@
 """The table: what is measured, against what, and how good it has to be."""
 
-from benchmarks import callbacks, gateway, reads, size, starts, tools
+from benchmarks import callbacks, gateway, reads, size, starts, tools, waits
 from benchmarks.finding import Row
 
 RAW = "raw ASGI app, as many fixed bytes"
@@ -110,6 +110,16 @@ ROWS = [
         200,
         100,
         unit="× faster",
+    ),
+    Row(
+        "mcp-wait",
+        "500 waits on one generation, the last answer after the callback",
+        "the callback's own answer",
+        waits.waiting,
+        250,
+        1000,
+        unit="ms",
+        least=False,
     ),
     Row(
         "stdio",
