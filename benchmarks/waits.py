@@ -1,4 +1,4 @@
-"""The row of waiting agents: many `wait_for_generation` on one generation, ended by one callback."""
+"""The row of waiting agents: many waits for one generation, which one callback ends."""
 
 import asyncio
 import json
