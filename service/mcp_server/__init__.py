@@ -10,6 +10,7 @@ subscriptions    updates of resources
 tools            all tools, by name
 reading          get, wait, list
 videos, images   the tools that create
+derived_videos   the tools that make a new video from a finished one
 account          ping, credits, camera motions, delete
 creating         sends a create the way of the gateway's creates, and describes the result
 refusals         what Luma refused, and what to do then

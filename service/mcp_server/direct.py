@@ -178,18 +178,10 @@ class DirectRequests:
         headers = _plain_headers(scope)
         if headers is None:
             return None
-        version = headers.get(MCP_PROTOCOL_VERSION_HEADER, DEFAULT_NEGOTIATED_VERSION)
-        protocol: ProtocolVersion = (
-            _VERSION_2025 if version in HANDSHAKE_PROTOCOL_VERSIONS else _VERSION_2026
-        )
-        try:
-            request = protocol.parse(body)
-        except (ValueError, RecursionError):
-            return None
-        if not _is_plain(request):
-            return None
-        connection = protocol.connection(request, headers)
-        if connection is None:
+        protocol = _version(headers)
+        request = _plain_request(protocol, body)
+        connection = protocol.connection(request, headers) if request else None
+        if request is None or connection is None:
             return None
         wait = wait_of(request)
         if wait and wait.wants_progress and accepts_stream(scope):
@@ -236,6 +228,19 @@ def _plain_headers(scope: Scope) -> Headers | None:
     ):
         return headers
     return None
+
+
+def _version(headers: Headers) -> ProtocolVersion:
+    version = headers.get(MCP_PROTOCOL_VERSION_HEADER, DEFAULT_NEGOTIATED_VERSION)
+    return _VERSION_2025 if version in HANDSHAKE_PROTOCOL_VERSIONS else _VERSION_2026
+
+
+def _plain_request(protocol: ProtocolVersion, body: bytes) -> dict[str, Any] | None:
+    try:
+        request = protocol.parse(body)
+    except (ValueError, RecursionError):
+        return None
+    return request if _is_plain(request) else None
 
 
 def _is_plain(request: Any) -> bool:

@@ -1,8 +1,7 @@
 """All tools, by name, in the order in which they are listed."""
 
-from service.mcp_server import account, images, reading, videos
+from service.mcp_server import account, derived_videos, images, reading, videos
 
-TOOLS = {
-    tool.definition.name: tool
-    for tool in (*reading.TOOLS, *videos.TOOLS, *images.TOOLS, *account.TOOLS)
-}
+_MODULES = (reading, videos, derived_videos, images, account)
+
+TOOLS = {tool.definition.name: tool for module in _MODULES for tool in module.TOOLS}
