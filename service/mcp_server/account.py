@@ -66,9 +66,12 @@ async def _delete(call: Call) -> Json:
             "It belongs to the Agents API, which cannot delete generations.",
             "Nothing can be done: its URLs expire within an hour anyway.",
         )
-    await _ask(call, "DELETE", f"generations/{generation_id}")
-    await call.gateway.record_deleted(DREAM_MACHINE, generation_id)
     text = f"Generation {generation_id} deleted successfully"
+    if stored and stored.representation.is_gone:
+        text = f"Generation {generation_id} had been deleted before"
+    else:
+        await _ask(call, "DELETE", f"generations/{generation_id}")
+        await call.gateway.record_deleted(DREAM_MACHINE, generation_id)
     return success(text, {"id": generation_id, "deleted": True})
 
 

@@ -1,10 +1,11 @@
 """Types of arguments that several tools have. They are checked before anything is sent or spent."""
 
+import re
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from service.domain.addresses import require_callable
 from service.domain.generation import is_usable_id
@@ -12,14 +13,12 @@ from service.errors import InvalidInput
 
 DREAM_MACHINE, AGENTS = "dream_machine", "agents"
 _ANYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
+_LOCAL = re.compile(r"(.+\.)?localhost\.?")
 _LONGEST_KEY = 255  # characters
-
-Absent = SkipJsonSchema[None]
-"""None as a default that the schema does not mention; a client may send null all the same."""
 
 
 class Arguments(BaseModel):
-    """The base of all arguments: unknown ones are refused."""
+    """The base of all arguments: unknown ones are refused, and null is as good as none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,6 +30,8 @@ class Arguments(BaseModel):
 def _media_url(url: str) -> str:
     """Check that Luma can download from a URL."""
     _require_callable(url, ())
+    if _LOCAL.fullmatch(urlsplit(url).hostname or ""):
+        raise ValueError("this URL names this machine. Luma needs a public http(s) URL")
     return url
 
 
@@ -44,7 +45,8 @@ def _require_callable(url: str, allowed: Any) -> None:
     try:
         require_callable("url", url, allowed)
     except InvalidInput as error:
-        raise ValueError(f"{error} Luma needs a public http(s) URL") from error
+        reason = str(error).removeprefix("url: ")
+        raise ValueError(f"{reason} Luma needs a public http(s) URL") from error
 
 
 def _generation_id(value: str) -> str:
@@ -68,8 +70,8 @@ Prompt = Annotated[str, AfterValidator(_prompt)]
 class CreateArguments(Arguments):
     """What all creates take."""
 
-    callback_url: CallbackUrl | Absent = None
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=_LONGEST_KEY)] | Absent = Field(
+    callback_url: CallbackUrl | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=_LONGEST_KEY)] | None = Field(
         None, description="Any new string; makes repeating safe."
     )
 
@@ -77,11 +79,11 @@ class CreateArguments(Arguments):
 class Reference(Arguments):
     """A file for the Agents API."""
 
-    url: MediaUrl | Absent = None
-    data: str | Absent = None
-    generation_id: GenerationId | Absent = None
-    file_id: str | Absent = None
-    media_type: str | Absent = None
+    url: MediaUrl | None = None
+    data: str | None = None
+    generation_id: GenerationId | None = None
+    file_id: str | None = None
+    media_type: str | None = None
 
     @model_validator(mode="after")
     def _names_one_file(self) -> Self:

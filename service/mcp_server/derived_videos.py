@@ -7,7 +7,6 @@ from pydantic import Field
 from service.errors import InvalidInput
 from service.mcp_server.arguments import (
     DREAM_MACHINE,
-    Absent,
     CreateArguments,
     GenerationId,
     Prompt,
@@ -28,7 +27,7 @@ class AddAudio(CreateArguments):
 
     generation_id: GenerationId
     prompt: Annotated[Prompt, Field(max_length=5000)]
-    negative_prompt: Annotated[str, Field(max_length=5000)] | Absent = None
+    negative_prompt: Annotated[str, Field(max_length=5000)] | None = None
 
 
 async def _upscale(call: Call) -> Json:

@@ -9,7 +9,6 @@ from service.mcp_server.arguments import (
     AGENTS,
     ASPECT_RATIOS,
     DREAM_MACHINE,
-    Absent,
     Arguments,
     AspectRatio,
     CreateArguments,
@@ -39,7 +38,7 @@ class WeightedImage(Arguments):
     """An image of the Dream Machine API."""
 
     url: MediaUrl
-    weight: float | Absent = None
+    weight: float | None = None
 
 
 ShortImage = Annotated[
@@ -51,7 +50,7 @@ ShortImage = Annotated[
 class ImageReference(Reference):
     """An image for either API: Dream Machine knows `url` and `weight`, Agents all but `weight`."""
 
-    weight: float | Absent = None
+    weight: float | None = None
 
 
 class Identity(Arguments):
@@ -71,29 +70,29 @@ class GenerateImage(CreateArguments):
 
     prompt: Prompt
     model: Literal["photon-1", "photon-flash-1", "uni-1", "uni-1-max"] = "photon-1"
-    aspect_ratio: AspectRatio | Absent = None
-    image_ref: Annotated[list[ImageReference], Field(max_length=9)] | Absent = Field(
+    aspect_ratio: AspectRatio | None = None
+    image_ref: Annotated[list[ImageReference], Field(max_length=9)] | None = Field(
         None, description="photon: url, weight. uni: one of url, data, generation_id, file_id."
     )
-    format: Literal["jpg", "png"] | Absent = Field(None, description="photon only, as the next 3.")
-    style_ref: list[ShortImage] | Absent = None
-    character_ref: Annotated[dict[str, Identity], WithJsonSchema({"type": "object"})] | Absent = (
+    format: Literal["jpg", "png"] | None = Field(None, description="photon only, as the next 3.")
+    style_ref: list[ShortImage] | None = None
+    character_ref: Annotated[dict[str, Identity], WithJsonSchema({"type": "object"})] | None = (
         Field(None, description="{identity0: {images: [url]}}")
     )
-    modify_image_ref: ShortImage | Absent = None
-    type: Literal["image", "image_edit", "layering"] | Absent = Field(
+    modify_image_ref: ShortImage | None = None
+    type: Literal["image", "image_edit", "layering"] | None = Field(
         None, description="uni only, as all below."
     )
-    source: Annotated[Reference, WithJsonSchema({"type": "object"})] | Absent = Field(
+    source: Annotated[Reference, WithJsonSchema({"type": "object"})] | None = Field(
         None, description="Image to edit or layer, as in image_ref."
     )
-    output_format: Literal["png", "jpeg"] | Absent = None
-    style: Literal["auto", "manga"] | Absent = None
-    web_search: bool | Absent = None
-    layering: Annotated[Layering, WithJsonSchema({"type": "object"})] | Absent = Field(
+    output_format: Literal["png", "jpeg"] | None = None
+    style: Literal["auto", "manga"] | None = None
+    web_search: bool | None = None
+    layering: Annotated[Layering, WithJsonSchema({"type": "object"})] | None = Field(
         None, description="{resolution: 1k or 2k}"
     )
-    user_id: str | Absent = None
+    user_id: str | None = None
 
     @model_validator(mode="after")
     def _edits_its_source(self) -> Self:

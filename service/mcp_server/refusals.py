@@ -20,7 +20,7 @@ def refusal(upstream: str, status: int, body: bytes, retry_after: str | None) ->
         retry_after: the header, in seconds.
     """
     detail = detail_in(body)
-    message = f"{upstream} answered {status}{': ' if detail else '.'}{detail}"
+    message = f"{upstream} answered {status}{': ' if detail else ''}{detail.rstrip('.')}."
     return UpstreamError(upstream, message, _hint(upstream, status, retry_after))
 
 
@@ -42,7 +42,7 @@ def lost(create: CreateRequest) -> UpstreamError:
     repeat = " or repeat this call with the same idempotency_key," if create.key else ""
     hint = (
         f"Do not create it again. In a minute, call list_generations to look for it,{repeat} and "
-        "create it again only if it is not there."
+        "if it is not there, ask the user before you create it again."
     )
     return UpstreamError(create.upstream, message, hint)
 

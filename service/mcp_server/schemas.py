@@ -52,11 +52,9 @@ def _says_nothing(key: str, value: Any) -> bool:
 
 
 def _any_of(choices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge a type with null into one schema, if it has no more than a type and its members."""
+    """Leave null out: an argument that is null is as good as none."""
     others = [each for each in choices if each != _NULL]
-    if len(others) == 1 and len(choices) == 2 and isinstance(others[0].get("type"), str):
-        return {**others[0], "type": [others[0]["type"], "null"]}
-    return {"anyOf": choices}
+    return others[0] if len(others) == 1 else {"anyOf": others}
 
 
 def _output(schema: dict[str, Any]) -> dict[str, Any]:
@@ -64,11 +62,13 @@ def _output(schema: dict[str, Any]) -> dict[str, Any]:
 
     A value that may be null has no type: naming two of them for each would fill a page.
     """
-    schema = compact(schema)
+    output = compact(schema)
     for name, each in schema["properties"].items():
-        kept = {key: value for key, value in each.items() if key in _OF_OUTPUT}
-        schema["properties"][name] = {} if isinstance(kept.get("type"), list) else kept
-    return schema
+        kept = {
+            key: value for key, value in output["properties"][name].items() if key in _OF_OUTPUT
+        }
+        output["properties"][name] = {} if _NULL in each.get("anyOf", ()) else kept
+    return output
 
 
 GENERATION = _output(GenerationOut.model_json_schema(mode="serialization"))

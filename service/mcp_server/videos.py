@@ -9,7 +9,6 @@ from service.mcp_server.arguments import (
     AGENTS,
     ASPECT_RATIOS,
     DREAM_MACHINE,
-    Absent,
     Arguments,
     AspectRatio,
     CreateArguments,
@@ -55,8 +54,8 @@ class Keyframe(Arguments):
     """The first or last frame: an image, or another generation."""
 
     type: Literal["image", "generation"]
-    url: MediaUrl | Absent = None
-    id: GenerationId | Absent = None
+    url: MediaUrl | None = None
+    id: GenerationId | None = None
 
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> Self:
@@ -73,10 +72,9 @@ class Keyframe(Arguments):
 class Keyframes(Arguments):
     """First and last frame."""
 
-    frame0: Keyframe | Absent = None
+    frame0: Keyframe | None = None
     frame1: (
-        Annotated[Keyframe, WithJsonSchema({"type": "object", "description": "As frame0."})]
-        | Absent
+        Annotated[Keyframe, WithJsonSchema({"type": "object", "description": "As frame0."})] | None
     ) = None
 
     @model_validator(mode="after")
@@ -104,26 +102,26 @@ class SourcePosition(Arguments):
 class Edit(Arguments):
     """How a video is edited."""
 
-    strength: Strength | Absent = None
-    auto_controls: bool | Absent = None
+    strength: Strength | None = None
+    auto_controls: bool | None = None
     controls: (
-        dict[Literal["depth", "face", "normals", "pose", "trajectory"], dict[str, Any]] | Absent
+        dict[Literal["depth", "face", "normals", "pose", "trajectory"], dict[str, Any]] | None
     ) = None
-    keyframes: Guides | Absent = None
-    keyframe_indexes: Indexes | Absent = None
+    keyframes: Guides | None = None
+    keyframe_indexes: Indexes | None = None
 
 
 class VideoOptions(Arguments):
     """What only ray-3.2 has."""
 
-    hdr: bool | Absent = None
-    exr_export: bool | Absent = None
-    start_frame: Reference | Absent = None
-    end_frame: Reference | Absent = None
-    keyframes: Guides | Absent = None
-    keyframe_indexes: Indexes | Absent = None
-    edit: Edit | Absent = None
-    source_position: SourcePosition | Absent = None
+    hdr: bool | None = None
+    exr_export: bool | None = None
+    start_frame: Reference | None = None
+    end_frame: Reference | None = None
+    keyframes: Guides | None = None
+    keyframe_indexes: Indexes | None = None
+    edit: Edit | None = None
+    source_position: SourcePosition | None = None
 
 
 class CreateGeneration(CreateArguments):
@@ -131,23 +129,23 @@ class CreateGeneration(CreateArguments):
 
     prompt: Prompt
     model: Literal["ray-1-6", "ray-2", "ray-flash-2", "ray-3.2"] = "ray-2"
-    resolution: Literal["360p", "540p", "720p", "1080p", "4k"] | Absent = None
-    duration: Literal["5s", "9s", "10s"] | Absent = None
-    aspect_ratio: AspectRatio | Absent = None
-    loop: bool | Absent = None
-    keyframes: Keyframes | Absent = None
-    concepts: list[Concept] | Absent = Field(None, description="See get_camera_motions; ray-2.")
-    type: Literal["video", "video_edit", "video_reframe"] | Absent = Field(
+    resolution: Literal["360p", "540p", "720p", "1080p", "4k"] | None = None
+    duration: Literal["5s", "9s", "10s"] | None = None
+    aspect_ratio: AspectRatio | None = None
+    loop: bool | None = None
+    keyframes: Keyframes | None = None
+    concepts: list[Concept] | None = Field(None, description="See get_camera_motions; ray-2.")
+    type: Literal["video", "video_edit", "video_reframe"] | None = Field(
         None, description="ray-3.2 only, as all below."
     )
-    source: Reference | Absent = Field(None, description="Video to edit or reframe.")
-    video: Annotated[VideoOptions, WithJsonSchema({"type": "object"})] | Absent = Field(
+    source: Reference | None = Field(None, description="Video to edit or reframe.")
+    video: Annotated[VideoOptions, WithJsonSchema({"type": "object"})] | None = Field(
         None,
         description="hdr, exr_export, start_frame, end_frame, keyframes, keyframe_indexes, "
         "source_position {x_norm, y_norm, w_norm, h_norm}, edit {strength: adhere_1..3, flex_1..3 "
         "or reimagine_1..3, auto_controls, controls, keyframes, keyframe_indexes}.",
     )
-    user_id: str | Absent = None
+    user_id: str | None = None
 
 
 async def _create(call: Call) -> Json:

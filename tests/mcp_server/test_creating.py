@@ -213,6 +213,7 @@ async def test_a_wrong_argument_costs_nothing_and_is_named(
     assert result.is_error
     assert text_of(result).startswith("Error ")
     assert named in text_of(result)
+    assert "[" not in text_of(result), "a path has names alone"
     assert any(hint in text_of(result) for hint in ("Correct", "or use", "Give", "Leave"))
     assert luma.requests == []
 
@@ -221,7 +222,13 @@ async def test_a_wrong_argument_costs_nothing_and_is_named(
     "url",
     [
         *("a.png", "ftp://example.com/a", "file:///etc/passwd", "https://", "http://a b/c"),
-        *("http://127.0.0.1/a.png", "http://[::1]/", "http://10.0.0.1/a", "https://u:p@a.example/"),
+        *(
+            "http://localhost:80/a",
+            "http://127.0.0.1/a.png",
+            "http://[::1]/",
+            "http://10.0.0.1/a",
+            "https://u:p@a.example/",
+        ),
     ],
 )
 async def test_a_url_that_luma_cannot_load_costs_nothing(
@@ -378,7 +385,9 @@ async def test_a_deleted_generation_stays_known(client: Client, luma: Luma) -> N
     assert made(deleted) == {"id": created["id"], "deleted": True}
     assert made(await call(client, "get_generation", generation_id=created["id"]))["gone_at"]
     again = await call(client, "delete_generation", generation_id=created["id"])
-    assert "list_generations" in text_of(again)
+    assert text_of(again) == f"Generation {created['id']} had been deleted before"
+    unknown = await call(client, "delete_generation", generation_id="nobody")
+    assert "Generation not found. Check the id; list_generations" in text_of(unknown)
     other = made(await call(client, "create_generation", **VIDEO, model="ray-3.2"))
     refused = await call(client, "delete_generation", generation_id=other["id"])
     assert "cannot delete" in text_of(refused)
