@@ -64,10 +64,8 @@ def _output(schema: dict[str, Any]) -> dict[str, Any]:
     """
     output = compact(schema)
     for name, each in schema["properties"].items():
-        kept = {
-            key: value for key, value in output["properties"][name].items() if key in _OF_OUTPUT
-        }
-        output["properties"][name] = {} if _NULL in each.get("anyOf", ()) else kept
+        typed = {k: v for k, v in output["properties"][name].items() if k in _OF_OUTPUT}
+        output["properties"][name] = {} if _NULL in each.get("anyOf", ()) else typed
     return output
 
 

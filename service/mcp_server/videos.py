@@ -129,8 +129,12 @@ class CreateGeneration(CreateArguments):
 
     prompt: Prompt
     model: Literal["ray-1-6", "ray-2", "ray-flash-2", "ray-3.2"] = "ray-2"
-    resolution: Literal["360p", "540p", "720p", "1080p", "4k"] | None = None
-    duration: Literal["5s", "9s", "10s"] | None = None
+    resolution: Literal["360p", "540p", "720p", "1080p", "4k"] | None = Field(
+        None, description="360p: ray-3.2 only; 4k: not ray-3.2."
+    )
+    duration: Literal["5s", "9s", "10s"] | None = Field(
+        None, description="10s: ray-3.2 only; 9s: not ray-3.2."
+    )
     aspect_ratio: AspectRatio | None = None
     loop: bool | None = None
     keyframes: Keyframes | None = None
