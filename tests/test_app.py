@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from openapi_spec_validator import validate
 from starlette.types import Message
 
 from service import __version__
