@@ -18,12 +18,13 @@ from mcp import Client
 from service.simulator import Luma, Plan
 from tests.acceptance.conftest import Service
 from tests.acceptance.storm import life_of
+from tests.thoroughness import rounds
 from tests.waiting import until
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "12"))
-WARM_UP = 0.35
+SECONDS = float(os.environ.get("SOAK_SECONDS", rounds(8, 12)))
+WARM_UP = 0.5
 """How much of the time is for caches to fill."""
-PHASES = 4
+PHASES = 3
 """How often is measured after that."""
 
 pytestmark = [

@@ -9,6 +9,7 @@ import pytest
 from service.simulator import Plan
 from service.web.parameters import LONGEST_WAIT
 from tests.hostile import Target, target
+from tests.thoroughness import rounds
 
 if TYPE_CHECKING:
     import schemathesis
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.either_database
 
 SECONDS = 120
-EXAMPLES = 30
+EXAMPLES = rounds(10, 30)
 
 
 @pytest.fixture(scope="module")
