@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 
 def until(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Return as soon as something holds; AssertionError if it does not in time."""
-    deadline = time.monotonic() + seconds
+    """Return as soon as something holds; AssertionError if it does not in time.
+
+    The longer it takes, the less often it is looked at: up to a twentieth of the time so far.
+    """
+    begun = time.monotonic()
     while not holds():
-        assert time.monotonic() < deadline, f"still waiting after {seconds} s"
-        time.sleep(0.01)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"still waiting after {seconds} s"
+        time.sleep(min(max(0.01, waited / 20), 0.1))
