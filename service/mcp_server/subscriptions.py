@@ -104,15 +104,15 @@ class ConnectionUpdates:
         self._changed: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._open = AsyncExitStack()
+        self._starting = asyncio.Lock()
         self._sending: asyncio.Task[None] | None = None
 
     async def subscribe(self, context: Any, params: SubscribeRequestParams) -> EmptyResult:
         """Serve `resources/subscribe`."""
+        async with self._starting:
+            if self._sending is None:
+                await self._start(context.session)
         self._uris.add(params.uri)
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send(context.session), name="mcp-connection")
-            await self._open.enter_async_context(self._updates.following())
-            self._open.callback(self._updates.subscribe(self._note))
         return EmptyResult()
 
     async def unsubscribe(self, _context: Any, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -126,6 +126,11 @@ class ConnectionUpdates:
         if self._sending:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
+
+    async def _start(self, session: Session) -> None:
+        await self._open.enter_async_context(self._updates.following())
+        self._open.callback(self._updates.subscribe(self._note))
+        self._sending = asyncio.create_task(self._send(session), name="mcp-connection")
 
     def _note(self, event: ServerEvent) -> None:
         if isinstance(event, ResourceUpdated) and event.uri in self._uris:
