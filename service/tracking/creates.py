@@ -102,7 +102,6 @@ class Creates:
 
         Raises:
             InvalidInput: the callback URL or the idempotency key cannot be used.
-            SettingsError: the callback URL cannot be called, because nothing can be signed.
             KeyReused: the key was used for another create.
             StoreUnavailable: nothing was written, and nothing was sent.
         """
