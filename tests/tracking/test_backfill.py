@@ -370,6 +370,9 @@ async def test_what_ended_is_logged(backfill: Backfill, luma: Luma) -> None:
             await until_ended(backfill)
             await backfill.start()
             await until_ended(backfill)
+            async with asyncio.timeout(15):
+                while logs[-1]["event"] != "backfill_finished":  # noqa: ASYNC110 - logged later
+                    await asyncio.sleep(0.01)
     events = {each["event"]: each for each in logs}
     assert events["backfill_failed"]["log_level"] == "error"
     assert "401" in events["backfill_failed"]["reason"]
