@@ -1,8 +1,10 @@
 """The connections of `service.tracking.dialler`: httpcore, with a guard where it dials."""
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpcore
 import httpx
@@ -13,6 +15,7 @@ from service.tracking.reply import Reply, Resolve, Undeliverable
 _CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
 _RESOLVERS = 32  # threads; a name server that does not answer must not delay other names
 _EXCERPT = 1024  # bytes of an answer's body that are read
+_LONGEST_ANSWER = 131_072  # bytes that are read in all; an endpoint can send heads (1xx) forever
 
 
 class Connections:
@@ -23,6 +26,7 @@ class Connections:
         self._backend = _GuardedBackend(allowed, resolve)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpx.create_ssl_context(),
+            max_connections=None,  # the sender limits them, for each endpoint
             max_keepalive_connections=0,
             network_backend=self._backend,
         )
@@ -85,6 +89,40 @@ async def _excerpt(answer: httpcore.Response) -> bytes:
     return read
 
 
+class _LimitedStream(httpcore.AsyncNetworkStream):
+    """A connection from which only so many bytes are read as an answer needs."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = _LONGEST_ANSWER
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read; fail if that is more than is left."""
+        data = await self._stream.read(max_bytes, timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise httpcore.ReadError(f"the answer has more than {_LONGEST_ANSWER} bytes")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write; a part of the interface, as what follows."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _LimitedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections to addresses that may be reached, and to no others."""
 
@@ -109,11 +147,13 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: Exception = Undeliverable("The name has no address.")
         for address in await self._reachable(host, port):
             try:
-                return await self._backend.connect_tcp(
+                stream = await self._backend.connect_tcp(
                     str(address), port, _CONNECT_TIMEOUT, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return _LimitedStream(stream)
         raise failure
 
     async def sleep(self, seconds: float) -> None:

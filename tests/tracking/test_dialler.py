@@ -1,10 +1,11 @@
 """Dialling: each address is checked when it is dialled, and the checked one is connected to."""
 
+import asyncio
 import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -13,6 +14,7 @@ from service.domain.addresses import Address
 from service.tracking.dialler import Dialler
 from service.tracking.reply import Undeliverable
 from tests.endpoints import Answer, EndpointServer, serving_endpoints
+from tests.tracking.test_fetcher import until
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 
@@ -199,3 +201,31 @@ async def test_tls_is_for_the_name_of_the_url() -> None:
         thread.join()
     await dialler.aclose()
     assert seen == ["hooks.example"]
+
+
+async def test_slow_endpoints_leave_connections_for_others(
+    open_: Dialler, server: EndpointServer
+) -> None:
+    server.usual["/held"] = Answer(held=True)
+    slow = [asyncio.create_task(open_.post(server.url("/held"), {}, b"")) for _ in range(30)]
+    await until(lambda: len(server.received("/held")) == len(slow))
+    assert (await open_.post(server.url("/quick"), {}, b"")).is_success
+    for each in slow:
+        each.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+    server.released.set()
+
+
+async def test_an_answer_that_never_begins_is_not_read_for_ever(open_: Dialler) -> None:
+    """An endpoint can send interim answers as fast as we read them, which takes a whole core."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_send_interim_answers, args=(listener,), daemon=True).start()
+        reason = await reason_of(open_, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert reason == "The connection failed: the answer has more than 131072 bytes."
+
+
+def _send_interim_answers(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
