@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -20,13 +19,13 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.luma import setting_names
+from service.luma.content_coding import decoded
 from service.luma.relay import DEFAULT_RETRY_AFTER, passed_down
 from service.luma.relay_http import RelayHttp, without_key
 
 _ABOUT_GENERATION = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 """Refusals of one generation rather than of our key."""
 _LARGEST = 4_194_304  # bytes of a decompressed response body
-_GZIP = 16 + zlib.MAX_WBITS
 _ACCEPT_ENCODING = {"Accept-Encoding": "gzip"}  # one coding: nested ones defeat the size limit
 _TRANSFER_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 """Headers that no longer apply to the decoded body."""
@@ -78,7 +77,7 @@ class Http:
                     break
         code, body = response.status_code, b""
         try:
-            body = _decoded(bytes(raw), response.headers.get("content-encoding", ""))
+            body = decoded(bytes(raw), response.headers.get("content-encoding", ""), _LARGEST)
         except ValueError as error:
             if code == httpx.codes.OK:  # for any other code the code itself is the error
                 raise UpstreamNonsense(upstream, f"{upstream} answered {error}.") from error
@@ -97,35 +96,6 @@ class Http:
                     return response.status_code == httpx.codes.OK
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return False
-
-
-def _decoded(raw: bytes, encoding: str) -> bytes:
-    """Decode a body, which may be a thousand times as large as its compressed form.
-
-    Raises:
-        ValueError: the body is too large, or has an encoding that was not requested.
-    """
-    if encoding in ("", "identity"):
-        body = raw
-    elif encoding in ("gzip", "x-gzip"):
-        body = _decompressed(raw)
-    else:
-        raise ValueError("with a content encoding that was not requested")
-    if len(body) > _LARGEST:
-        raise ValueError(f"with more than {_LARGEST} bytes")
-    return body
-
-
-def _decompressed(raw: bytes) -> bytes:
-    """Decompress up to one byte more than allowed, which shows that the body is too large."""
-    decompressor = zlib.decompressobj(_GZIP)
-    try:
-        body = decompressor.decompress(raw, _LARGEST + 1)
-    except zlib.error as error:
-        raise ValueError("with a body that is not valid in its content encoding") from error
-    if not decompressor.eof and len(body) <= _LARGEST:
-        raise ValueError("with a body that is not valid in its content encoding")
-    return body
 
 
 def _body(upstream: str, response: httpx.Response) -> bytes:

@@ -67,7 +67,7 @@ def with_own_callback_urls(body: bytes, own: Mapping[str, str | None]) -> bytes:
     for item in page["generations"]:
         request = item.get("request") if isinstance(item, dict) else None
         if isinstance(request, dict) and _is_ours(request.get("callback_url")):
-            request["callback_url"] = own.get(item.get("id"))
+            request["callback_url"] = own.get(str(item.get("id")))  # an id can be anything
             replaced = True
     return json.dumps(page).encode() if replaced else body
 

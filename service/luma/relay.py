@@ -11,10 +11,15 @@ from typing import NamedTuple
 
 from service.domain.retry_after import seconds_in
 from service.errors import UpstreamUnavailable
+from service.luma.content_coding import decoded
 
 DEFAULT_RETRY_AFTER = 5.0
 """Seconds, if Luma sends no usable `Retry-After`."""
 HeaderList = list[tuple[bytes, bytes]]
+PLAIN_ANSWER = (b"accept-encoding", b"identity")
+"""The request header for answers that are read here. Without any, Luma might compress them."""
+OF_ENCODED = frozenset({b"content-length", b"content-encoding"})
+"""Response headers that do not describe a body that `Incoming.read` returned."""
 
 _HOP_BY_HOP = frozenset(
     {
@@ -70,10 +75,10 @@ class Incoming(NamedTuple):
     close: Callable[[], Awaitable[None]]
 
     async def read(self, limit: int) -> bytes:
-        """Read the whole body, and close.
+        """Read the whole body, decompressed if Luma compressed it unasked, and close.
 
         Raises:
-            ValueError: it has more than `limit` bytes.
+            ValueError: it has more than `limit` bytes, or an unknown encoding.
         """
         body = bytearray()
         try:
@@ -83,7 +88,11 @@ class Incoming(NamedTuple):
                     raise ValueError(f"the answer has more than {limit} bytes")
         finally:
             await self.close()
-        return bytes(body)
+        coding = dict(self.headers).get(b"content-encoding", b"").decode("latin-1")
+        try:
+            return decoded(bytes(body), coding, limit)
+        except ValueError as error:
+            raise ValueError(f"the answer comes {error}") from error
 
 
 def raise_if_unavailable(upstream: str, method: str, answer: Incoming) -> None:

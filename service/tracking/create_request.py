@@ -18,14 +18,13 @@ from service.errors import InvalidInput, Unreadable
 from service.luma import DREAM_MACHINE, reading
 from service.luma.bodies import parse_object
 from service.luma.reading import mapping
-from service.luma.relay import HeaderList
+from service.luma.relay import PLAIN_ANSWER, HeaderList
 
 CALLBACK_URL = "callback_url"
 _LONGEST_KEY = 255  # characters
 _LONGEST_TEXT = 10_000  # characters of a text that is kept; images inside a body are longer
 _LARGEST_COMPARED = 65_536  # bytes; larger bodies are the same if their bytes are
 _REPLACED_HEADERS = (b"content-length", b"accept-encoding")
-_PLAIN_ANSWER = (b"accept-encoding", b"identity")  # the answer is parsed
 _DEFAULT_SYNC_TIMEOUT = 60.0  # seconds; Luma's own default
 _LONGEST_SYNC_TIMEOUT = 600.0
 
@@ -83,7 +82,7 @@ def prepare(create: CreateRequest, our_url: str | None) -> Prepared:
     kept = [header for header in create.headers if header[0].lower() not in _REPLACED_HEADERS]
     return Prepared(
         body=_body(create.body, found, our_url),
-        headers=[*kept, _PLAIN_ANSWER],
+        headers=[*kept, PLAIN_ANSWER],
         our_url=our_url if found is not None else None,
         callback_url=own,
         parent_id=_parent(create, document),

@@ -19,7 +19,7 @@ from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, 
 from service.logs import log
 from service.luma import DREAM_MACHINE, Upstream
 from service.luma.bodies import parse_object
-from service.luma.relay import Outgoing
+from service.luma.relay import OF_ENCODED, Outgoing
 from service.metrics import CREATES
 from service.storage import submissions
 from service.storage.engine import Database
@@ -227,7 +227,7 @@ class Creates:
         except (TimeoutError, ValueError) as error:
             message = f"{create.upstream} did not end its answer: {error or 'timeout'}."
             raise UpstreamUnavailable(create.upstream, message) from error
-        headers = [header for header in incoming.headers if header[0] != b"content-length"]
+        headers = [header for header in incoming.headers if header[0] not in OF_ENCODED]
         return CreateAnswer(incoming.status, headers, body, submission.id)
 
     async def _settle(self, submission: Submission, outcome: Outcome) -> None:

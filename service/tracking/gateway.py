@@ -14,7 +14,9 @@ from service.errors import NotFound, StoreUnavailable, Unreadable, UpstreamError
 from service.logs import log
 from service.luma import Upstream
 from service.luma.lists import read_page, with_own_callback_urls
-from service.luma.relay import Incoming as Incoming  # noqa: PLC0414 - re-exported for surfaces
+from service.luma.relay import OF_ENCODED as OF_ENCODED  # noqa: PLC0414 - re-exported for surfaces
+from service.luma.relay import PLAIN_ANSWER as PLAIN_ANSWER  # noqa: PLC0414
+from service.luma.relay import Incoming as Incoming  # noqa: PLC0414
 from service.luma.relay import Outgoing as Outgoing  # noqa: PLC0414
 from service.luma.setting_names import API_KEY
 from service.storage import generations, submissions

@@ -1,5 +1,7 @@
 """The gateway passes lists on from Luma, learns from them, and has its own while Luma is down."""
 
+import gzip
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,6 +84,35 @@ def test_a_wrong_question_gets_lumas_own_error(running: Running, query: str) -> 
     answer = listed(running, query)
 
     assert (answer.status_code, answer.json()) == (422, direct(running, query))
+
+
+def test_a_list_that_was_compressed_unasked_shows_none_of_our_callback_urls(
+    running: Running,
+) -> None:
+    ours = f"http://127.0.0.1:1{running.service.callback_path}"
+    items: list[dict[str, Any]] = [{"id": new_id()}, {"id": []}, {"id": {}}]
+    page = {"generations": [{**each, "request": {"callback_url": ours}} for each in items]}
+    body = gzip.compress(json.dumps(page).encode())
+    running.luma.fault(Fault(body=body, headers={"Content-Encoding": "gzip"}))
+
+    answer = listed(running)
+
+    assert answer.status_code == 200
+    assert [each["request"]["callback_url"] for each in answer.json()["generations"]] == [None] * 3
+
+
+def test_a_slash_at_the_end_shows_none_of_our_callback_urls(running: Running) -> None:
+    ours = f"http://127.0.0.1:1{running.service.callback_path}"
+    generation_id = running.luma.create(callback_url=ours)
+    running.luma.deliver_callbacks = False
+    item = running.luma.body(generation_id)
+    running.luma.fault(Fault(body=json.dumps(item).encode(), path=f"{generation_id}"))
+    one = running.http.get(f"{LIST}/{generation_id}/")
+    running.luma.fault(Fault(body=json.dumps({"generations": [item]}).encode()))
+    several = listed(running, "/")
+
+    assert one.json()["request"]["callback_url"] is None
+    assert several.json()["generations"][0]["request"]["callback_url"] is None
 
 
 def test_callback_urls_of_ours_are_not_shown(running: Running) -> None:

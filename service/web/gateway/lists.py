@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import UpstreamNonsense, UpstreamUnavailable
-from service.tracking.gateway import Gateway, Incoming, Outgoing
+from service.tracking.gateway import OF_ENCODED, PLAIN_ANSWER, Gateway, Incoming, Outgoing
 from service.web.gateway.passing import Passed
 
 _LARGEST = 16_777_216  # bytes
@@ -23,9 +23,10 @@ async def list_generations(
 ) -> Response:
     """Return a page of Luma's list."""
     headers = [each for each in request.scope["headers"] if each[0] not in _NOT_FOR_LISTS]
+    outgoing = Outgoing("GET", target, [*headers, PLAIN_ANSWER], total=gateway.timeout)
     try:
         async with asyncio.timeout(gateway.timeout):
-            answer = await gateway.send(upstream, Outgoing("GET", target, headers))
+            answer = await gateway.send(upstream, outgoing)
             if answer.status == HTTPStatus.OK:
                 body = await _read(upstream, answer)
     except (UpstreamUnavailable, TimeoutError):
@@ -48,7 +49,7 @@ async def _read(upstream: str, answer: Incoming) -> bytes:
 async def _learned(gateway: Gateway, upstream: str, answer: Incoming, body: bytes) -> Response:
     response = Response(await gateway.learn(upstream, body))
     length = response.raw_headers
-    response.raw_headers = [h for h in answer.headers if h[0] != b"content-length"] + length
+    response.raw_headers = [h for h in answer.headers if h[0] not in OF_ENCODED] + length
     return response
 
 

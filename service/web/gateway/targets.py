@@ -10,7 +10,7 @@ from service.domain.generation import is_usable_id
 
 LONGEST = 32_768
 """Characters of a target; Luma's own servers take no longer ones."""
-_GENERATION = re.compile(r"generations/([^/]+)")
+_GENERATION = re.compile(r"generations/([^/]+)/?")
 _ID = r"[A-Za-z0-9._:-]+"
 _CREATES = {
     "dream_machine": re.compile(
@@ -48,7 +48,7 @@ class Target(NamedTuple):
     @property
     def is_list(self) -> bool:
         """Whether it is the list of generations."""
-        return self.decoded == "generations"
+        return self.decoded in ("generations", "generations/")
 
     def creates(self, upstream: str) -> str | None:
         """Return the path, in one form for all spellings, if its POST creates a generation."""
