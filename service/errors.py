@@ -126,6 +126,10 @@ class NotSent(UpstreamUnavailable):
     """No byte of the request was sent, so that it is safe to repeat."""
 
 
+class NoneFree(NotSent):
+    """All connections to the upstream are in use; that says nothing about the upstream."""
+
+
 class StoreUnavailable(TrackerError):
     """The database is locked, full, unreachable or overloaded; nothing was stored."""
 

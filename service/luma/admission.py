@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.domain.request_budget import Purpose, Rate
-from service.errors import NotFound, NotSent, UpstreamError, UpstreamUnavailable
+from service.errors import NoneFree, NotFound, NotSent, UpstreamError, UpstreamUnavailable
 from service.logs import log
 from service.luma.circuit_breaker import CircuitBreaker
 from service.luma.rate_limiter import RateLimiter, RequestLog
@@ -57,6 +57,8 @@ class AdmissionControl:
         try:
             yield
             result = "ok"
+        except NoneFree:
+            raise
         except UpstreamUnavailable as error:
             result = "unavailable"
             self._record_failure(epoch, error)

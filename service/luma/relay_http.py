@@ -7,14 +7,16 @@ import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from urllib.request import getproxies
 
 import httpx
 
 from service.domain.redaction import REDACTED
-from service.errors import NotSent, UpstreamUnavailable
+from service.errors import NoneFree, NotSent, UpstreamUnavailable
 from service.luma import setting_names
+from service.luma.content_coding import GZIP, GZIP_FORMAT
 from service.luma.relay import (
     HeaderList,
     Incoming,
@@ -32,11 +34,12 @@ _RECEIVE_BUFFER = (socket.SOL_SOCKET, socket.SO_RCVBUF, 262_144)
 for each answer; this is enough for 5 MB/s over 100 ms."""
 _LARGEST_ERROR = 65_536
 """Bytes of an error of Luma that are searched for our key; no real error is larger."""
-_GZIP = 16 + zlib.MAX_WBITS
 
 
 class RelayHttp:
     """An HTTP client that adds nothing of its own to requests but our key.
+
+    Requests that are limited in time have connections of their own, so that none waits for files.
 
     Args:
         timeout: seconds that each step of a request may take.
@@ -44,44 +47,62 @@ class RelayHttp:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            transport=_transport(),
-            limits=_LIMITS,
-            timeout=timeout,
-            follow_redirects=False,
-            headers={},
-        )
+        self._quick, self._slow = _client(timeout), _client(timeout)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._quick.aclose()
+        await self._slow.aclose()
 
     async def send(self, upstream: str, base_url: str, key: str, outgoing: Outgoing) -> Incoming:
         """Pass a request on; see `LumaClient.send`."""
-        request = self._request(base_url, key, outgoing)
+        http = self._slow if outgoing.total is None else self._quick
+        request = _request(http, base_url, key, outgoing, self._timeout)
         try:
-            self._http.cookies.clear()
-            response = await self._http.send(request, stream=True)
+            http.cookies.clear()
+            response = await http.send(request, stream=True)
+        except httpx.PoolTimeout as error:
+            message = f"Too many other requests to {upstream} are under way."
+            raise NoneFree(upstream, message) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unanswered(upstream, error, outgoing.progress) from error
         headers = passed_down(response.headers.raw)
-        answer = Incoming(response.status_code, headers, _raw(upstream, response), response.aclose)
+        close = partial(_close, response)
+        answer = Incoming(response.status_code, headers, _raw(upstream, response), close)
         if response.status_code < HTTPStatus.BAD_REQUEST:
             return answer
         return await _without_key(answer, key)
 
-    def _request(self, base_url: str, key: str, outgoing: Outgoing) -> httpx.Request:
-        base = httpx.URL(base_url)
-        target = base.raw_path.rstrip(b"/") + b"/" + outgoing.target.encode("ascii")
-        request = self._http.build_request(
-            outgoing.method,
-            base,
-            content=outgoing.body,
-            timeout=outgoing.timeout or self._timeout,
-            extensions={"trace": _trace(outgoing.progress), "target": target},
-        )
-        request.headers = httpx.Headers(_headers(request, key, outgoing))
-        return request
+
+def _client(timeout: float) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=_transport(), limits=_LIMITS, timeout=timeout, follow_redirects=False, headers={}
+    )
+
+
+def _request(
+    http: httpx.AsyncClient, base_url: str, key: str, outgoing: Outgoing, timeout: float
+) -> httpx.Request:
+    base = httpx.URL(base_url)
+    target = base.raw_path.rstrip(b"/") + b"/" + outgoing.target.encode("ascii")
+    request = http.build_request(
+        outgoing.method,
+        base,
+        content=outgoing.body,
+        timeout=outgoing.timeout or timeout,
+        extensions={"trace": _trace(outgoing.progress), "target": target},
+    )
+    request.headers = httpx.Headers(_headers(request, key, outgoing))
+    return request
+
+
+async def _close(response: httpx.Response) -> None:
+    """Close an answer, and drop what refers to it in a circle, together with the request's body.
+
+    The garbage collector would find it, but after a number of objects, not of megabytes.
+    """
+    await response.aclose()
+    response.stream = httpx.ByteStream(b"")
 
 
 def _transport() -> httpx.AsyncHTTPTransport | None:
@@ -113,10 +134,10 @@ async def _without_key(answer: Incoming, key: str) -> Incoming:
 
 
 def _plain(body: bytes, encoding: bytes) -> bytes:
-    if encoding not in (b"gzip", b"x-gzip"):
+    if encoding.decode("latin-1") not in GZIP:
         return body
     try:
-        return zlib.decompressobj(_GZIP).decompress(body, _LARGEST_ERROR)
+        return zlib.decompressobj(GZIP_FORMAT).decompress(body, _LARGEST_ERROR)
     except zlib.error:
         return body
 
