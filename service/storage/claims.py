@@ -212,13 +212,28 @@ def finish(connection: Connection, finished: Sequence[Finished]) -> list[None]:
     """
     ordered = sorted(finished, key=lambda each: each.message.seq)  # one lock order: no deadlock
     attempts.add(connection, [(each.message.seq, each.attempt) for each in ordered if each.attempt])
-    connection.execute(_FINISH, [_ending(each) for each in ordered])
-    connection.execute(_RELEASE_FOLLOWERS, [_release(each) for each in ordered])
+    held = _held(connection, ordered)
+    if held:
+        connection.execute(_FINISH, [_ending(each) for each in held])
+        connection.execute(_RELEASE_FOLLOWERS, [_release(each) for each in held])
     for each in ordered:
         if each.outcome is Outcome.GONE:
             which = WEBHOOKS.c.id == each.message.webhook_id
             connection.execute(update(WEBHOOKS).where(which).values(enabled=False))
     return [None for _ in finished]
+
+
+def _held(connection: Connection, finished: Sequence[Finished]) -> list[Finished]:
+    """Return those whose claims have not been taken over by another instance."""
+    seqs = [each.message.seq for each in finished]
+    rows = connection.execute(
+        select(OUTBOX.c.seq, OUTBOX.c.next_at)
+        .where(OUTBOX.c.seq.in_(seqs))
+        .order_by(OUTBOX.c.seq)
+        .with_for_update()
+    )
+    claimed = {row.seq: row.next_at for row in rows}
+    return [each for each in finished if claimed.get(each.message.seq) == each.message.next_at]
 
 
 def _due_again(finished: Finished) -> datetime | None:

@@ -434,3 +434,22 @@ async def test_what_is_finished_is_pruned_and_what_waits_is_measured(
     assert execute(sending.database, of_it, webhook_id) == [("g2",)]
     lag = REGISTRY.get_sample_value("luma_tracker_webhook_lag_seconds")
     assert lag == pytest.approx(91 * 86_400)
+
+
+async def test_a_claim_that_ran_out_moves_no_later_message(
+    sending: Sending, server: EndpointServer, path: str, clock: Clock
+) -> None:
+    await sending.subscribe(path)
+    await sending.call_back("g1", "queued", "completed")
+    [slow] = await sending.parts.sender._claim()
+    clock.turn(12)
+    [first] = await sending.parts.sender._claim()
+    await sending.parts.sender._attempts.make(first)
+    [second] = await sending.parts.sender._claim()
+    server.answers[path].append(Answer(500))
+    await sending.parts.sender._attempts.make(slow)
+
+    due = one(sending.database, "SELECT next_at FROM outbox WHERE seq = ?", second.seq)
+    await sending.parts.sender._attempts.make(second)
+    outcomes = execute(sending.database, "SELECT outcome FROM outbox ORDER BY seq")
+    assert [outcome for (outcome,) in outcomes] == ["delivered", "delivered"], due
