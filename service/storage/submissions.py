@@ -175,7 +175,12 @@ def _free_expired_key(connection: Connection, new: Submission) -> None:
 
 
 def _with_key(connection: Connection, new: Submission) -> Submission:
-    earlier = _first(connection, SUBMISSIONS.c.key_digest == new.key_digest)
+    """Return the create that has the key, or `new` itself.
+
+    The database may have committed `new` although the connection broke before it said so.
+    """
+    has_key = SUBMISSIONS.c.key_digest == new.key_digest
+    earlier = _first(connection, has_key if new.key_digest else SUBMISSIONS.c.id == new.id)
     if earlier is None:
         raise Conflict
     return earlier

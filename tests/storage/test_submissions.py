@@ -276,3 +276,11 @@ def test_of_many_writers_with_one_key_one_is_first(emptied: Engine) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert len({*threads.map(write, range(24))}) == 1
+
+
+def test_a_create_that_was_committed_unnoticed_is_itself(connection: Connection) -> None:
+    """The connection broke after the commit, so the transaction runs again."""
+    new = create()
+    submissions.begin(connection, new, is_retry=False)
+    written(connection, seconds=1, body_digest="another")
+    assert submissions.begin(connection, new, is_retry=False) == new
