@@ -32,7 +32,8 @@ from service.tracking.create_request import CreateRequest, Prepared, prepare
 _LARGEST_ANSWER = 4_194_304  # bytes
 _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
 _FIRST_SEARCH = timedelta(seconds=3)
-_SETTLE_TRIES, _SETTLE_PAUSE = 5, 0.5  # seconds
+_SETTLE_TRIES, _SETTLE_PAUSE = 2, 0.5  # seconds
+_LATE_PAUSE = 2.0  # seconds between tries after the caller has its answer
 
 
 class KeyReused(InvalidInput):
@@ -90,12 +91,16 @@ class Creates:
         self._tokens = tokens
         self._check_callback_url = check_callback_url
         self._running: dict[str, asyncio.Task[CreateAnswer]] = {}
+        self._unsettled = set[asyncio.Task[None]]()
         self._retried = set[str]()  # creates whose answers retries are waiting for
         self._retrying = asyncio.Lock()
 
     async def close(self) -> None:
         """Wait until all creates that are under way have ended; each is bounded in time."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        for settling in self._unsettled:
+            settling.cancel()
+        await asyncio.gather(*self._unsettled, return_exceptions=True)
 
     async def begin(self, create: CreateRequest) -> Begun:
         """Write a create down and send it, unless it repeats an earlier one.
@@ -180,7 +185,10 @@ class Creates:
         self, create: CreateRequest, prepared: Prepared, submission: Submission
     ) -> CreateAnswer:
         outcome = await self._attempt(create, prepared, submission)
-        await self._settle(submission, outcome)
+        if not await self._settle(submission, outcome):
+            settling = asyncio.create_task(self._settle_later(submission, outcome), name="settle")
+            self._unsettled.add(settling)
+            settling.add_done_callback(self._unsettled.discard)
         CREATES.labels(create.upstream, outcome.state.value).inc()
         return outcome.answer
 
@@ -230,28 +238,32 @@ class Creates:
         headers = [header for header in incoming.headers if header[0] not in OF_ENCODED]
         return CreateAnswer(incoming.status, headers, body, submission.id)
 
-    async def _settle(self, submission: Submission, outcome: Outcome) -> None:
-        """Store the outcome. If the database fails for long, the caller gets its answer anyway."""
-        made = outcome.observation and outcome.observation.id
+    async def _settle(self, submission: Submission, outcome: Outcome) -> bool:
+        """Store the outcome; False if the database fails for long: the caller must not wait."""
         for attempt in range(1, _SETTLE_TRIES + 1):
-            try:
-                await self._database.write(settle, submission, outcome, self._clock())
-                break
-            except StoreUnavailable as error:
-                log.error(
-                    "create_not_settled",
-                    submission_id=submission.id,
-                    generation_id=made,
-                    reason=str(error),
-                )
-                await asyncio.sleep(_SETTLE_PAUSE * attempt)
-            except Exception as error:  # noqa: BLE001 - the caller has paid for the generation
-                log.error(
-                    "create_not_settled",
-                    submission_id=submission.id,
-                    generation_id=made,
-                    exc_info=error,
-                )
-                break
+            if await self._stored(submission, outcome):
+                return True
+            await asyncio.sleep(_SETTLE_PAUSE * attempt)
+        return False
+
+    async def _settle_later(self, submission: Submission, outcome: Outcome) -> None:
+        """Store the outcome when the database is back."""
+        while True:
+            await asyncio.sleep(_LATE_PAUSE)
+            if await self._stored(submission, outcome):
+                return
+
+    async def _stored(self, submission: Submission, outcome: Outcome) -> bool:
+        """Store the outcome once; False if that is worth another try."""
+        made = outcome.observation and outcome.observation.id
+        failed = {"submission_id": submission.id, "generation_id": made}
+        try:
+            await self._database.write(settle, submission, outcome, self._clock())
+        except StoreUnavailable as error:
+            log.error("create_not_settled", **failed, reason=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - the caller has paid for the generation
+            log.error("create_not_settled", **failed, exc_info=error)
         if made:
             self._changes.notify(made)
+        return True

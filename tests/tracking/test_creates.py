@@ -20,7 +20,7 @@ from service.tracking.create_answer import CreateAnswer
 from service.tracking.create_request import CreateRequest
 from service.tracking.gateway import Outgoing
 from tests.conftest import Clock
-from tests.databases import at, curse, lift
+from tests.databases import at, curse, execute, lift
 from tests.tracking.test_fetcher import until
 
 VIDEO = {"prompt": "a lake at sunset", "model": "ray-2"}
@@ -213,6 +213,25 @@ async def test_the_caller_gets_its_answer_even_if_it_cannot_be_stored(
     with at(settings.database_url) as connection:
         lift(connection, "submissions")
     assert await state(parts, submission) == (State.SENT, None)
+
+
+async def test_an_answer_is_stored_when_the_database_is_back(
+    parts: Parts, settings: Settings, luma: Luma
+) -> None:
+    luma.fault(Fault(method="POST", answer_delay=0.3))
+    hers, image = "https://hers.example", {"prompt": "a lake at sunset", "model": "uni-1"}
+    agents = {"upstream": "agents", "path": "generations", "body": json.dumps(image).encode()}
+    begun = await parts.gateway.creates.begin(request("k", **{**agents, "callback_url": hers}))
+    execute(settings.database_url, "ALTER TABLE submissions RENAME TO away")
+    answer = await parts.gateway.creates.answer(begun.submission)
+    assert answer
+    execute(settings.database_url, "ALTER TABLE away RENAME TO submissions")
+    made = json.loads(answer.body)["id"]
+    async with asyncio.timeout(10):
+        while await state(parts, begun.submission) != (State.ACCEPTED, made):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    rows = execute(settings.database_url, "SELECT id, callback_url FROM generations")
+    assert [*rows] == [(made, hers)]
 
 
 async def test_closing_waits_for_the_answer_of_a_create_that_is_under_way(
