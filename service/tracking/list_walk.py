@@ -32,6 +32,8 @@ _LONGEST_WAIT = 1.0  # seconds between attempts while the request budget is used
 _FIRST_PAUSE = 0.5  # seconds after a failure; doubled with each one in a row
 _MOST_FAILURES = 5  # in a row
 _MOST_PAUSES = 20  # in a row, if Luma itself asks for them
+_MOST_USELESS = 20  # pages in a row, on top of as many as were useful
+_MOST_MET = 200_000  # ids that are remembered at a time, which takes 15 MB
 _LONGEST_LIST = 10_000_000  # generations
 _NO_LIST = "This API may have no list of generations; then it cannot be backfilled."
 _METHOD_NOT_ALLOWED = 405
@@ -63,13 +65,17 @@ class ListWalk:
             UpstreamError: the upstream refused a page, or failed too often.
             StoreUnavailable: a page could not be stored.
         """
+        met = _Met()
         while walk.state == backfills.RUNNING:
             page = await _fetched(upstream, walk.place.position)
+            met.add(page)
             walk, changed = await self._database.write(_store, walk, page, self._clock())
             for generation_id in changed:
                 self._changes.notify(generation_id)
-            if walk.state == backfills.RUNNING and paging.is_stuck(walk.place):
-                message = f"{walk.upstream} lists the same generations at every offset."
+            if walk.state == backfills.RUNNING and (paging.is_stuck(walk.place) or met.is_stuck):
+                message = (
+                    f"{walk.upstream} lists the same generations at every offset, or in a circle."
+                )
                 raise UpstreamNonsense(walk.upstream, message)
         return walk
 
@@ -106,6 +112,34 @@ class _Page:
             for each in self.observations.values()
             if not (time and each.created_at and each.created_at < time)
         ]
+
+
+class _Met:
+    """What a walk has come across, to notice a list that never ends.
+
+    A walk may step back to the beginning of the list and read everything a second time, so it is
+    stuck only after more pages without anything new than there were with something new.
+    """
+
+    def __init__(self) -> None:
+        self._ids = set[int]()
+        self._useful = self._useless = 0
+
+    def add(self, page: _Page) -> None:
+        """Note a page."""
+        ids = {hash(item.id) for item in page.items}
+        if ids <= self._ids:
+            self._useless += 1
+            return
+        self._useful, self._useless = self._useful + 1, 0
+        if len(self._ids) > _MOST_MET:
+            self._ids.clear()
+        self._ids |= ids
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the list repeats itself."""
+        return self._useless > _MOST_USELESS + self._useful
 
 
 async def _with_retries(upstream: Upstream, offset: int, limit: int) -> ListPage:

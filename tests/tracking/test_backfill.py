@@ -221,6 +221,16 @@ async def test_what_luma_will_not_list_fails_soon_and_says_why(
     assert reason in str(walk.error)
 
 
+async def test_a_list_that_goes_round_in_a_circle_is_left(backfill: Backfill, luma: Luma) -> None:
+    for _ in range(30):
+        for ids in ("abcd", "efgh", "ijkl"):
+            body = {"generations": [{"id": each} for each in ids], "has_more": True}
+            luma.fault(Fault(body=json.dumps(body).encode()))
+    async with asyncio.timeout(12):
+        with pytest.raises(UpstreamRefused, match="in a circle"):
+            await backfill.complete()
+
+
 async def test_an_api_without_a_list_says_so(backfill: Backfill) -> None:
     with pytest.raises(UpstreamRefused, match="may have no list"):
         await backfill.complete("agents")
