@@ -220,8 +220,9 @@ async def test_an_answer_is_stored_when_the_database_is_back(
 ) -> None:
     luma.fault(Fault(method="POST", answer_delay=0.3))
     hers, image = "https://hers.example", {"prompt": "a lake at sunset", "model": "uni-1"}
-    agents = {"upstream": "agents", "path": "generations", "body": json.dumps(image).encode()}
-    begun = await parts.gateway.creates.begin(request("k", **{**agents, "callback_url": hers}))
+    agents: dict[str, Any] = {"upstream": "agents", "path": "generations"}
+    sent = request("k", body=json.dumps(image).encode(), callback_url=hers, **agents)
+    begun = await parts.gateway.creates.begin(sent)
     execute(settings.database_url, "ALTER TABLE submissions RENAME TO away")
     answer = await parts.gateway.creates.answer(begun.submission)
     assert answer
