@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.cli import (
+    agent_setup,
     backfill,
     callback_url,
     database,
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (serve, generations, deliveries, backfill, callback_url, doctor):
+for group in (serve, generations, deliveries, backfill, callback_url, agent_setup, doctor):
     app.add_typer(group.commands)
 app.add_typer(database.commands, name="db")
 app.add_typer(webhooks.commands, name="webhooks")

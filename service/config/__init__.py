@@ -3,7 +3,12 @@
 `SettingsError` messages name the setting, the value that is wrong, and what to set.
 """
 
-from service.config.environment import environment_for, inherited_socket
+from service.config.environment import (
+    ClientFolders,
+    client_folders,
+    environment_for,
+    inherited_socket,
+)
 from service.config.loading import (
     callback_secrets,
     load_settings,
@@ -13,8 +18,10 @@ from service.config.loading import (
 from service.config.settings import Settings
 
 __all__ = [
+    "ClientFolders",
     "Settings",
     "callback_secrets",
+    "client_folders",
     "environment_for",
     "inherited_socket",
     "load_settings",
