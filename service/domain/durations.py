@@ -31,7 +31,7 @@ _WIDTHS = tuple(high - low for low, high in pairwise(_BOUNDS))
 _LONGEST = 3600.0  # a longer duration tells more about an outage than about the generation
 _SMOOTHING = tuple(math.comb(6, n) / 64 for n in range(7))  # of a count, over seven buckets
 _BORROWED = 8.0  # what the more general kind weighs, in counts
-_ASSUMED_MEDIANS = {"image": 20.0, "video": 70.0}
+ASSUMED_MEDIANS = {"image": 20.0, "video": 70.0}
 _ASSUMED_SPREAD = 0.7  # standard deviation of the logarithm
 _LEAST_HAZARD = 1 / _LONGEST  # per second; an old generation may still end at any time
 
@@ -157,7 +157,7 @@ def learnt(
 
 
 def _estimate(wanted: Sequence[str], generation_type: str | None, counts: Counts) -> Durations:
-    weights = _assumed(generation_type if generation_type in _ASSUMED_MEDIANS else "video")
+    weights = _assumed(generation_type if generation_type in ASSUMED_MEDIANS else "video")
     for kind in wanted:
         scale = _BORROWED / sum(weights)
         smooth = _smoothed(counts.get(kind, {}))
@@ -177,7 +177,7 @@ def _smoothed(counts: Mapping[int, int]) -> list[float]:
 @cache
 def _assumed(generation_type: str) -> tuple[float, ...]:
     """Return the built-in weights: a log-normal distribution, wide because nothing is known."""
-    median = _ASSUMED_MEDIANS[generation_type]
+    median = ASSUMED_MEDIANS[generation_type]
     ended = [0.0, *(_normal(math.log(each / median) / _ASSUMED_SPREAD) for each in _BOUNDS[1:])]
     return tuple(high - low + 1e-6 for low, high in pairwise(ended))
 

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from service.mcp_server import schemas
 from service.mcp_server.describing import lines, next_step, summary
 from service.mcp_server.tool import READS, Call, Json, TrackerTool, define, success
+from service.mcp_server.view import TOOL_META
 from service.storage import listing
 from service.tracking.schemas import page_body
 
@@ -137,6 +138,7 @@ TOOLS = [
             GetGeneration,
             READS,
             schemas.GENERATION,
+            TOOL_META,
         ),
         _get,
         "getting generation {generation_id}",
@@ -152,6 +154,7 @@ TOOLS = [
             WaitForGeneration,
             READS,
             schemas.WAITED,
+            TOOL_META,
         ),
         _wait,
         "waiting for generation {generation_id}",

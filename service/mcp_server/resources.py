@@ -1,4 +1,4 @@
-"""The resources: a generation, its video, and the guide to Luma's models and prices."""
+"""The resources: a generation, its video, the guide to Luma's models and prices, and the view."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,7 @@ from mcp_types import (
 
 from service.domain.text import one_line
 from service.errors import InvalidInput, NotFound, TrackerError
+from service.mcp_server import view
 from service.mcp_server.tool import Json
 from service.tracking.tracker import Tracker
 
@@ -30,7 +31,8 @@ RESOURCES = [
         description="Which model for what, what it costs, and which arguments it takes.",
         mime_type="text/markdown",
         size=len(_GUIDE_TEXT.encode()),
-    )
+    ),
+    view.RESOURCE,
 ]
 TEMPLATES = [
     ResourceTemplate(
@@ -63,6 +65,8 @@ async def read(tracker: Tracker, uri: str) -> ReadResourceResult:
     """
     if uri == GUIDE:
         return _contents(uri, "text/markdown", _GUIDE_TEXT)
+    if uri == view.URI:
+        return view.contents()
     found = _GENERATION.fullmatch(uri)
     if found is None:
         known = "luma://guide, generation://{id}, generation://{id}/video"

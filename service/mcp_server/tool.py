@@ -89,6 +89,7 @@ def define(
     arguments: type[BaseModel],
     annotations: ToolAnnotations,
     output_schema: Json | None = None,
+    meta: Json | None = None,
 ) -> Tool:
     """Build the definition of a tool.
 
@@ -99,6 +100,7 @@ def define(
         arguments: the model of its arguments.
         annotations: whether it writes.
         output_schema: the schema of its structured content.
+        meta: what clients with an extension of the protocol read, such as the view of its results.
     """
     return Tool(
         name=name,
@@ -107,6 +109,7 @@ def define(
         input_schema=compact(arguments.model_json_schema()),
         output_schema=output_schema,
         annotations=annotations,
+        meta=meta,
     )
 
 

@@ -64,8 +64,8 @@ async def test_the_video_is_a_link(client: Client, service: Service, luma: Luma)
 
 
 async def test_what_can_be_read_is_listed(client: Client) -> None:
-    [guide] = (await client.list_resources()).resources
-    assert guide.uri == "luma://guide"
+    listed = (await client.list_resources()).resources
+    assert [each.uri for each in listed] == ["luma://guide", "ui://luma-tracker/generation"]
     templates = (await client.list_resource_templates()).resource_templates
     assert [each.uri_template for each in templates] == [
         "generation://{id}",
