@@ -406,6 +406,22 @@ def test_json_of_any_form_gains_the_member_and_loses_nothing_else(
     assert json.loads(without) == {**document, "mcpServers": kept}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"s": {"luma-tracker": 1, "b": 2}}', {"b": 2}),
+        ('{"s": {"a": 1, "luma-tracker": {}, "b": 2}}', {"a": 1, "b": 2}),
+        ('{"s": {"a": 1, /* , */ "luma-tracker": "}" /* x */}}', {"a": 1}),
+        ('{"s": {"a": 1, "luma-tracker": [1], // last\n}}', {"a": 1}),
+    ],
+)
+def test_a_member_is_removed_wherever_it_stands(before: str, after: dict[str, Any]) -> None:
+    left = json_file.remove_member(before, "s", "luma-tracker")
+
+    assert json_file.parse(left) == {"s": after}
+    assert left.count("/*") + left.count("//") == before.count("/*") + before.count("//")
+
+
 def test_an_empty_file_becomes_one_with_the_entry() -> None:
     assert json.loads(json_file.set_member(" \n", "a", "b", 1)) == {"a": {"b": 1}}
     assert tomllib.loads(toml_file.set_table("", "a", "b", {"c": "d"})) == {"a": {"b": {"c": "d"}}}
