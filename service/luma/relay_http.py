@@ -4,6 +4,7 @@ The target goes out byte for byte. httpx would write some characters in another 
 """
 
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,7 +48,8 @@ class RelayHttp:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._quick, self._slow = _client(timeout), _client(timeout)
+        tls = httpx.create_ssl_context()  # once: it takes as long as several requests
+        self._quick, self._slow = _client(timeout, tls), _client(timeout, tls)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -74,9 +76,14 @@ class RelayHttp:
         return await _without_key(answer, key)
 
 
-def _client(timeout: float) -> httpx.AsyncClient:
+def _client(timeout: float, tls: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=_transport(), limits=_LIMITS, timeout=timeout, follow_redirects=False, headers={}
+        transport=_transport(tls),
+        verify=tls,
+        limits=_LIMITS,
+        timeout=timeout,
+        follow_redirects=False,
+        headers={},
     )
 
 
@@ -105,11 +112,11 @@ async def _close(response: httpx.Response) -> None:
     response.stream = httpx.ByteStream(b"")
 
 
-def _transport() -> httpx.AsyncHTTPTransport | None:
+def _transport(tls: ssl.SSLContext) -> httpx.AsyncHTTPTransport | None:
     """Return a transport with a small receive buffer; None where httpx must go through a proxy."""
     if getproxies():
         return None
-    return httpx.AsyncHTTPTransport(limits=_LIMITS, socket_options=[_RECEIVE_BUFFER])
+    return httpx.AsyncHTTPTransport(verify=tls, limits=_LIMITS, socket_options=[_RECEIVE_BUFFER])
 
 
 def without_key(body: bytes, key: str) -> bytes:

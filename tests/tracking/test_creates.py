@@ -218,13 +218,15 @@ async def test_the_caller_gets_its_answer_even_if_it_cannot_be_stored(
 async def test_an_answer_is_stored_when_the_database_is_back(
     parts: Parts, settings: Settings, luma: Luma
 ) -> None:
-    luma.fault(Fault(method="POST", answer_delay=0.3))
+    luma.fault(Fault(method="POST", answer_delay=1.0))
     hers, image = "https://hers.example", {"prompt": "a lake at sunset", "model": "uni-1"}
-    agents: dict[str, Any] = {"upstream": "agents", "path": "generations"}
-    sent = request("k", body=json.dumps(image).encode(), callback_url=hers, **agents)
-    begun = await parts.gateway.creates.begin(sent)
+    body = json.dumps(image).encode()
+    given = request("k", upstream="agents", path="generations", body=body, callback_url=hers)
+    begun = await parts.gateway.creates.begin(given)
+    answering = asyncio.create_task(parts.gateway.creates.answer(begun.submission))
+    await asyncio.sleep(0)
     execute(settings.database_url, "ALTER TABLE submissions RENAME TO away")
-    answer = await parts.gateway.creates.answer(begun.submission)
+    answer = await answering
     assert answer
     execute(settings.database_url, "ALTER TABLE away RENAME TO submissions")
     made = json.loads(answer.body)["id"]
@@ -267,8 +269,9 @@ async def test_a_callback_that_is_faster_than_the_answer_knows_the_create(
     hers = "https://hers.example/hook"
     frame = {"frame0": {"type": "generation", "id": "parent"}}
     asked = {**VIDEO, "callback_url": hers, "keyframes": frame}
-    luma.fault(Fault(method="POST", answer_delay=0.4))
+    luma.fault(Fault(method="POST", answer_delay=1.0))
     begun = await parts.gateway.creates.begin(request(body=json.dumps(asked).encode()))
+    answering = asyncio.create_task(parts.gateway.answer_of(begun.submission))
     await until(lambda: luma.requests and luma.requests[-1].body)
     url = json.loads(luma.requests[-1].body)["callback_url"]
     grant = CallbackTokens(["the-secret-of-the-tests"]).grant(url.rpartition("/")[2])
@@ -283,7 +286,7 @@ async def test_a_callback_that_is_faster_than_the_answer_knows_the_create(
     assert await state(parts, begun.submission) == (State.ACCEPTED, made)
     stored = (await parts.tracker.lookup(made)).generation
     assert (stored.parent_id, stored.source) == ("parent", "callback")
-    answer = await parts.gateway.answer_of(begun.submission)
+    answer = await answering
     assert isinstance(answer, CreateAnswer)
     assert json.loads(answer.body)["request"]["callback_url"] == hers
     row = await parts.gateway.submission(begun.submission.id)
