@@ -1,5 +1,6 @@
 """What tests stand on: a stand-in for Luma on a real socket, a real database, a clock to turn."""
 
+import gc
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -90,6 +91,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in {*left_out}]
     items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; garbage collection need not go through it again and again."""
+    gc.freeze()
 
 
 def _concerns(item: pytest.Item) -> bool:

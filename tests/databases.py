@@ -87,9 +87,15 @@ def template() -> str:
 def _on_server(folder: Path, template: str) -> str:
     name = _name(folder)
     with _ONE_AT_A_TIME, suppress(psycopg.errors.DuplicateDatabase):
-        server().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        server().execute(f"CREATE DATABASE {name} TEMPLATE {template} {_copying()}")
         _MADE.add(folder)
     return server().url(name)
+
+
+@cache
+def _copying() -> str:
+    """How to copy a database in half the time; before version 15 there is no other way."""
+    return "STRATEGY file_copy" if int(server().one("SHOW server_version_num")) >= 150000 else ""
 
 
 def _name(folder: Path) -> str:
