@@ -1,11 +1,11 @@
 """Builds the service from the settings, and closes it again."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -111,61 +111,81 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:
     """Build all parts in order, and close them in reverse order."""
     await migrate(settings)
-    async with (
-        open_database(settings.database_url, settings.database_direct_url) as database,
-        LumaClient(settings.upstream_timeout) as client,
-    ):
-        cache = Cache(settings.cache_size * _MEGABYTE)
-        changes = Changes(database, cache)
-        upstreams = make_upstreams(settings, client, clock, partial(RequestLog, database))
-        fetcher = Fetcher(database, upstreams, changes, clock)
-        stale_after = timedelta(seconds=settings.stale_after)
-        by_name = {upstream.name: upstream for upstream in upstreams}
-        backfill = Backfill(database, by_name, changes, clock)
-        webhooks, sender, dialler = _make_webhooks(settings, database, changes, clock)
-        tracker = Tracker(
-            *(database, fetcher, changes, cache, backfill, webhooks),
-            stale_after=stale_after,
-            clock=clock,
-        )
-        creates = Creates(
-            database,
-            by_name,
-            changes,
-            clock,
-            timeout=settings.upstream_timeout,
-            callback_base=settings.public_url,
-            tokens=tokens,
-            check_callback_url=webhooks.check_callback_url,
-        )
-        try:
-            yield Parts(
-                tracker,
-                Gateway(
-                    *(database, by_name, tracker, creates, changes, clock),
-                    timeout=settings.upstream_timeout,
-                ),
-                Recovery(database, by_name, changes, clock),
-                Reconciler(database, fetcher, clock),
-                Maintenance(database, timedelta(days=settings.retention_days), clock),
-                Rewriter(database, clock),
-                sender,
-            )
-        finally:
-            await creates.close()
-            await dialler.aclose()
-            await fetcher.close()
-            await changes.close()
+    async with AsyncExitStack() as opened:
+        database = open_database(settings.database_url, settings.database_direct_url)
+        await opened.enter_async_context(database)
+        client = await opened.enter_async_context(LumaClient(settings.upstream_timeout))
+        yield _build(settings, clock, tokens, database, client, opened)
 
 
-def _make_webhooks(
-    settings: Settings, database: Database, changes: Changes, clock: Callable[[], datetime]
-) -> tuple[Webhooks, Sender, Dialler]:
-    """Build what sends to endpoints. The dialler is to be closed."""
+class _Common(NamedTuple):
+    """What most parts are built from."""
+
+    settings: Settings
+    clock: Callable[[], datetime]
+    database: Database
+    upstreams: Mapping[str, Upstream]
+    changes: Changes
+
+
+def _build(
+    settings: Settings,
+    clock: Callable[[], datetime],
+    tokens: CallbackTokens | None,
+    database: Database,
+    client: LumaClient,
+    opened: AsyncExitStack,
+) -> Parts:
+    """Build all parts on an open database; `opened` closes them."""
+    upstreams = make_upstreams(settings, client, clock, partial(RequestLog, database))
+    cache = Cache(settings.cache_size * _MEGABYTE)
+    changes = Changes(database, cache)
+    opened.push_async_callback(changes.close)
+    fetcher = Fetcher(database, upstreams, changes, clock)
+    opened.push_async_callback(fetcher.close)
+    by_name = {upstream.name: upstream for upstream in upstreams}
+    common = _Common(settings, clock, database, by_name, changes)
+    webhooks, sender = _make_webhooks(common, opened)
+    tracker = Tracker(
+        *(database, fetcher, changes, cache, Backfill(database, by_name, changes, clock), webhooks),
+        stale_after=timedelta(seconds=settings.stale_after),
+        clock=clock,
+    )
+    return Parts(
+        tracker,
+        _make_gateway(common, tracker, tokens, opened),
+        Recovery(database, by_name, changes, clock),
+        Reconciler(database, fetcher, clock),
+        Maintenance(database, timedelta(days=settings.retention_days), clock),
+        Rewriter(database, clock),
+        sender,
+    )
+
+
+def _make_webhooks(common: _Common, opened: AsyncExitStack) -> tuple[Webhooks, Sender]:
+    settings, clock, database, _, changes = common
     dialler = Dialler(settings.webhook_networks)
+    opened.push_async_callback(dialler.aclose)
     attempts = Attempts(database, dialler, partial(webhook_secrets, settings), clock)
     webhooks = Webhooks(database, attempts, settings.webhook_networks, clock)
-    return webhooks, Sender(database, attempts, changes, clock), dialler
+    return webhooks, Sender(database, attempts, changes, clock)
+
+
+def _make_gateway(
+    common: _Common, tracker: Tracker, tokens: CallbackTokens | None, opened: AsyncExitStack
+) -> Gateway:
+    settings, clock, database, upstreams, changes = common
+    creates = Creates(
+        *(database, upstreams, changes, clock),
+        timeout=settings.upstream_timeout,
+        callback_base=settings.public_url,
+        tokens=tokens,
+        check_callback_url=tracker.webhooks.check_callback_url,
+    )
+    opened.push_async_callback(creates.close)
+    return Gateway(
+        *(database, upstreams, tracker, creates, changes, clock), timeout=settings.upstream_timeout
+    )
 
 
 def prepare_database_file(settings: Settings) -> None:
