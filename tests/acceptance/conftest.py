@@ -19,6 +19,7 @@ import pytest
 from service.simulator import Luma, ManualClock, Simulator
 from service.tracking.callback_tokens import CallbackTokens
 from tests.databases import execute, url_in
+from tests.endpoints import SECRETS
 from tests.launching import Process, launch, run
 from tests.waiting import until
 
@@ -28,6 +29,8 @@ KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 """Settings of a service that can ask nobody, so that what callbacks say stays as it is."""
 _ANY_PORT = ("--port", "0")
 SECRET = "the-secret-of-the-acceptance-tests"
+SIGNING = {"TRACKER_WEBHOOK_SECRET": SECRETS[0]}
+"""What a service on PostgreSQL needs to send webhooks; on SQLite it would make its own."""
 
 
 def environment_for(folder: Path, luma: Luma, **given: str) -> dict[str, str]:
@@ -233,5 +236,5 @@ def luma_is_well(shared: "Running") -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that all tests share, and that asks nobody unasked; each uses ids of its own."""
-    with run_service(tmp_path_factory.mktemp("shared")) as running:
+    with run_service(tmp_path_factory.mktemp("shared"), **SIGNING) as running:
         yield running

@@ -204,6 +204,7 @@ def test_a_caller_that_has_gone_finds_its_answer_by_a_retry(tracker: Service, lu
     until(lambda: tracker.rows("SELECT count(*) FROM submissions WHERE state = 'accepted'")[0][0])
 
     retry = create(tracker, x_stainless_retry_count="1")
+    until(lambda: tracker.rows("SELECT count(*) FROM submissions WHERE delivered")[0][0])
     late = create(tracker, x_stainless_retry_count="1")
 
     assert retry.headers["idempotency-replayed"] == "true"

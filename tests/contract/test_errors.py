@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.simulator import Fault
-from tests.acceptance.conftest import Running, run_service
+from tests.acceptance.conftest import SIGNING, Running, run_service
 from tests.acceptance.talk import call_back, eventually, new_id, problem_in, told
 from tests.databases import at, curse, lift
 
@@ -51,7 +51,8 @@ def of_something(running: Running) -> Callable[[str], str]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with run_service(tmp_path_factory.mktemp("guarded"), TRACKER_API_TOKENS="token") as running:
+    guarded = {"TRACKER_API_TOKENS": "token", **SIGNING}
+    with run_service(tmp_path_factory.mktemp("guarded"), **guarded) as running:
         yield running
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from service.simulator import Plan
 from service.web.parameters import LONGEST_WAIT
+from tests.acceptance.conftest import SIGNING
 from tests.hostile import Target, target
 from tests.thoroughness import rounds
 
@@ -25,7 +26,7 @@ EXAMPLES = rounds(10, 30)
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A service that holds a few finished rows: to wait for one costs no time."""
     rates = {"TRACKER_DREAM_MACHINE_RATE": "1000/second", "TRACKER_AGENTS_RATE": "1000/second"}
-    with target(tmp_path_factory.mktemp("schema"), **rates) as one:
+    with target(tmp_path_factory.mktemp("schema"), **rates, **SIGNING) as one:
         for n in range(3):
             generation_id = one.luma.create(id=f"row-{n}", plan=Plan(queued=0, dreaming=0))
             one.luma.advance(60)
