@@ -43,8 +43,9 @@ def serve(
 
       luma-tracker serve --port 8080 --workers 4
     """
-    from service.cli import server
-    from service.logs import configure
+    with _without_garbage_collection():
+        from service.cli import server
+        from service.logs import configure
 
     configure()
     overrides = {"host": host, "port": port}
@@ -85,8 +86,8 @@ def demo(
 
       luma-tracker demo --exit
     """
-    from service.cli.demo import run
-
+    with _without_garbage_collection():
+        from service.cli.demo import run
     asyncio.run(run(stay=not exit_))
 
 
