@@ -28,23 +28,23 @@ from service.luma import (
 from service.storage import migrating
 from service.storage.engine import Database, open_database
 from service.storage.request_log import RequestLog
-from service.tracking.attempts import Attempts
-from service.tracking.backfill import Backfill
+from service.tracking.backfill.walks import Backfill
 from service.tracking.background import background
 from service.tracking.cache import Cache
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
-from service.tracking.creates import Creates
-from service.tracking.dialler import Dialler
+from service.tracking.creating.creates import Creates
+from service.tracking.creating.recovery import Recovery
+from service.tracking.dialling.dialler import Dialler
 from service.tracking.fetcher import Fetcher
 from service.tracking.gateway import Gateway
 from service.tracking.maintenance import Maintenance
 from service.tracking.reconciler import Reconciler
-from service.tracking.recovery import Recovery
 from service.tracking.rewriter import Rewriter
-from service.tracking.sender import Sender
 from service.tracking.tracker import Tracker, utc_now
-from service.tracking.webhooks import Webhooks
+from service.tracking.webhooks.attempts import Attempts
+from service.tracking.webhooks.endpoints import Webhooks
+from service.tracking.webhooks.sender import Sender
 
 T = TypeVar("T")
 

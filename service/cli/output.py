@@ -14,7 +14,7 @@ from service.domain.text import one_line
 from service.storage.listing import Page
 from service.storage.shape import GenerationOut
 from service.tracking.answer import Answer
-from service.tracking.backfill_schema import BackfillOut
+from service.tracking.backfill.schema import BackfillOut
 from service.tracking.callbacks import Receipt
 from service.tracking.schemas import ReplayOut, page_body
 

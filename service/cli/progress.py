@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from service.errors import StoreUnavailable
 from service.storage.backfills import RUNNING, Walk
-from service.tracking.backfill import Backfill
+from service.tracking.backfill.walks import Backfill
 
 _INTERVAL = 0.25  # seconds
 

@@ -7,7 +7,7 @@ import typer
 from service.domain.text import one_line
 from service.storage.attempts import Attempt
 from service.storage.webhooks import Webhook
-from service.tracking.webhook_schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
+from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
 
 
 def show_webhooks(webhooks: Sequence[Webhook], *, as_json: bool) -> None:

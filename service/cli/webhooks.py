@@ -61,7 +61,7 @@ def add(
       luma-tracker webhooks add https://hooks.example/luma --state completed --state failed
     """
     from service.cli.webhook_output import show_webhook
-    from service.tracking.webhooks import NewWebhook
+    from service.tracking.webhooks.endpoints import NewWebhook
 
     wanted = NewWebhook(url=url, states=state or None, generation_id=generation, q=query)
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from service.errors import TrackerError, UpstreamError
-from service.tracking.create_request import CreateRequest
+from service.tracking.creating.request import CreateRequest
 
 _DEFAULT_PAUSE = 10  # seconds
 

@@ -4,24 +4,28 @@ Every surface (REST, MCP, command line) reaches stored data through this package
 `service.storage` (all SQL) with `service.luma` (all requests to Luma), and contains no HTTP
 framework code. A module belongs here if it decides when to read, fetch, store or notify.
 
+gateway          answers as Luma does: reads from the store, lists that teach it, the rest passed on
 tracker          the facade for surfaces: lookup, wait, lists, and a generation's events
 reconciler       checks due rows with Luma in the background
 maintenance      retries unfolded deliveries, and deletes old deliveries and events
 rewriter         rewrites rows of older versions in the background, in small batches
 inspection       read-only database checks for the commands `doctor` and `db`
+creating/        creates that go through us: journaled, sent at most once, recovered
+webhooks/        endpoints of changes of state, and the sending
+backfill/        walks through Luma's lists
+dialling/        requests to addresses that users name, checked when dialled
 fetcher          fetches generations from Luma, and stores the results
-backfill         starts and continues walks through the upstreams' lists
-list_walk        reads a list page by page, and stores each page with the progress
 history          the events of all generations: read, wait for, or follow
 deliveries       the inbox: receive, list, show and replay callbacks
 readiness        the checks behind the readiness probe
 schemas          response models for pages, events and deliveries
-backfill_schema  the response model for a walk
 changes          change notification, within the process and across processes
 account_check    detects that an upstream's URL or account has changed
 single_flight    single-flight execution, and a negative cache for unknown ids
 answer           the result of a lookup
 observe          stores observations: merges them into rows, and records events
+outbox           which messages a change of state causes
+luma_shape       a generation as Luma answers it
 cache            in-memory cache of representations
 background       runs endless loops, and restarts them after a failure
 callback_tokens  creates and verifies the tokens of callback URLs

@@ -23,10 +23,10 @@ from service.storage import generations, submissions
 from service.storage.engine import Database
 from service.tracking.answer import Answer
 from service.tracking.changes import Changes
-from service.tracking.create_answer import CreateAnswer as CreateAnswer  # noqa: PLC0414
-from service.tracking.create_answer import replayed
-from service.tracking.create_request import CreateRequest as CreateRequest  # noqa: PLC0414
-from service.tracking.creates import Creates
+from service.tracking.creating.answer import CreateAnswer as CreateAnswer  # noqa: PLC0414
+from service.tracking.creating.answer import replayed
+from service.tracking.creating.creates import Creates
+from service.tracking.creating.request import CreateRequest as CreateRequest  # noqa: PLC0414
 from service.tracking.luma_shape import luma_body
 from service.tracking.observe import ReceivedObservation, observe
 from service.tracking.tracker import Tracker

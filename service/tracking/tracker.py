@@ -18,14 +18,14 @@ from service.storage import events, generations, listing
 from service.storage.engine import Database
 from service.storage.representation import Representation, Representations
 from service.tracking.answer import Answer, Served
-from service.tracking.backfill import Backfill
+from service.tracking.backfill.walks import Backfill
 from service.tracking.cache import Cache, PendingRead
 from service.tracking.changes import Changes, wait_until_set
 from service.tracking.deliveries import Deliveries
 from service.tracking.fetcher import Fetcher
 from service.tracking.history import History
 from service.tracking.readiness import Readiness
-from service.tracking.webhooks import Webhooks
+from service.tracking.webhooks.endpoints import Webhooks
 
 STALE_WHILE_WAITING = timedelta(seconds=5)
 """The age at which a row is stale while a client waits for it, if `stale_after` is longer."""

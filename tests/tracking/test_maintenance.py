@@ -20,7 +20,7 @@ from service.domain.generation import Outcome
 from service.errors import NotFound, StoreUnavailable
 from service.storage.listing import Query
 from service.tracking.callback_tokens import Grant
-from service.tracking.create_request import CreateRequest
+from service.tracking.creating.request import CreateRequest
 from service.tracking.tracker import Tracker
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field, WithJsonSchema
 
-from service.tracking.backfill_schema import BackfillOut
+from service.tracking.backfill.schema import BackfillOut
 from service.web.parameters import Strict, TheTracker
 from service.web.problems import responses
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from service.storage.listing import MAX_LIMIT
-from service.tracking.webhook_schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
-from service.tracking.webhooks import LONGEST_Q, NewWebhook
+from service.tracking.webhooks.endpoints import LONGEST_Q, NewWebhook
+from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
 from service.web.parameters import Strict, TheTracker
 from service.web.problems import responses
 

@@ -6,8 +6,8 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.tracking.create_answer import CreateAnswer
-from service.tracking.creates import KeyReused
+from service.tracking.creating.answer import CreateAnswer
+from service.tracking.creating.creates import KeyReused
 from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
 from service.web.server.body import read_body

@@ -1,4 +1,4 @@
-"""The connections of `service.tracking.dialler`: httpcore, with a guard where it dials."""
+"""The connections of `service.tracking.dialling.dialler`: httpcore, with a guard where it dials."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ import httpcore
 import httpx
 
 from service.domain.addresses import Address, Network, is_reachable
-from service.tracking.reply import Reply, Resolve, Undeliverable
+from service.tracking.dialling.reply import Reply, Resolve, Undeliverable
 
 _CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
 _RESOLVERS = 32  # threads; a name server that does not answer must not delay other names

@@ -20,9 +20,9 @@ from service.storage.engine import Database
 from service.storage.outbox import CREATORS, TEST
 from service.storage.shape import as_text
 from service.storage.webhooks import Webhook
-from service.tracking.attempts import Attempts
 from service.tracking.outbox import event_body, new_message_id
-from service.tracking.sender import CLAIM
+from service.tracking.webhooks.attempts import Attempts
+from service.tracking.webhooks.sender import CLAIM
 
 CREATORS_ID = "creators"
 """Stands for the callback URLs of creators where an endpoint's id is expected."""

@@ -11,8 +11,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from service.domain.addresses import Address
-from service.tracking.dialler import Dialler
-from service.tracking.reply import Undeliverable
+from service.tracking.dialling.dialler import Dialler
+from service.tracking.dialling.reply import Undeliverable
 from tests.endpoints import Answer, EndpointServer, serving_endpoints
 from tests.tracking.test_fetcher import until
 

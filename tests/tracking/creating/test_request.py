@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import InvalidInput
 from service.tracking.callback_tokens import CallbackTokens
-from service.tracking.create_request import CreateRequest, Prepared, prepare
+from service.tracking.creating.request import CreateRequest, Prepared, prepare
 
 pytestmark = pytest.mark.either_database
 

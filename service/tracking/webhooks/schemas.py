@@ -8,7 +8,7 @@ from service.storage.attempts import Attempt
 from service.storage.outbox import CREATORS
 from service.storage.shape import EXAMPLE, Instant
 from service.storage.webhooks import Webhook
-from service.tracking.webhooks import CREATORS_ID
+from service.tracking.webhooks.endpoints import CREATORS_ID
 
 _WEBHOOK: dict[str, Any] = {
     "id": "01a20377-e053-7be0-9c54-2f1f0d6b9a22",

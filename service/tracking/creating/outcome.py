@@ -10,7 +10,7 @@ from service.domain.submission import State, Submission, frees_key
 from service.logs import log
 from service.storage import deliveries, submissions
 from service.storage.engine import is_database_failure
-from service.tracking.create_answer import CreateAnswer
+from service.tracking.creating.answer import CreateAnswer
 from service.tracking.observe import ReceivedObservation, observe
 
 

@@ -16,8 +16,8 @@ from service.domain.submission import State, Submission
 from service.errors import Forbidden
 from service.simulator import Fault, Luma, ManualClock, Simulator
 from service.tracking.callback_tokens import CallbackTokens
-from service.tracking.create_answer import CreateAnswer
-from service.tracking.create_request import CreateRequest
+from service.tracking.creating.answer import CreateAnswer
+from service.tracking.creating.request import CreateRequest
 from service.tracking.gateway import Outgoing
 from tests.conftest import Clock
 from tests.databases import at, curse, execute, lift

@@ -17,8 +17,8 @@ from service.storage.attempts import Attempt
 from service.storage.claims import Finished, Message
 from service.storage.engine import Database
 from service.storage.outbox import TEST, Outcome
-from service.tracking.dialler import Dialler
-from service.tracking.reply import Reply, Undeliverable
+from service.tracking.dialling.dialler import Dialler
+from service.tracking.dialling.reply import Reply, Undeliverable
 
 _LONGEST_EXCERPT = 200  # characters of an answer in `error`
 

@@ -27,8 +27,8 @@ from service.luma import Upstream
 from service.storage import backfills
 from service.storage.backfills import DONE, FAILED, RUNNING, Walk
 from service.storage.engine import Database
+from service.tracking.backfill.list_walk import ListWalk, WalkLost
 from service.tracking.changes import Changes, wait_until_set
-from service.tracking.list_walk import ListWalk, WalkLost
 
 _LEASE = timedelta(seconds=10)  # then a walk whose owner does not report is continued by another
 _REPORT_INTERVAL = 3.0  # seconds

@@ -17,7 +17,7 @@ from service.errors import InvalidInput, NotFound
 from service.storage.attempts import Attempt
 from service.tracking.callback_tokens import CallbackTokens, Grant
 from service.tracking.observe import ReceivedObservation, observe
-from service.tracking.webhooks import CREATORS_ID, NewWebhook
+from service.tracking.webhooks.endpoints import CREATORS_ID, NewWebhook
 from tests.acceptance.talk import body_of
 from tests.conftest import Clock
 from tests.databases import execute, one

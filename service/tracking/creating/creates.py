@@ -25,9 +25,9 @@ from service.storage import submissions
 from service.storage.engine import Database
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
-from service.tracking.create_answer import CreateAnswer, for_caller, lost, not_sent
-from service.tracking.create_outcome import Outcome, settle
-from service.tracking.create_request import CreateRequest, Prepared, prepare
+from service.tracking.creating.answer import CreateAnswer, for_caller, lost, not_sent
+from service.tracking.creating.outcome import Outcome, settle
+from service.tracking.creating.request import CreateRequest, Prepared, prepare
 
 _LARGEST_ANSWER = 4_194_304  # bytes
 _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take

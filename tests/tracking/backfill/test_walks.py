@@ -16,7 +16,7 @@ from service.config import Settings
 from service.errors import InvalidInput, UpstreamRefused
 from service.simulator import Fault, Luma, Plan
 from service.storage.backfills import Walk
-from service.tracking.backfill import Backfill
+from service.tracking.backfill.walks import Backfill
 from service.tracking.background import background
 from service.tracking.callback_tokens import Grant
 from tests.acceptance.storm import life_of

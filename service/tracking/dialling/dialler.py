@@ -2,19 +2,18 @@
 
 A name can resolve to another address at any time, so checking it beforehand would prove nothing:
 the resolved addresses are checked, and the connection goes to one of these very addresses
-(`service.tracking.dialling`). The server's name for TLS and the header `Host` stay those of the
-URL. No redirect is followed, no cookie is kept, no proxy is used, and every request opens a new
-connection.
+(`connections`). The server's name for TLS and the header `Host` stay those of the URL. No redirect
+is followed, no cookie is kept, no proxy is used, and every request opens a new connection.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from service.domain.addresses import Network
-from service.tracking.reply import Reply, Resolve, resolve
+from service.tracking.dialling.reply import Reply, Resolve, resolve
 
 if TYPE_CHECKING:
-    from service.tracking.dialling import Connections
+    from service.tracking.dialling.connections import Connections
 
 
 class Dialler:
@@ -50,7 +49,7 @@ class Dialler:
         return await self._connections().post(url, headers, body)
 
     def _connections(self) -> "Connections":
-        from service.tracking.dialling import Connections
+        from service.tracking.dialling.connections import Connections
 
         if self._created is None:
             self._created = Connections(self._allowed, self._timeout, self._resolve)

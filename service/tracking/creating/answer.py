@@ -8,7 +8,7 @@ from service.domain.submission import Submission
 from service.errors import NotSent, UpstreamUnavailable
 from service.luma.relay import HeaderList
 from service.storage.engine.batches import dump_json
-from service.tracking.create_request import Prepared
+from service.tracking.creating.request import Prepared
 
 JSON_TYPE = (b"content-type", b"application/json")
 NO_RETRY = (b"x-should-retry", b"false")

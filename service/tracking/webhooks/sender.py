@@ -20,8 +20,8 @@ from service.storage import claims
 from service.storage.attempts import Attempt
 from service.storage.claims import Message
 from service.storage.engine import Database
-from service.tracking.attempts import Attempts
 from service.tracking.changes import Changes, wait_until_set
+from service.tracking.webhooks.attempts import Attempts
 
 CLAIM = timedelta(seconds=12)
 """Longer than a request takes; afterwards the message is sent again."""
