@@ -1,7 +1,7 @@
 """An upstream as the rest of the service uses it: a name, and a way to fetch a generation."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -70,7 +70,13 @@ class Upstream:
         read = partial(self._read_page, source=source, limit=limit)
         return await self._get(f"generations?limit={limit}&offset={offset}", purpose, read)
 
-    async def send(self, outgoing: Outgoing, timeout: float | None = None) -> Incoming:
+    async def send(
+        self,
+        outgoing: Outgoing,
+        timeout: float | None = None,
+        *,
+        after: Awaitable[object] | None = None,
+    ) -> Incoming:
         """Pass a caller's request on, within the request budget; the caller closes the answer.
 
         An error that Luma answers is an answer as any other, but the circuit breaker learns of it.
@@ -78,14 +84,18 @@ class Upstream:
         Args:
             outgoing: the request.
             timeout: seconds to wait for the request budget; None: the usual time.
+            after: must have ended before a byte is sent; the budget is waited for meanwhile.
 
         Raises:
             NotSent: no byte of the request was sent.
             UpstreamUnavailable: there was no answer.
+            Exception: what `after` raised; no byte was sent.
         """
         answer: Incoming | None = None
         try:
             async with self.admission.admit(Purpose.READ, timeout):
+                if after:
+                    await after
                 answer = await self._send_within(outgoing)
                 raise_if_unavailable(self.name, outgoing.method, answer)
         except UpstreamUnavailable:

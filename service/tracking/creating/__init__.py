@@ -2,7 +2,8 @@
 
 creates   the use case: journal, send, settle, answer; idempotency keys
 recovery  finds the generations of creates whose answers were lost, in Luma's list
-outcome   what became of a create: journal, row and event in one transaction
+sending   sends one create, once, and decides what became of it
+outcome   how that is stored: journal, row and event in one transaction
 answer    what the caller gets, with its headers
 request   a create as it came, and as it goes to Luma
 """

@@ -5,31 +5,26 @@ journal ──► Luma ──► answer ──► settle: journal, row and event
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import NamedTuple
 
 from uuid_utils import uuid7
 
-from service.domain.generation import Source
-from service.domain.submission import State, Submission, as_created
-from service.errors import InvalidInput, NotSent, StoreUnavailable, Unreadable, UpstreamUnavailable
+from service.domain.submission import State, Submission
+from service.errors import InvalidInput, StoreUnavailable
 from service.logs import log
 from service.luma import DREAM_MACHINE, Upstream
-from service.luma.bodies import parse_object
-from service.luma.relay import OF_ENCODED, Outgoing
 from service.metrics import CREATES
 from service.storage import submissions
 from service.storage.engine import Database
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
-from service.tracking.creating.answer import CreateAnswer, for_caller, lost, not_sent
+from service.tracking.creating.answer import CreateAnswer
 from service.tracking.creating.outcome import Outcome, settle
 from service.tracking.creating.request import CreateRequest, Prepared, prepare
+from service.tracking.creating.sending import Journaled, send
 
-_LARGEST_ANSWER = 4_194_304  # bytes
 _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
 _FIRST_SEARCH = timedelta(seconds=3)
 _SETTLE_TRIES, _SETTLE_PAUSE = 2, 0.5  # seconds
@@ -115,15 +110,26 @@ class Creates:
         if prepared.callback_url:
             self._check_callback_url(prepared.callback_url)
         new = self._submission(create, prepared, nonce)
-        submission = await self._write(new, is_retry=create.is_retry)
-        if submission.id != new.id:
-            if submission.body_digest != new.body_digest:
-                raise KeyReused(submission.id)
-            return Begun(submission, is_first=False)
-        sending = asyncio.create_task(self._send(create, prepared, new), name="create")
-        self._running[new.id] = sending
-        sending.add_done_callback(lambda _: self._running.pop(new.id, None))
+        writing = asyncio.create_task(self._write(new, is_retry=create.is_retry), name="journal")
+        if new.key_digest or create.is_retry:
+            submission = await asyncio.shield(writing)
+            if submission.id != new.id:  # nothing is sent: no request of the budget may be used
+                return _repeating(submission, new)
+        self._start(Journaled(create, prepared, new, writing))
+        await asyncio.shield(writing)
         return Begun(new, is_first=True)
+
+    def _start(self, journaled: Journaled) -> None:
+        """Send a create in a task of its own, which no caller can cancel."""
+        submission_id = journaled.submission.id
+
+        def end(task: asyncio.Task[CreateAnswer]) -> None:
+            del self._running[submission_id]
+            task.exception()  # that the journal failed is raised by `begin`
+
+        sending = asyncio.create_task(self._send(journaled), name="create")
+        self._running[submission_id] = sending
+        sending.add_done_callback(end)
 
     async def _write(self, new: Submission, *, is_retry: bool) -> Submission:
         if new.key_digest or not is_retry:
@@ -181,62 +187,18 @@ class Creates:
             searches=0,
         )
 
-    async def _send(
-        self, create: CreateRequest, prepared: Prepared, submission: Submission
-    ) -> CreateAnswer:
-        outcome = await self._attempt(create, prepared, submission)
+    async def _send(self, journaled: Journaled) -> CreateAnswer:
+        """Send a create once it is written down, and store what became of it."""
+        submission = journaled.submission
+        upstream = self._upstreams[submission.upstream]
+        outcome = await send(upstream, journaled, self._timeout)
+        await journaled.writing  # what was refused before a byte was sent may not be written yet
         if not await self._settle(submission, outcome):
             settling = asyncio.create_task(self._settle_later(submission, outcome), name="settle")
             self._unsettled.add(settling)
             settling.add_done_callback(self._unsettled.discard)
-        CREATES.labels(create.upstream, outcome.state.value).inc()
+        CREATES.labels(submission.upstream, outcome.state.value).inc()
         return outcome.answer
-
-    async def _attempt(
-        self, create: CreateRequest, prepared: Prepared, submission: Submission
-    ) -> Outcome:
-        """Send the create, once, and decide what became of it."""
-        try:
-            received = await self._post(create, prepared, submission)
-        except NotSent as error:
-            return Outcome(State.REFUSED, not_sent(error, submission.id))
-        except UpstreamUnavailable as error:
-            log.warning("create_answer_lost", submission_id=submission.id, reason=str(error))
-            return Outcome(State.UNKNOWN, lost(error, submission.id), search=True)
-        answer = received._replace(body=for_caller(received.body, prepared))
-        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return Outcome(State.REFUSED, answer, search=failed)
-        try:
-            read = self._upstreams[create.upstream].read
-            observation = read(parse_object(received.body), Source.SUBMIT, self._clock())
-        except Unreadable as error:
-            log.error("create_answer_unreadable", submission_id=submission.id, reason=str(error))
-            return Outcome(State.UNKNOWN, answer, search=True)
-        return Outcome(State.ACCEPTED, answer, as_created(observation, submission))
-
-    async def _post(
-        self, create: CreateRequest, prepared: Prepared, submission: Submission
-    ) -> CreateAnswer:
-        """Send the create.
-
-        Raises:
-            NotSent: no byte was sent.
-            UpstreamUnavailable: there was no complete answer in time.
-        """
-        limit = self._timeout + prepared.extra_seconds
-        target = f"{create.path}?{create.query}" if create.query else create.path
-        outgoing = Outgoing("POST", target, prepared.headers, prepared.body, limit, limit)
-        incoming = await self._upstreams[create.upstream].send(outgoing, self._timeout)
-        left = outgoing.progress.sent_at + limit - time.monotonic()
-        try:
-            async with asyncio.timeout(left):
-                body = await incoming.read(_LARGEST_ANSWER)
-        except (TimeoutError, ValueError) as error:
-            message = f"{create.upstream} did not end its answer: {error or 'timeout'}."
-            raise UpstreamUnavailable(create.upstream, message) from error
-        headers = [header for header in incoming.headers if header[0] not in OF_ENCODED]
-        return CreateAnswer(incoming.status, headers, body, submission.id)
 
     async def _settle(self, submission: Submission, outcome: Outcome) -> bool:
         """Store the outcome; False if the database fails for long: the caller must not wait."""
@@ -267,3 +229,9 @@ class Creates:
         if made:
             self._changes.notify(made)
         return True
+
+
+def _repeating(earlier: Submission, new: Submission) -> Begun:
+    if earlier.body_digest != new.body_digest:
+        raise KeyReused(earlier.id)
+    return Begun(earlier, is_first=False)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from service.bootstrap import Parts, open_parts
@@ -318,3 +319,12 @@ async def test_a_claimed_generation_gives_way_to_the_one_that_luma_names(
     assert receipt.generation_id == made
     with pytest.raises(Forbidden):
         await parts.tracker.deliveries.receive(b'{"id": "forged", "state": "failed"}', grant)
+
+
+@pytest.mark.sqlite
+async def test_a_create_waits_for_two_commits(parts: Parts) -> None:
+    """One for the journal and the request budget, and one for what became of it."""
+    commits = "luma_tracker_commit_writes_count"
+    before = REGISTRY.get_sample_value(commits) or 0
+    await create(parts)
+    assert REGISTRY.get_sample_value(commits) == before + 2
