@@ -3,7 +3,9 @@
 Times are those of the database, in seconds since 1970, because the clocks of instances may differ.
 """
 
-from sqlalchemy import Connection, Table, delete, insert, or_, select, text
+import time
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, text
 
 from service.domain.request_budget import Purpose, Rate, Request
 from service.storage.engine import Database, batches
@@ -13,8 +15,19 @@ REQUESTS: Table = RequestRow.__table__  # type: ignore[attr-defined]
 
 _BUDGET_LOCK_ID = 0x62756467
 _LOCK_BUDGET = text(f"SELECT pg_advisory_xact_lock({_BUDGET_LOCK_ID}, hashtext(:upstream))")
+_OF_UPSTREAM = REQUESTS.c.upstream == bindparam("upstream")
+_FORGET = delete(REQUESTS).where(
+    _OF_UPSTREAM,
+    # Later than now: the clock was set back.
+    or_(REQUESTS.c.at <= bindparam("begun"), REQUESTS.c.at > bindparam("now")),
+)
+_RECENT = (
+    select(REQUESTS.c.at, REQUESTS.c.purpose)
+    .where(_OF_UPSTREAM, REQUESTS.c.at > bindparam("begun"))
+    .order_by(REQUESTS.c.at)
+)
+_ADD = insert(REQUESTS)
 _POSTGRES_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
-_SQLITE_NOW = text("SELECT (julianday('now') - 2440587.5) * 86400.0")
 
 
 class RequestLog:
@@ -47,26 +60,25 @@ def add(
     if batches.is_postgres(connection):
         connection.execute(_LOCK_BUDGET, {"upstream": upstream})
     now = _now(connection)
-    outside = or_(
-        REQUESTS.c.at <= now - rate.window, REQUESTS.c.at > now
-    )  # later than now: the clock was set back
-    connection.execute(delete(REQUESTS).where(REQUESTS.c.upstream == upstream, outside))
-    made = recent(connection, upstream, rate.window)
+    connection.execute(_FORGET, {"upstream": upstream, "begun": now - rate.window, "now": now})
+    made = _recent(connection, upstream, rate.window, now)
     if not rate.available(purpose, made):
         return False, made
-    connection.execute(insert(REQUESTS).values(upstream=upstream, purpose=purpose.value, at=now))
+    connection.execute(_ADD, {"upstream": upstream, "purpose": purpose.value, "at": now})
     return True, [*made, Request(0.0, purpose)]
 
 
 def recent(connection: Connection, upstream: str, window: float) -> list[Request]:
     """Implement `RequestLog.recent`, for the last `window` seconds."""
-    now = _now(connection)
-    in_window = REQUESTS.c.upstream == upstream, REQUESTS.c.at > now - window
-    columns = REQUESTS.c.at, REQUESTS.c.purpose
-    made = connection.execute(select(*columns).where(*in_window).order_by(REQUESTS.c.at))
+    return _recent(connection, upstream, window, _now(connection))
+
+
+def _recent(connection: Connection, upstream: str, window: float, now: float) -> list[Request]:
+    made = connection.execute(_RECENT, {"upstream": upstream, "begun": now - window})
     return [Request(now - at, Purpose(purpose)) for at, purpose in made]
 
 
 def _now(connection: Connection) -> float:
-    clock = _POSTGRES_NOW if batches.is_postgres(connection) else _SQLITE_NOW
-    return float(connection.execute(clock).scalar_one())
+    if batches.is_postgres(connection):
+        return float(connection.execute(_POSTGRES_NOW).scalar_one())
+    return time.time()  # all processes that share the file run on one machine

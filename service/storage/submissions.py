@@ -85,14 +85,17 @@ def settle(
     }
     if free_key:
         values["key_digest"] = None
-    connection.execute(_BY_ID.values(values), {"submission_id": submission.id})
     outcome = {
         "state": state,
         "generation_id": generation_id,
         "next_search_at": now if search and submission.nonce else None,
     }
-    named = _BY_ID if generation_id else _UNLINKED
-    connection.execute(named.values(outcome), {"submission_id": submission.id})
+    of_it = {"submission_id": submission.id}
+    if generation_id:
+        connection.execute(_BY_ID.values({**values, **outcome}), of_it)
+    else:
+        connection.execute(_BY_ID.values(values), of_it)
+        connection.execute(_UNLINKED.values(outcome), of_it)
 
 
 def link(connection: Connection, owners: Mapping[str, str], now: datetime) -> dict[str, Submission]:
