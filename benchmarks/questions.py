@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from time import perf_counter
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from benchmarks.filling import RETIRED, UNDER_WAY, bodies_of_one
 from service.domain.generation import Observation, Source
+from service.domain.query import Conditions, parse
 from service.storage import deliveries, events, generations, listing
 from service.storage.engine import Database
 from service.storage.listing import Query, Sort
@@ -22,6 +23,7 @@ from service.tracking.observe import ReceivedObservation, observe
 _RECENT = 200
 _BATCH = 16  # generations that call back at once, twice each
 _ONCE = count()
+_QUIET = timedelta(seconds=30)  # after which an open generation is stale
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Question:
 async def place(database: Database, ids: list[str], now: datetime, span: timedelta) -> Place:
     """What the questions need to know of a filled database."""
     half = Query(limit=1, created_before=now - span / 2)
-    middle = await listing.page(database, half)
+    middle = await listing.page(database, half, Conditions(now, _QUIET))
     return Place(database, ids, now, middle.next_cursor, random.Random(1))
 
 
@@ -89,7 +91,7 @@ def _paging(name: str, query: Callable[[Place], Query], *, held: bool = True) ->
 
 async def _search(where: Place, query: Query) -> float:
     begun = perf_counter()
-    await listing.page(where.database, query)
+    await listing.page(where.database, query, Conditions(datetime.now(UTC), _QUIET))
     return perf_counter() - begun
 
 
@@ -172,8 +174,8 @@ QUESTIONS = [
         Query(limit=20, model=("ray-9",), sort=Sort.UPDATED_DOWN),
         held=False,
     ),
-    _page("q: a common word", Query(limit=20, q="sunlight")),
-    _page("q: a word in none", Query(limit=20, q="unicorn"), held=False),
+    _page("q: a common word", Query(limit=20, q=parse("sunlight"))),
+    _page("q: a word in none", Query(limit=20, q=parse("unicorn")), held=False),
     _reading("history of one", _history),
     _reading("inbox, newest", lambda connection, _: _inbox(connection, ())),
     _reading("inbox, kept only", lambda connection, _: _inbox(connection, ("kept",))),

@@ -2,6 +2,7 @@
 
 TrackerError
 ├── InvalidInput             an invalid id, cursor or parameter
+│   └── InvalidQuery         a query that does not parse; it says where
 ├── Forbidden                a valid token that does not permit this
 ├── Unreadable               a body without a recognizable generation
 ├── NotFound                 neither the database nor any upstream has the generation
@@ -46,6 +47,29 @@ class InvalidInput(TrackerError):
     def __init__(self, field: str, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
         self.field = field
+
+
+class InvalidQuery(InvalidInput):
+    """A text that is no query.
+
+    Args:
+        text: the query.
+        at: where it is wrong, in characters from 0.
+        message: what is wrong there, and what would be right.
+    """
+
+    def __init__(self, text: str, at: int, message: str) -> None:
+        rest = repr(text[at : at + 30]) if text[at:].strip() else "its end"
+        super().__init__("q", message, f"Correct the query at character {at}: {rest}.")
+        self.text = text
+        self.at = at
+
+    @property
+    def pointed(self) -> str:
+        """Two lines: the query, and a mark under the place that is wrong."""
+        line = "".join(c if c.isprintable() else " " for c in self.text)
+        begin = max(0, self.at - 60)
+        return f"{line[begin : begin + 80]}\n{' ' * (self.at - begin)}^"
 
 
 class Forbidden(TrackerError):

@@ -102,6 +102,7 @@ def list_(
       luma-tracker list --state failed --state completed -q lake
     """
     from service.cli.output import show_page
+    from service.domain.query import parse
     from service.storage.listing import Query
 
     query = Query(
@@ -109,7 +110,7 @@ def list_(
         upstream=tuple(upstream or ()),
         operation=tuple(operation or ()),
         model=tuple(model or ()),
-        q=q,
+        q=parse(q or ""),
         limit=limit,
         cursor=cursor,
     )
@@ -119,7 +120,7 @@ def list_(
 
 def _empty_hint(query: "Query") -> str:
     """Return what to do if the page is empty."""
-    if query.state or query.upstream or query.operation or query.model or query.q:
+    if query.state or query.upstream or query.operation or query.model or query.q.terms:
         return NOTHING_MATCHES
     return NOTHING_AFTER if query.cursor else NOTHING_STORED
 

@@ -20,7 +20,7 @@ _RANKS = {
     "completed": 3,
     "failed": 3,
 }
-_MAX_CLOCK_SKEW = timedelta(minutes=1)  # tolerated between the clocks of instances
+MAX_CLOCK_SKEW = timedelta(minutes=1)  # tolerated between the clocks of instances
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -179,7 +179,7 @@ def is_ahead(at: datetime, now: datetime) -> bool:
 
     That happens when the clock was ahead when the time was stored, and has been corrected since.
     """
-    return at - now > _MAX_CLOCK_SKEW
+    return at - now > MAX_CLOCK_SKEW
 
 
 class Refreshable(Protocol):

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
+from service.domain.query import parse
 from service.mcp_server import schemas
 from service.mcp_server.describing import lines, next_step, summary
 from service.mcp_server.tool import READS, Call, Json, TrackerTool, define, success
@@ -56,7 +57,12 @@ class ListGenerations(BaseModel):
         ),
     ] = []
     q: Annotated[
-        str, Field(max_length=500, description="Words that occur in prompt, id or failure.")
+        str,
+        Field(
+            max_length=500,
+            description="Words in prompt, id or failure, and terms: state:failed model:ray-2 "
+            "is:open after:-24h cost:>0.5 took:>60s; - negates.",
+        ),
     ] = ""
     cursor: Annotated[
         str, Field(max_length=1000, description="`next_cursor` of the previous page.")
@@ -80,7 +86,7 @@ async def _list(call: Call) -> Json:
             limit=wanted.limit,
             offset=wanted.offset,
             state=tuple(wanted.state),
-            q=wanted.q,
+            q=parse(wanted.q),
             cursor=wanted.cursor or None,
         )
     )

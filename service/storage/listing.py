@@ -5,25 +5,26 @@ therefore neither skip nor repeat rows while rows are added, and every page cost
 """
 
 import base64
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from service.domain import query as search
+from service.domain.query import Conditions
 from service.domain.text import clean_text
+from service.domain.times import Moment, resolve
 from service.errors import InvalidInput
+from service.storage.criteria import Criteria, add_terms, filter_expression
 from service.storage.engine import Database, Dialect
 from service.storage.representation import body_sql, instant
 from service.storage.shape import GenerationOut
 
-_ESCAPE = "!"
-_ESCAPE_LITERAL = f"'{_ESCAPE}'"
-_WILDCARDS = re.compile(r"[!%_]")
 MAX_LIMIT = 200
 MAX_VALUES = 200  # in one filter
+_ANY = Conditions(datetime.min.replace(tzinfo=UTC), timedelta())
+"""For queries that do not depend on them."""
 
 
 class Sort(StrEnum):
@@ -45,14 +46,20 @@ class Query:
     generation_type: tuple[str, ...] = ()
     operation: tuple[str, ...] = ()
     model: tuple[str, ...] = ()
-    q: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    q: search.Query = search.EVERYTHING
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     gone: bool = False
     sort: Sort = Sort.CREATED_DOWN
     limit: int = 50
     offset: int = 0
     cursor: str | None = None
+
+    @property
+    def depends_on_now(self) -> bool:
+        """Whether the same query asks for other generations at another time."""
+        moments = self.created_after, self.created_before
+        return self.q.depends_on_now or any(isinstance(at, timedelta) for at in moments)
 
 
 class Listed(NamedTuple):
@@ -75,14 +82,19 @@ class Page:
     next_cursor: str | None
 
 
-async def page(database: Database, query: Query) -> Page:
+async def page(database: Database, query: Query, conditions: Conditions) -> Page:
     """Return one page of generations.
+
+    Args:
+        database: open, and migrated.
+        query: what to list.
+        conditions: what times before now, and `is:stale`, depend on.
 
     Raises:
         InvalidInput: the cursor is malformed, or is of another sort order.
         StoreUnavailable: the database did not answer in time.
     """
-    sql, values = page_sql(query, database.dialect)
+    sql, values = page_sql(query, database.dialect, conditions)
     rows = await database.search(sql, *values)
     items = [Listed(*row[:3]) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
@@ -91,13 +103,21 @@ async def page(database: Database, query: Query) -> Page:
     return Page(items, _encode(query.sort, at, items[-1].id))
 
 
-@lru_cache(256)  # dashboards repeat the same queries
-def page_sql(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
+def page_sql(
+    query: Query, dialect: Dialect, conditions: Conditions
+) -> tuple[str, tuple[object, ...]]:
     """Return the SQL for a page plus one row, and its values."""
+    return _page_sql(query, dialect, conditions if query.depends_on_now else _ANY)
+
+
+@lru_cache(256)  # dashboards repeat the same queries
+def _page_sql(
+    query: Query, dialect: Dialect, conditions: Conditions
+) -> tuple[str, tuple[object, ...]]:
     order = "updated_at" if "updated" in query.sort else "ordered_at"
     down = query.sort.startswith("-")
-    where = Conditions(dialect)
-    _filter(where, query, order)
+    where = Criteria(dialect)
+    _filter(where, query, order, conditions)
     if query.cursor is not None:
         at, generation_id = _decode(query.cursor, query.sort)
         comparison = "<" if down else ">"
@@ -114,75 +134,20 @@ def page_sql(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
     return sql, tuple(where.values)
 
 
-class Conditions:
-    """A conjunction of SQL conditions, and its parameters in the style of the dialect."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self.values: list[object] = []
-        self._mark = "?" if dialect is Dialect.SQLITE else "$"
-        self._conditions = ["TRUE"]
-
-    def __str__(self) -> str:
-        return " AND ".join(self._conditions)
-
-    def value(self, value: object) -> str:
-        """Add a parameter, and return its placeholder."""
-        self.values.append(value)
-        return f"{self._mark}{len(self.values)}"
-
-    def add(self, condition: str) -> None:
-        """Add a condition."""
-        self._conditions.append(condition)
-
-    def any_of(self, expression: str, values: Sequence[str]) -> None:
-        """Add the condition that the expression equals one of the values."""
-        places = [self.value(value) for value in values]
-        if len(places) == 1:  # with `=`, the index returns the rows in the order of the list
-            self.add(f"{expression} = {places[0]}")
-        else:
-            self.add(f"{expression} IN ({', '.join(places)})")
-
-
-def _filter(where: Conditions, query: Query, order: str) -> None:
+def _filter(where: Criteria, query: Query, order: str, conditions: Conditions) -> None:
     for name in ("id", "state", "upstream", "generation_type", "operation", "model"):
         if values := getattr(query, name):
-            where.any_of(
-                _filter_expression(name, order, where.dialect), [clean_text(v) for v in values]
-            )
-    if not query.gone:
+            expression = filter_expression(name, order, where.dialect)
+            where.add(where.any_of(expression, [clean_text(value) for value in values]))
+    if not (query.gone or query.q.asks_for_gone):
         # A plain `gone_at IS NULL` makes PostgreSQL, without statistics, expect few rows and sort
         # the table.
         where.add("CASE WHEN gone_at IS NULL THEN TRUE ELSE FALSE END")
     if query.created_after:
-        where.add(f"ordered_at > {where.value(query.created_after)}")
+        where.add(f"ordered_at > {where.value(resolve(query.created_after, conditions.now))}")
     if query.created_before:
-        where.add(f"ordered_at < {where.value(query.created_before)}")
-    for word in clean_text(query.q or "").split():
-        where.add(_has_word(word, where))
-
-
-def _filter_expression(name: str, order: str, dialect: Dialect) -> str:
-    """Return the expression for a filter column.
-
-    The index of a filter column continues with the time of creation. For another sort order,
-    SQLite, which has no statistics here, would still use that index and then sort what may be most
-    of the table. An expression makes it use the index of the sort order instead.
-    """
-    indexed = order == "ordered_at" or name == "id"
-    return name if indexed or dialect is Dialect.POSTGRES else f"coalesce({name}, NULL)"
-
-
-def _has_word(word: str, where: Conditions) -> str:
-    """Return the condition that one of the text columns contains the word, ignoring case.
-
-    LIKE of SQLite ignores the case of ASCII letters without `lower`, which is much faster.
-    """
-    escaped = _WILDCARDS.sub(lambda found: _ESCAPE + found[0], word.lower())
-    pattern = where.value(f"%{escaped}%")
-    folded = "{}" if where.dialect is Dialect.SQLITE and word.isascii() else "lower({})"
-    texts = [folded.format(name) for name in ("prompt", "id", "failure_reason", "failure_code")]
-    return f"({' OR '.join(f'{text} LIKE {pattern} ESCAPE {_ESCAPE_LITERAL}' for text in texts)})"
+        where.add(f"ordered_at < {where.value(resolve(query.created_before, conditions.now))}")
+    add_terms(where, query.q, order, conditions)
 
 
 def _encode(sort: Sort, at: object, generation_id: str) -> str:

@@ -3,20 +3,22 @@
 The functions take a connection. `service.storage.engine` runs them in its transactions.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from service.domain.generation import Generation
+from service.domain.query import Conditions, Query, Word, matches, parse
 from service.domain.text import clean_text
+from service.errors import InvalidQuery
 from service.storage.engine import batches
 from service.storage.tables import WebhookRow
 
 WEBHOOKS: Table = WebhookRow.__table__  # type: ignore[attr-defined]
 
 _CRITERIA = ("id", "states", "generation_id", "q")
-_SEARCHED = ("prompt", "id", "failure_reason", "failure_code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Webhook:
     generation_id: str | None
     """The only generation that it wants; None: all."""
     q: str | None
-    """Words that must occur in what it wants; None: any."""
+    """The query that must match what it wants; None: any."""
     enabled: bool
     created_at: datetime
 
@@ -43,24 +45,23 @@ class Subscription:
     states: list[str] | None
     generation_id: str | None
     q: str | None
-    words: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "words", clean_text(self.q or "").lower().split())
-
-    def wants(self, generation: Generation) -> bool:
+    def wants(self, generation: Generation, conditions: Conditions) -> bool:
         """Whether the endpoint is to be told of a generation that has just changed its state."""
         return (
             (self.states is None or generation.state in self.states)
             and self.generation_id in (None, generation.id)
-            and (not self.words or all(_has_word(generation, word) for word in self.words))
+            and (not self.q or matches(_parsed(self.q), generation, conditions))
         )
 
 
-def _has_word(generation: Generation, word: str) -> bool:
-    """Whether a text of the generation contains a word, as `listing` has it."""
-    texts = (getattr(generation, name) for name in _SEARCHED)
-    return any(text is not None and word in text.lower() for text in texts)
+@lru_cache(256)
+def _parsed(q: str) -> Query:
+    """Parse a stored query; one that an older version took as words, and is none now, is a word."""
+    try:
+        return parse(q)
+    except InvalidQuery:
+        return Query(tuple(map(Word, clean_text(q).split())))
 
 
 def subscriptions(connection: Connection) -> list[Subscription]:

@@ -5,7 +5,7 @@ change ─► endpoints that want the state ─► {"type", "timestamp", "data"}
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.generation import UNKNOWN_STATE, Generation, Source
+from service.domain.query import Conditions
 from service.storage import outbox, webhooks
 from service.storage.shape import as_text
 from service.storage.snapshot import body_of, creators_body_of
@@ -71,12 +72,19 @@ def _messages(
     step: Step, subscriptions: Sequence[webhooks.Subscription]
 ) -> Iterator[dict[str, Any]]:
     after = step.after
-    if _is_new_state(step) and (wanting := [s for s in subscriptions if s.wants(after)]):
+    if _is_new_state(step) and (wanting := _wanting(step, subscriptions)):
         body = event_body(f"generation.{after.state}", as_text(after.updated_at), body_of(after))
         for subscription in wanting:
             yield _row(step, subscription.id, subscription.id, body)
     if after.callback_url and after.state != _UNHEARD:
         yield _row(step, outbox.CREATORS, _origin(after.callback_url), creators_body_of(after))
+
+
+def _wanting(
+    step: Step, subscriptions: Sequence[webhooks.Subscription]
+) -> list[webhooks.Subscription]:
+    conditions = Conditions(step.at, timedelta.max)  # what has just changed is not stale
+    return [each for each in subscriptions if each.wants(step.after, conditions)]
 
 
 def _is_new_state(step: Step) -> bool:

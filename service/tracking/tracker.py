@@ -12,6 +12,7 @@ from service.domain.generation import (
     is_stale,
     is_usable_id,
 )
+from service.domain.query import Conditions
 from service.errors import InvalidInput, NotFound, TrackerError, UpstreamUnavailable
 from service.metrics import LOOKUPS
 from service.storage import events, generations, listing
@@ -174,7 +175,8 @@ class Tracker:
     async def page(self, query: listing.Query) -> listing.Page:
         """Return a page of stored generations; makes no request to Luma."""
         self._changes.start_following()
-        page = await listing.page(self._database, query)
+        conditions = Conditions(self._clock(), self._stale_after)
+        page = await listing.page(self._database, query, conditions)
         for item in page.items:
             self._cache.invalidate_older(item.id, item.rev)
         return page

@@ -96,7 +96,8 @@ def problem(
         kind: the end of `type`, if it is not the usual one of this status.
         hint: what to do about it.
         headers: additional response headers.
-        fields: `errors`, an object per field, each with `loc` and `msg`.
+        fields: `errors`, an object per field, each with `loc` and `msg`, and that of a query with
+            `at`, its place.
     """
     usual, title = _KINDS.get(status, _KINDS[500 if status >= 500 else 400])
     body = Problem(
@@ -123,7 +124,7 @@ def of_error(error: errors.TrackerError) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     fields = None
     if isinstance(error, errors.InvalidInput):
-        fields = [{"loc": [error.field], "msg": str(error)}]
+        fields = [{"loc": [error.field], "msg": str(error), **_place(error)}]
     return problem(
         status,
         str(error),
@@ -203,6 +204,10 @@ def _parameters_of(endpoint: Any) -> list[str]:
         if inspect.isclass(model) and issubclass(model, BaseModel)
         for name, field in model.model_fields.items()
     ]
+
+
+def _place(error: errors.InvalidInput) -> dict[str, int]:
+    return {"at": error.at} if isinstance(error, errors.InvalidQuery) else {}
 
 
 def _kebab(name: str) -> str:

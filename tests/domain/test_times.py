@@ -20,6 +20,7 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
         ("2026-05-30T12:00:00", NOON),
         ("2026-05-30 12:00", NOON),
         ("2026-05-30", NOON.replace(hour=0)),
+        ("1780142400", NOON),
         ("-90s", NOON - timedelta(seconds=90)),
         ("-5m", NOON - timedelta(minutes=5)),
         ("-24h", NOON - timedelta(hours=24)),
@@ -34,7 +35,20 @@ def test_times_dates_and_relative_times_are_understood(text: str, time: datetime
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "yesterday", "24h", "-24", "-1y", "--1d", "-1.5d", "- 1d", "2026-13-01"),
+        *(
+            "",
+            "yesterday",
+            "24h",
+            "-24",
+            "-1y",
+            "--1d",
+            "-1.5d",
+            "- 1d",
+            "2026-13-01",
+            "5",
+            "-1e-39",
+            "20260530",
+        ),
         *("-999999999d", "0001-01-01T00:00:00+14:00", "-٣d"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, delete
 
 from service.domain.generation import Observation, Source
+from service.domain.query import Conditions, parse
 from service.errors import InvalidInput
 from service.storage.engine import Database, open_database
 from service.storage.generations import GENERATIONS
@@ -17,6 +18,7 @@ from tests.databases import url_of
 from tests.single import observe
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
+NOW = Conditions(NOON, timedelta(seconds=30))
 
 
 @pytest.fixture
@@ -35,12 +37,13 @@ async def put(database: Database, id_: str, minute: float = 0, **given: Any) -> 
 
 
 async def ids(database: Database, **asked: Any) -> list[str]:
-    """Return the ids of a page."""
-    return [item.id for item in (await page(database, Query(**asked))).items]
+    """Return the ids of a page; `q` is a text."""
+    asked["q"] = parse(asked.get("q", ""))
+    return [item.id for item in (await page(database, Query(**asked), NOW)).items]
 
 
 async def test_nothing_is_an_empty_last_page(database: Database) -> None:
-    found = await page(database, Query())
+    found = await page(database, Query(), NOW)
     assert (found.items, found.next_cursor) == ([], None)
 
 
@@ -79,7 +82,7 @@ async def test_pages_hold_every_row_once_even_of_one_moment(
     found: list[str] = []
     cursor: str | None = None
     for _ in range(14):
-        one = await page(database, Query(sort=sort, limit=limit, cursor=cursor))
+        one = await page(database, Query(sort=sort, limit=limit, cursor=cursor), NOW)
         assert len(one.items) <= limit
         found += [generation.id for generation in one.items]
         cursor = one.next_cursor
@@ -92,7 +95,7 @@ async def test_pages_hold_every_row_once_even_of_one_moment(
 async def test_rows_that_come_in_meanwhile_move_nothing(database: Database) -> None:
     for n in range(6):
         await put(database, f"g{n}", n)
-    first = await page(database, Query(limit=3))
+    first = await page(database, Query(limit=3), NOW)
     await put(database, "newer", 100)
     assert [g.id for g in first.items] == ["g5", "g4", "g3"]
     assert await ids(database, limit=3, cursor=first.next_cursor) == ["g2", "g1", "g0"]
@@ -113,7 +116,7 @@ async def test_each_filter_takes_any_of_its_values(database: Database, name: str
         given = {"id_": value} if name == "id" else {"id_": f"id-{value}", name: value}
         await put(database, minute=minute, **given)
     wanted: dict[str, Any] = {name: ("x", "z", "none")}
-    found = (await page(database, Query(**wanted))).items
+    found = (await page(database, Query(**wanted), NOW)).items
     assert [getattr(g.generation(), name) for g in found] == ["z", "x"]
 
 
@@ -226,7 +229,7 @@ def encoded(place: str) -> str:
 async def test_a_cursor_that_is_not_ours_is_refused(database: Database, cursor: str) -> None:
     await put(database, "a")
     with pytest.raises(InvalidInput) as error:
-        await page(database, Query(cursor=cursor))
+        await page(database, Query(cursor=cursor), NOW)
     assert error.value.field == "cursor"
     assert error.value.hint
 
@@ -234,9 +237,9 @@ async def test_a_cursor_that_is_not_ours_is_refused(database: Database, cursor: 
 async def test_a_cursor_holds_for_its_own_order_only(database: Database) -> None:
     for n in range(3):
         await put(database, f"g{n}", n)
-    cursor = (await page(database, Query(limit=1))).next_cursor
+    cursor = (await page(database, Query(limit=1), NOW)).next_cursor
     with pytest.raises(InvalidInput):
-        await page(database, Query(limit=1, cursor=cursor, sort=Sort.CREATED_UP))
+        await page(database, Query(limit=1, cursor=cursor, sort=Sort.CREATED_UP), NOW)
 
 
 FILTERS = ("state", "upstream", "generation_type", "operation", "model")
@@ -244,7 +247,7 @@ FILTERS = ("state", "upstream", "generation_type", "operation", "model")
 
 async def plan(database: Database, **asked: Any) -> str:
     """Return the query plan of SQLite for a page."""
-    sql, values = page_sql(Query(**asked), database.dialect)
+    sql, values = page_sql(Query(**asked), database.dialect, NOW)
     steps = await database.fetch(f"EXPLAIN QUERY PLAN {sql}", *values)
     return " | ".join(detail for *_, detail in steps)
 
@@ -277,6 +280,6 @@ async def test_a_later_page_begins_at_its_place(database: Database, sort: Sort) 
     """Otherwise the hundredth page would read the ninety-nine before it."""
     for n in range(3):
         await put(database, f"g{n}", n)
-    cursor = (await page(database, Query(limit=1, sort=sort))).next_cursor
+    cursor = (await page(database, Query(limit=1, sort=sort), NOW)).next_cursor
 
     assert "SEARCH" in await plan(database, limit=1, sort=sort, cursor=cursor)

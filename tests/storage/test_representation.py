@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete
 
 from service.domain.generation import Generation, Observation, Refreshable, good_until
 from service.domain.merge import merge
+from service.domain.query import Conditions
 from service.domain.redaction import REDACTED
 from service.storage import generations, listing
 from service.storage.engine import Database, open_database
@@ -47,7 +48,8 @@ async def both(database: Database, generation: Generation) -> tuple[Representati
     row = await database.read(generations.find, generation.id)
     written = await Representations(database, until).read(generation.id)
     with_luma = await Representations(database, until).read(generation.id, luma=True)
-    page = await listing.page(database, listing.Query(gone=True))
+    conditions = Conditions(NOON, QUIET)
+    page = await listing.page(database, listing.Query(gone=True), conditions)
     await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
     assert row is not None
     assert written is not None

@@ -18,6 +18,7 @@ from benchmarks.questions import QUESTIONS
 from service.bootstrap import Parts, migrate, open_parts
 from service.config import Settings
 from service.domain.generation import Outcome
+from service.domain.query import parse
 from service.storage.events import Event
 from service.storage.listing import Query
 from service.tracking.callback_tokens import Grant
@@ -120,7 +121,9 @@ async def test_pages_go_over_all_partitions_in_one_order(
         settings.database_url, "SELECT DISTINCT tableoid::regclass::text FROM generations"
     )
     assert len(used) > 1
-    assert [g.id for g in (await parts.tracker.page(Query(q="GENERATION-7"))).items] == [IDS[7]]
+    assert [g.id for g in (await parts.tracker.page(Query(q=parse("GENERATION-7")))).items] == [
+        IDS[7]
+    ]
 
 
 @pytest.mark.postgres

@@ -6,22 +6,20 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, delete
+from sqlalchemy import Connection, Engine
 
 from service.domain.generation import Generation, Observation
 from service.domain.merge import merge
-from service.storage import generations, listing
+from service.storage import generations
 from service.storage.engine import Database, Dialect, open_database
 from service.storage.representation import body_sql, luma_body_sql
 from service.storage.snapshot import body_of, creators_body_of
-from service.storage.webhooks import Subscription
 from tests.databases import on_postgres, url_of
 from tests.storage.test_shape import OBSERVATIONS, row
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 DIALECT = Dialect.POSTGRES if on_postgres() else Dialect.SQLITE
 _EXAMPLES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-_LETTERS = st.text("abAB éÉ%_!:-'", max_size=6)
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +62,3 @@ def test_lumas_document_is_the_one_that_the_database_builds(
     document = '{"id":"a","request":{"callback_url":"[redacted]","prompt":"callback_url"}}'
     generation = row(document=document, callback_url=url)
     assert creators_body_of(generation) == stored(connection, generation, luma_body_sql(DIALECT))
-
-
-@_EXAMPLES
-@given(q=_LETTERS, prompt=st.none() | _LETTERS, reason=st.none() | _LETTERS)
-async def test_words_are_found_as_in_lists(
-    database: Database, q: str, prompt: str | None, reason: str | None
-) -> None:
-    generation = row(prompt=prompt, failure_reason=reason)
-    await database.write(generations.save, [generations.Change(None, generation)])
-    page = await listing.page(database, listing.Query(q=q))
-    await database.write(lambda connection: connection.execute(delete(generations.GENERATIONS)))
-    assert Subscription("w", None, None, q).wants(generation) is bool(page.items)

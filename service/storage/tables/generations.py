@@ -6,6 +6,12 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
+from service.domain.generation import TERMINAL_STATES
+
+OPEN = f"state NOT IN {TERMINAL_STATES}"
+"""The SQL condition for generations that are not finished. Databases compare the text of it with
+that of the index."""
+
 
 class GenerationRow(SQLModel, table=True):
     """One generation. `service.domain.generation.Generation` explains the fields."""
@@ -19,6 +25,21 @@ class GenerationRow(SQLModel, table=True):
         Index("ix_generations_by_type", "generation_type", "ordered_at", "id"),
         Index("ix_generations_by_operation", "operation", "ordered_at", "id"),
         Index("ix_generations_by_model", "model", "ordered_at", "id"),
+        Index(
+            "ix_generations_open",
+            "ordered_at",
+            "id",
+            sqlite_where=text(OPEN),
+            postgresql_where=text(OPEN),
+        ),
+        Index(
+            "ix_generations_of_parent",
+            "parent_id",
+            "ordered_at",
+            "id",
+            sqlite_where=text("parent_id IS NOT NULL"),
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
         Index(
             "ix_generations_due",
             "upstream",

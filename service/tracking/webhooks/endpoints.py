@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 
 from service.domain.addresses import Network, require_callable
 from service.domain.generation import is_usable_id
+from service.domain.query import parse
 from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
 from service.storage import attempts, claims, outbox, webhooks
@@ -213,7 +214,8 @@ def _check(wanted: NewWebhook) -> None:
             "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
         )
     if wanted.q is not None and ("\0" in wanted.q or len(wanted.q) > LONGEST_Q):
-        raise InvalidInput("q", "`q` is too long or contains NUL.", "Pass words to search for.")
+        raise InvalidInput("q", "`q` is too long or contains NUL.", "Pass a shorter query.")
+    parse(wanted.q or "")
 
 
 def _add(connection: Connection, webhook: Webhook) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, PlainValidator, ValidationError
 from starlette.types import Receive
 
+from service.domain.query import parse
+from service.domain.times import FORMS, Moment, parse_moment
+from service.errors import InvalidQuery
 from service.storage import listing
 from service.tracking.schemas import page_body
 from service.tracking.tracker import Tracker
@@ -26,15 +28,9 @@ _CLIENT_CLOSED_REQUEST = 499
 """The status if the client has disconnected, which nobody receives; nginx's own code."""
 
 
-def _utc(at: datetime) -> datetime:
-    try:
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise ValueError("is out of range") from error
-
-
+_FORMS = f"{FORMS[0].upper()}{FORMS[1:]}."
 _Values = Annotated[list[str], Field(max_length=listing.MAX_VALUES)]
-_InUtc = Annotated[datetime, AfterValidator(_utc)]
+_Moment = Annotated[Moment, PlainValidator(parse_moment, json_schema_input_type=str)]
 
 
 class ListParameters(Strict):
@@ -47,10 +43,14 @@ class ListParameters(Strict):
     operation: _Values = Field([])
     model: _Values = Field([])
     q: str | None = Field(
-        None, max_length=500, pattern=r"^[^\x00]*$", description="Words in prompt, id or failure."
+        None,
+        max_length=500,
+        pattern=r"^[^\x00]*$",
+        description="A query: words in prompt, id or failure, and terms such as `state:failed`.",
+        examples=["lake -is:open after:-7d"],
     )
-    created_after: _InUtc | None = None
-    created_before: _InUtc | None = None
+    created_after: _Moment | None = Field(None, description=_FORMS, examples=["-24h"])
+    created_before: _Moment | None = Field(None, description=_FORMS, examples=["2026-05-30"])
     gone: bool = Field(False, description="Include generations that Luma no longer knows.")
     sort: listing.Sort = listing.Sort.CREATED_DOWN
     limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
@@ -59,9 +59,13 @@ class ListParameters(Strict):
     )
 
     def query(self) -> listing.Query:
-        """Return the parameters as the tracker takes them."""
+        """Return the parameters as the tracker takes them.
+
+        Raises:
+            InvalidQuery: `q` does not parse.
+        """
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self}
-        return listing.Query(**given)
+        return listing.Query(**{**given, "q": parse(self.q or "")})
 
 
 class ListRequest(NamedTuple):
@@ -91,7 +95,7 @@ def parse_request(query_string: bytes) -> ListRequest | None:
     flat = {name: values if name in many else values[0] for name, values in given.items()}
     try:
         return list_request(ListParameters.model_validate(flat), query_string)
-    except ValidationError:
+    except (ValidationError, InvalidQuery):
         return None
 
 

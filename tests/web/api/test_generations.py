@@ -285,7 +285,7 @@ NO_LISTS = [
     "limit=x",
     "sort=newest",
     "cursor=x",
-    "created_after=yesterday",
+    *("created_after=yesterday", "created_after=5", "created_before=-1e-39", "q=is:opne"),
     "unknown=1",
     "offset=1",
     f"q={'x' * 501}",
@@ -316,13 +316,26 @@ async def test_a_list_that_makes_sense_is_answered(keyless: httpx.AsyncClient) -
         "created_after=2026-05-30T12:34:56",
         "created_before=2026-05-30T14:34:57%2B02:00",
         "created_after=1780142400",
+        "created_after=-5200w",
         "q=scuba%20diving",
+        "q=scuba+-lake+state:completed+model:ray-2+is:verified,terminal+before:-1s",
         f"id={ID}&id=other",
         "gone=true",
         "sort=-updated_at",
     ):
         answer = await keyless.get(f"/v1/generations?{query}")
         assert (answer.status_code, len(answer.json()["items"])) == (200, 1), query
+
+
+async def test_a_query_that_does_not_parse_says_where_and_what_would_be_right(
+    http: httpx.AsyncClient,
+) -> None:
+    answer = await http.get("/v1/generations?q=lake+modle:ray-2")
+    problem = answer.json()
+    [error] = problem["errors"]
+    assert (answer.status_code, error["loc"], error["at"]) == (422, ["q"], 5)
+    assert "did you mean model?" in error["msg"]
+    assert problem["hint"] == "Correct the query at character 5: 'modle:ray-2'."
 
 
 async def test_a_word_that_nothing_can_hold_finds_nothing(http: httpx.AsyncClient) -> None:

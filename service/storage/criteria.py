@@ -1,0 +1,132 @@
+"""Conditions on generations in SQL: filters, and the terms of a query."""
+
+import re
+from collections.abc import Sequence
+
+from service.domain.generation import MAX_CLOCK_SKEW, TERMINAL_STATES
+from service.domain.query import (
+    Compare,
+    Conditions,
+    Is,
+    IsOneOf,
+    OneOf,
+    Query,
+    Term,
+    When,
+    Word,
+)
+from service.domain.query.matching import FIELDS, SEARCHED
+from service.domain.times import resolve
+from service.storage.engine import Dialect
+from service.storage.tables.generations import OPEN
+
+_ESCAPE = "!"
+_ESCAPE_LITERAL = f"'{_ESCAPE}'"
+_WILDCARDS = re.compile(r"[!%_]")
+_TERMINAL = f"state IN {TERMINAL_STATES}"
+_IS = {
+    Is.TERMINAL: _TERMINAL,
+    Is.OPEN: OPEN,
+    Is.GONE: "gone_at IS NOT NULL",
+    Is.VERIFIED: "verified",
+    Is.ARCHIVED: "FALSE",  # nothing is archived yet
+}
+_SETTLED = """(state = 'failed' OR (state = 'completed' AND CAST(assets AS TEXT) <> '{}'))"""
+_TOOK = {
+    # `strftime` alone would round the fractions of a second.
+    Dialect.SQLITE: """(strftime('%s', substr(finished_at, 1, 19))
+        - strftime('%s', substr(created_at, 1, 19))
+        + (substr(finished_at, 21) - substr(created_at, 21)) / 1e6)""",
+    Dialect.POSTGRES: "CAST(extract(epoch FROM finished_at - created_at) AS float8)",
+}
+
+
+class Criteria:
+    """A conjunction of SQL conditions, and its parameters in the style of the dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.values: list[object] = []
+        self._mark = "?" if dialect is Dialect.SQLITE else "$"
+        self._conditions = ["TRUE"]
+
+    def __str__(self) -> str:
+        return " AND ".join(self._conditions)
+
+    def value(self, value: object) -> str:
+        """Add a parameter, and return its placeholder."""
+        self.values.append(value)
+        return f"{self._mark}{len(self.values)}"
+
+    def add(self, condition: str) -> None:
+        """Add a condition."""
+        self._conditions.append(condition)
+
+    def any_of(self, expression: str, values: Sequence[str]) -> str:
+        """Return the condition that the expression equals one of the values."""
+        places = [self.value(value) for value in values]
+        if len(places) == 1:  # with `=`, the index returns the rows in the order of the list
+            return f"{expression} = {places[0]}"
+        return f"{expression} IN ({', '.join(places)})"
+
+
+def add_terms(where: Criteria, query: Query, order: str, conditions: Conditions) -> None:
+    """Add the conditions that the terms of a query are.
+
+    Args:
+        where: to add to.
+        query: the query.
+        order: the column that the list is sorted by.
+        conditions: what the query depends on besides the generation.
+    """
+    for term in query.terms:
+        condition = _condition(where, term, order, conditions)
+        where.add(f"NOT coalesce({condition}, FALSE)" if term.negated else condition)
+
+
+def filter_expression(column: str, order: str, dialect: Dialect) -> str:
+    """Return the expression for a filter column.
+
+    The index of a filter column continues with the time of creation. For another sort order,
+    SQLite, which has no statistics here, would still use that index and then sort what may be most
+    of the table. An expression makes it use the index of the sort order instead.
+    """
+    indexed = order == "ordered_at" or column in ("id", "parent_id")
+    return column if indexed or dialect is Dialect.POSTGRES else f"coalesce({column}, NULL)"
+
+
+def _condition(where: Criteria, term: Term, order: str, conditions: Conditions) -> str:
+    match term:
+        case Word(text):
+            return _has_word(where, text)
+        case OneOf(key, values):
+            return where.any_of(filter_expression(FIELDS[key], order, where.dialect), values)
+        case IsOneOf(values):
+            return f"({' OR '.join(_is(where, value, conditions) for value in values)})"
+        case When(after, at):
+            limit = where.value(resolve(at, conditions.now))
+            return f"ordered_at {'>' if after else '<'} {limit}"
+        case Compare(key, operator, limit):
+            number = "cost_usd_estimate" if key == "cost" else _TOOK[where.dialect]
+            return f"{number} {operator} {where.value(limit)}"
+
+
+def _is(where: Criteria, value: Is, conditions: Conditions) -> str:
+    if value is not Is.STALE:
+        return _IS[value]
+    quiet = where.value(conditions.now - conditions.stale_after)
+    ahead = where.value(conditions.now + MAX_CLOCK_SKEW)
+    heard = f"(heard_at < {quiet} OR heard_at > {ahead})"
+    return f"(gone_at IS NULL AND NOT {_SETTLED} AND {heard})"
+
+
+def _has_word(where: Criteria, word: str) -> str:
+    """Return the condition that one of the text columns contains the word, ignoring case.
+
+    LIKE of SQLite ignores the case of ASCII letters without `lower`, which is much faster.
+    """
+    escaped = _WILDCARDS.sub(lambda found: _ESCAPE + found[0], word.lower())
+    pattern = where.value(f"%{escaped}%")
+    folded = "{}" if where.dialect is Dialect.SQLITE and word.isascii() else "lower({})"
+    texts = [folded.format(name) for name in SEARCHED]
+    return f"({' OR '.join(f'{text} LIKE {pattern} ESCAPE {_ESCAPE_LITERAL}' for text in texts)})"
