@@ -45,6 +45,7 @@ from service.tracking.tracker import Tracker, utc_now
 from service.tracking.webhooks.attempts import Attempts
 from service.tracking.webhooks.endpoints import Webhooks
 from service.tracking.webhooks.sender import Sender
+from service.tracking.word_indexer import WordIndexer
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Parts:
     reconciler: Reconciler
     maintenance: Maintenance
     rewriter: Rewriter
+    word_indexer: WordIndexer
     sender: Sender
 
 
@@ -95,7 +97,8 @@ async def open_service(
     async with open_parts(settings, clock, tokens) as parts:
         loops = [
             *(parts.maintenance.run_refolding, parts.maintenance.run_pruning),
-            *(parts.rewriter.run, parts.recovery.run, parts.tracker.backfill.run, parts.sender.run),
+            *(parts.rewriter.run, parts.word_indexer.run, parts.recovery.run),
+            *(parts.tracker.backfill.run, parts.sender.run),
         ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
@@ -158,6 +161,7 @@ def _build(
         Reconciler(database, fetcher, clock),
         Maintenance(database, timedelta(days=settings.retention_days), clock),
         Rewriter(database, clock),
+        WordIndexer(database, changes),
         sender,
     )
 

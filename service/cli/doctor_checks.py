@@ -7,6 +7,7 @@ from service.bootstrap import make_upstreams
 from service.cli.findings import Finding, Level
 from service.cli.schema import contents, revisions
 from service.cli.webhook_checks import webhooks
+from service.cli.word_checks import words
 from service.config import Settings
 from service.errors import NotFound, TrackerError
 from service.luma import AGENTS, DREAM_MACHINE, LumaClient, Upstream
@@ -50,6 +51,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
         yield await _upstream(upstream, rows.newest_confirmed[upstream.name])
     yield await _public_url(settings, client)
     yield await webhooks(settings, utc_now())
+    yield await words(settings)
     yield _access(settings)
     yield _prices()
 

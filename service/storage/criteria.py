@@ -18,6 +18,7 @@ from service.domain.query import (
 from service.domain.query.matching import FIELDS, SEARCHED
 from service.domain.times import resolve
 from service.storage.engine import Dialect
+from service.storage.engine.batches import dump_json
 from service.storage.tables.generations import OPEN
 
 _ESCAPE = "!"
@@ -57,6 +58,13 @@ class Criteria:
         """Add a parameter, and return its placeholder."""
         self.values.append(value)
         return f"{self._mark}{len(self.values)}"
+
+    def strings(self, values: Sequence[str]) -> str:
+        """Return a query for the values, as one column `generation_id`."""
+        if self.dialect is Dialect.SQLITE:
+            listed = self.value(dump_json(values))
+            return f"SELECT value AS generation_id FROM json_each({listed})"  # noqa: S608
+        return f"SELECT unnest(CAST({self.value(list(values))} AS text[])) AS generation_id"
 
     def add(self, condition: str) -> None:
         """Add a condition."""

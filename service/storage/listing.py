@@ -16,10 +16,12 @@ from service.domain.query import Conditions
 from service.domain.text import clean_text
 from service.domain.times import Moment, resolve
 from service.errors import InvalidInput
+from service.storage import words
 from service.storage.criteria import Criteria, add_terms, filter_expression
 from service.storage.engine import Database, Dialect
 from service.storage.representation import body_sql, instant
 from service.storage.shape import GenerationOut
+from service.storage.words import Narrowed
 
 MAX_LIMIT = 200
 MAX_VALUES = 200  # in one filter
@@ -94,7 +96,8 @@ async def page(database: Database, query: Query, conditions: Conditions) -> Page
         InvalidInput: the cursor is malformed, or is of another sort order.
         StoreUnavailable: the database did not answer in time.
     """
-    sql, values = page_sql(query, database.dialect, conditions)
+    narrowed = await words.narrow(database, query.q)
+    sql, values = page_sql(query, database.dialect, conditions, narrowed)
     rows = await database.search(sql, *values)
     items = [Listed(*row[:3]) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
@@ -104,15 +107,21 @@ async def page(database: Database, query: Query, conditions: Conditions) -> Page
 
 
 def page_sql(
-    query: Query, dialect: Dialect, conditions: Conditions
+    query: Query, dialect: Dialect, conditions: Conditions, narrowed: Narrowed | None = None
 ) -> tuple[str, tuple[object, ...]]:
     """Return the SQL for a page plus one row, and its values."""
-    return _page_sql(query, dialect, conditions if query.depends_on_now else _ANY)
+    if narrowed or query.depends_on_now:
+        return _page_sql(query, dialect, conditions, narrowed)
+    return _page_sql_of_all(query, dialect)
 
 
 @lru_cache(256)  # dashboards repeat the same queries
+def _page_sql_of_all(query: Query, dialect: Dialect) -> tuple[str, tuple[object, ...]]:
+    return _page_sql(query, dialect, _ANY, None)
+
+
 def _page_sql(
-    query: Query, dialect: Dialect, conditions: Conditions
+    query: Query, dialect: Dialect, conditions: Conditions, narrowed: Narrowed | None
 ) -> tuple[str, tuple[object, ...]]:
     order = "updated_at" if "updated" in query.sort else "ordered_at"
     down = query.sort.startswith("-")
@@ -126,12 +135,23 @@ def _page_sql(
     # The subquery limits the rows first, so that bodies are built for the rows of the page only.
     sql = f"""
         SELECT id, rev, {body_sql(dialect)}, {order} FROM (
-            SELECT * FROM generations WHERE {where}
+            SELECT generations.* FROM {_table(where, narrowed)} WHERE {where}
             ORDER BY {order} {direction}, id {direction}
             LIMIT {where.value(query.limit + 1)} OFFSET {where.value(query.offset)}
         ) AS page
     """  # noqa: S608 - names are constants, and values are parameters
     return sql, tuple(where.values)
+
+
+def _table(where: Criteria, narrowed: Narrowed | None) -> str:
+    """Return the table to read; of a narrowed search, the few rows that may match come first."""
+    if narrowed is None:
+        return "generations"
+    ids, later = where.strings(narrowed.ids), where.value(narrowed.seq)
+    # In SQLite, CROSS JOIN is a JOIN whose first table is read first.
+    join = "CROSS JOIN" if where.dialect is Dialect.SQLITE else "JOIN"
+    return f"""({ids} UNION SELECT generation_id FROM events WHERE seq > {later}) AS found
+        {join} generations ON generations.id = found.generation_id"""  # noqa: S608
 
 
 def _filter(where: Criteria, query: Query, order: str, conditions: Conditions) -> None:

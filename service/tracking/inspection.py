@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.storage import attempts, deliveries, generations, migrating, outbox, webhooks
+from service.storage import attempts, deliveries, generations, migrating, outbox, webhooks, words
 from service.storage.rewrites import Rewrite, progress
 
 
@@ -41,6 +41,8 @@ class Contents:
     """The ids of enabled endpoints whose newest attempt failed."""
     oldest_waiting: datetime | None = None
     """When the oldest message was written that was not delivered yet."""
+    words_indexed: bool | None = None
+    """Whether searches for words use their index; None: there is none."""
 
 
 def revisions(connection: Connection) -> Revisions:
@@ -60,4 +62,5 @@ def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
         webhooks_disabled=len(endpoints) - len(enabled),
         webhooks_failing=tuple(id_ for id_ in enabled if attempts.is_failing(connection, id_)),
         oldest_waiting=outbox.oldest_waiting(connection),
+        words_indexed=words.is_complete(connection),
     )

@@ -13,12 +13,20 @@ durations    how long generations of each kind took: counts per kind and bucket
 backfills    the progress of the walk through each upstream's list
 readiness    one row, written to check whether the database accepts writes
 rewrites     the progress of each rewrite of old rows
+texts        what the index of words contains
+word_index   one row: how far that index is
 """
 
 from service.storage.tables.creates import BackfillRow, SubmissionRow
 from service.storage.tables.generations import DurationRow, EventRow, GenerationRow
 from service.storage.tables.inbox import GIVEN_UP, MAX_TRIES, UNFOLDED, BindingRow, DeliveryRow
-from service.storage.tables.upkeep import ReadinessRow, RequestRow, RewriteRow
+from service.storage.tables.upkeep import (
+    ReadinessRow,
+    RequestRow,
+    RewriteRow,
+    TextRow,
+    WordIndexRow,
+)
 from service.storage.tables.webhooks import AttemptRow, MessageRow, WebhookRow
 
 __all__ = [
@@ -37,5 +45,7 @@ __all__ = [
     "RequestRow",
     "RewriteRow",
     "SubmissionRow",
+    "TextRow",
     "WebhookRow",
+    "WordIndexRow",
 ]

@@ -38,3 +38,28 @@ class RewriteRow(SQLModel, table=True):
     position: str | None  # the key of the last row processed
     done: int  # number of rows processed
     finished_at: datetime | None
+
+
+class TextRow(SQLModel, table=True):
+    """A text that a generation has had; see `service.storage.words`."""
+
+    __tablename__ = "texts"
+    __table_args__ = (Index("ix_texts_of_generation", "generation_id", "digest", unique=True),)
+
+    number: int | None = Field(
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+    generation_id: str = Field(max_length=128)
+    digest: str = Field(max_length=24)
+    text: str | None  # null on SQLite, which keeps the trigrams alone
+
+
+class WordIndexRow(SQLModel, table=True):
+    """What the index of words contains."""
+
+    __tablename__ = "word_index"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))  # always 1
+    seq: int = Field(sa_column=Column(BigInteger, nullable=False))  # the last event
+    position: str = Field(max_length=128)  # the last of the generations that were there before
+    is_complete: bool  # whether all of these are indexed
