@@ -23,6 +23,7 @@ from service.web.api import (
     generations,
     health,
     openapi,
+    stats,
     submissions,
     webhooks,
 )
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> Application:
         generations.router,
         events.router,
         deliveries.router,
+        stats.router,
         backfill.router,
         webhooks.router,
         health.router,

@@ -98,7 +98,7 @@ async def open_service(
         loops = [
             *(parts.maintenance.run_refolding, parts.maintenance.run_pruning),
             *(parts.rewriter.run, parts.word_indexer.run, parts.recovery.run),
-            *(parts.tracker.backfill.run, parts.sender.run),
+            *(parts.tracker.backfill.run, parts.tracker.stats.run, parts.sender.run),
         ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
@@ -154,6 +154,7 @@ def _build(
         stale_after=timedelta(seconds=settings.stale_after),
         clock=clock,
     )
+    opened.push_async_callback(tracker.stats.close)
     return Parts(
         tracker,
         _make_gateway(common, tracker, tokens, opened),

@@ -144,6 +144,13 @@ class Generation(NamedTuple):
         return self.gone_at is not None
 
     @property
+    def took(self) -> float | None:
+        """The seconds from its creation to its terminal state; None if one of them is unknown."""
+        if self.finished_at is None or self.created_at is None:
+            return None
+        return (self.finished_at - self.created_at).total_seconds()
+
+    @property
     def ordered_at(self) -> datetime:
         """The sort key of lists: `created_at`, or `first_seen_at` until that is reported."""
         return self.created_at or self.first_seen_at

@@ -46,9 +46,15 @@ def add(connection: Connection, changes: Sequence[Change]) -> None:
     On PostgreSQL, only one transaction at a time may add events, so that they become visible in
     the order of `seq`: once a reader has seen an event, no event with a lower `seq` appears.
     """
-    if changes and batches.is_postgres(connection):
-        connection.execute(_LOCK_SEQ)
+    if changes:
+        lock(connection)
     batches.insert(connection, EVENTS, [_row(change) for change in changes])
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other transaction adds events, and let none add any until this one ends."""
+    if batches.is_postgres(connection):
+        connection.execute(_LOCK_SEQ)
 
 
 def _row(change: Change) -> dict[str, Any]:

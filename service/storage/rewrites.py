@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Table, select, text, update
 
 from service.domain.redaction import body_without_tokens
+from service.storage import counters
 from service.storage.engine import batches
 from service.storage.tables import RewriteRow
 
@@ -68,7 +69,11 @@ def bodies(connection: Connection, after: str | None, limit: int) -> tuple[str |
     return (rows[-1].id if len(rows) == batch else None), len(rows)
 
 
-STEPS: Mapping[str, Step] = {"documents": documents, "bodies": bodies}
+STEPS: Mapping[str, Step] = {
+    "documents": documents,
+    "bodies": bodies,
+    "counters": counters.recount_next,
+}
 """All rewrites, in order. Never reuse a name: databases store it as finished."""
 
 

@@ -4,8 +4,8 @@ callbacks ─► receive ─► bind single tokens ─┐                    ┌
 fetch, reconcile ───────────────────────────┴─► observe ─► merge ┴─► rows ─► events ─► outbox
 
 One transaction stores a whole batch. Every transaction takes its locks in the same order (tokens,
-rows by id, durations by kind, deliveries by digest, the numbering of events), so that instances
-cannot deadlock.
+rows by id, durations by kind, deliveries by digest, the numbering of events, counters), so that
+instances cannot deadlock.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from service.domain.generation import Generation, Observation, Outcome
 from service.domain.merge import merge
 from service.domain.schedule import check_after_callback, next_check
 from service.luma.prices import estimate
-from service.storage import durations, events, generations
+from service.storage import counters, durations, events, generations
 from service.tracking.outbox import Step, add_messages, causes_messages
 
 
@@ -60,10 +60,12 @@ def observe(
             steps.append(Step(row, after, each.received_at))
         current[each.observation.id] = after
         results.append((after, outcome))
-    changes = [generations.Change(before.get(id_), after) for id_, after in current.items()]
-    generations.save(connection, [c for c in changes if c.after is not c.before])
+    all_rows = (generations.Change(before.get(id_), after) for id_, after in current.items())
+    changes = [change for change in all_rows if change.after is not change.before]
+    generations.save(connection, changes)
     durations.add(connection, seen)
     events.add(connection, recorded)
+    counters.add(connection, changes)
     add_messages(connection, steps)
     return results
 

@@ -26,6 +26,7 @@ from service.tracking.deliveries import Deliveries
 from service.tracking.fetcher import Fetcher
 from service.tracking.history import History
 from service.tracking.readiness import Readiness
+from service.tracking.stats import Stats
 from service.tracking.webhooks.endpoints import Webhooks
 
 STALE_WHILE_WAITING = timedelta(seconds=5)
@@ -76,6 +77,7 @@ class Tracker:
         self.deliveries = Deliveries(database, changes, clock)
         self.readiness = Readiness(database, clock)
         self.webhooks = webhooks
+        self.stats = Stats(database, clock)
         self._stale_after = stale_after
         self._clock = clock
         self._stopping = False

@@ -86,10 +86,10 @@ def pages(limit: int) -> Operation:
 
 
 STATEMENTS: list[tuple[str, Operation, int]] = [
-    ("one callback of a new generation", callbacks(1, "completed"), 8),
-    ("many of new ones", callbacks(MANY, "completed"), 6),
-    ("many with single tokens", callbacks(MANY, "completed", single=True), 9),
-    ("one of a known generation", callbacks(1, "failed"), 8),
+    ("one callback of a new generation", callbacks(1, "completed"), 9),
+    ("many of new ones", callbacks(MANY, "completed"), 7),
+    ("many with single tokens", callbacks(MANY, "completed", single=True), 10),
+    ("one of a known generation", callbacks(1, "failed"), 9),
 ]
 
 REQUESTS: list[tuple[str, Operation, int]] = [

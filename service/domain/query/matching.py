@@ -59,7 +59,7 @@ def _holds(term: Term, generation: Generation, conditions: Conditions) -> bool:
             limit = resolve(at, conditions.now)
             return generation.ordered_at > limit if after else generation.ordered_at < limit
         case Compare(key, sign, limit):
-            number = generation.cost_usd_estimate if key == "cost" else _took(generation)
+            number = generation.cost_usd_estimate if key == "cost" else generation.took
             return number is not None and _OPERATORS[sign](number, limit)
 
 
@@ -82,10 +82,3 @@ def _is(value: Is, generation: Generation, conditions: Conditions) -> bool:
             return generation.verified
         case Is.ARCHIVED:
             return False  # nothing is archived yet
-
-
-def _took(generation: Generation) -> float | None:
-    """Return the seconds from its creation to its terminal state."""
-    if generation.finished_at is None or generation.created_at is None:
-        return None
-    return (generation.finished_at - generation.created_at).total_seconds()

@@ -10,6 +10,7 @@ webhooks     the endpoints that receive changes of state
 outbox       the messages to endpoints; written in the transaction of the change
 attempts     the attempts to send a message
 durations    how long generations of each kind took: counts per kind and bucket
+counters     what statistics are answered from: sums per day, upstream, operation and model
 backfills    the progress of the walk through each upstream's list
 readiness    one row, written to check whether the database accepts writes
 rewrites     the progress of each rewrite of old rows
@@ -18,7 +19,7 @@ word_index   one row: how far that index is
 """
 
 from service.storage.tables.creates import BackfillRow, SubmissionRow
-from service.storage.tables.generations import DurationRow, EventRow, GenerationRow
+from service.storage.tables.generations import CounterRow, DurationRow, EventRow, GenerationRow
 from service.storage.tables.inbox import GIVEN_UP, MAX_TRIES, UNFOLDED, BindingRow, DeliveryRow
 from service.storage.tables.upkeep import (
     ReadinessRow,
@@ -36,6 +37,7 @@ __all__ = [
     "AttemptRow",
     "BackfillRow",
     "BindingRow",
+    "CounterRow",
     "DeliveryRow",
     "DurationRow",
     "EventRow",

@@ -112,3 +112,17 @@ class DurationRow(SQLModel, table=True):
     kind: str = Field(primary_key=True)
     bucket: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     count: int
+
+
+class CounterRow(SQLModel, table=True):
+    """A counter that statistics are answered from; see `service.domain.counting`."""
+
+    __tablename__ = "counters"
+
+    name: str = Field(primary_key=True, max_length=16)
+    day: str = Field(primary_key=True, max_length=10)
+    upstream: str = Field(primary_key=True, max_length=64)
+    operation: str = Field(primary_key=True, max_length=64)
+    model: str = Field(primary_key=True, max_length=64)
+    key: str = Field(primary_key=True, max_length=160)
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))

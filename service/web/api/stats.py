@@ -1,0 +1,40 @@
+"""The route of statistics."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from service.domain.times import FORMS
+from service.tracking.stats import By
+from service.tracking.stats_schema import StatsOut
+from service.web.parameters import Strict, TheTracker
+from service.web.problems import responses
+
+router = APIRouter(prefix="/v1", tags=["stats"])
+
+
+class StatsParameters(Strict):
+    """The query parameters of statistics."""
+
+    since: str | None = Field(
+        None,
+        max_length=64,
+        description=f"Only generations created on this day or later: {FORMS}.",
+        examples=["-30d"],
+    )
+    by: By = Field("day", description="What the series is by.")
+
+
+@router.get(
+    "/stats",
+    summary="Get statistics",
+    operation_id="getStats",
+    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def get_stats(
+    parameters: Annotated[StatsParameters, Query()], tracker: TheTracker
+) -> StatsOut:
+    """Counts generations by state, time, cost and failure. Costs no request to Luma."""
+    return await tracker.stats.read(parameters.since, parameters.by)

@@ -1,0 +1,28 @@
+"""What this process has answered and asked is added to the counters of all."""
+
+from service.bootstrap import Parts
+from service.simulator import Luma, Plan
+from service.tracking.tracker import Tracker
+from tests.tracking.creating.test_creates import parts
+
+__all__ = ["parts"]
+
+
+async def totals(tracker: Tracker) -> tuple[int, int]:
+    found = (await tracker.stats.read(None, "day")).totals
+    return found.lookups, found.upstream_requests
+
+
+async def test_lookups_and_requests_are_counted_once(parts: Parts, luma: Luma) -> None:
+    await parts.tracker.stats.record_usage()
+    before = await totals(parts.tracker)
+    made = luma.create(plan=Plan(0, 0))
+    for _ in range(3):
+        await parts.tracker.lookup(made)
+
+    await parts.tracker.stats.record_usage()
+    await parts.tracker.stats.record_usage()
+
+    lookups, requests = await totals(parts.tracker)
+    assert (lookups - before[0], requests - before[1]) == (3, luma.count("GET"))
+    assert await parts.tracker.stats.by_state() == {"completed": 1}
