@@ -42,7 +42,15 @@ _ALLOWED_HEADERS = [
     *("Mcp-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name"),
 ]
 _EXPOSED_HEADERS = [
-    *("Age", "Cache-Status", "ETag", "Idempotency-Replayed", "Link", "Missed-Before"),
+    *(
+        "Age",
+        "Cache-Status",
+        "Content-Disposition",
+        "ETag",
+        "Idempotency-Replayed",
+        "Link",
+        "Missed-Before",
+    ),
     *("Preference-Applied", "Retry-After", "X-Submission-Id"),
 ]
 

@@ -138,6 +138,28 @@ def _numbered(statement: str) -> bytes:
     return statement.replace("%", "%%" if "?" in statement else "%").replace("?", "%s").encode()
 
 
+def copy_generation(url: str, count: int) -> None:
+    """Copy the only generation that there is, as often; two copies each are a minute older."""
+    times = "generate_series(1, ?) AS n(n)", "ordered_at - (n / 2) * interval '1 minute'"
+    if url.startswith("sqlite"):
+        numbers = "SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?"
+        times = (
+            f"(WITH RECURSIVE n(n) AS ({numbers}) SELECT n FROM n) AS n",  # noqa: S608
+            "strftime('%Y-%m-%d %H:%M:%f000', ordered_at, '-' || (n / 2) || ' minutes')",
+        )
+    series, at = times
+    names = ", ".join(set(_columns(url)) - {"id", "ordered_at"})
+    statement = f"SELECT id || '-' || n, {at}, {names} FROM {series}, generations"  # noqa: S608
+    execute(url, f"INSERT INTO generations (id, ordered_at, {names}) {statement}", count)
+
+
+def _columns(url: str) -> list[str]:
+    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'generations'"
+    if url.startswith("sqlite"):
+        sql = "SELECT name FROM pragma_table_info('generations')"
+    return [name for (name,) in execute(url, sql)]
+
+
 def one(url: str, statement: str, *values: object) -> Any:
     """The first value that a statement answers."""
     return execute(url, statement, *values)[0][0]

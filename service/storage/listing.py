@@ -19,12 +19,14 @@ from service.errors import InvalidInput
 from service.storage import words
 from service.storage.criteria import Criteria, add_terms, filter_expression
 from service.storage.engine import Database, Dialect
+from service.storage.fields import members, only_fields, outermost_paths
 from service.storage.representation import body_sql, instant
-from service.storage.shape import GenerationOut
+from service.storage.shape import NAMES, GenerationOut
 from service.storage.words import Narrowed
 
 MAX_LIMIT = 200
 MAX_VALUES = 200  # in one filter
+_SHORT = 100  # rows of a page; the bodies of more are not built without a thread
 _ANY = Conditions(datetime.min.replace(tzinfo=UTC), timedelta())
 """For queries that do not depend on them."""
 
@@ -56,6 +58,8 @@ class Query:
     limit: int = 50
     offset: int = 0
     cursor: str | None = None
+    fields: tuple[str, ...] = ()
+    """The fields of the bodies (`storage/fields.py`); empty: all."""
 
     @property
     def depends_on_now(self) -> bool:
@@ -98,12 +102,21 @@ async def page(database: Database, query: Query, conditions: Conditions) -> Page
     """
     narrowed = await words.narrow(database, query.q)
     sql, values = page_sql(query, database.dialect, conditions, narrowed)
-    rows = await database.search(sql, *values)
-    items = [Listed(*row[:3]) for row in rows[: query.limit]]
+    run = database.search_long if query.limit > _SHORT else database.search
+    rows = await run(sql, *values)
+    items = _with_fields([Listed(*row[:3]) for row in rows[: query.limit]], query.fields)
     if len(rows) <= query.limit:
         return Page(items, None)
     *_, at = rows[query.limit - 1]
     return Page(items, _encode(query.sort, at, items[-1].id))
+
+
+def _with_fields(items: list[Listed], fields: tuple[str, ...]) -> list[Listed]:
+    """Leave only the fields in the bodies; the database has built only the members they are in."""
+    if not any("." in field for field in fields):
+        return items
+    kept = outermost_paths(fields)
+    return [item._replace(body=only_fields(item.body, kept)) for item in items]
 
 
 def page_sql(
@@ -132,9 +145,10 @@ def _page_sql(
         comparison = "<" if down else ">"
         where.add(f"({order}, id) {comparison} ({where.value(at)}, {where.value(generation_id)})")
     direction = "DESC" if down else "ASC"
+    body = body_sql(dialect, members(query.fields) or NAMES)
     # The subquery limits the rows first, so that bodies are built for the rows of the page only.
     sql = f"""
-        SELECT id, rev, {body_sql(dialect)}, {order} FROM (
+        SELECT id, rev, {body}, {order} FROM (
             SELECT generations.* FROM {_table(where, narrowed)} WHERE {where}
             ORDER BY {order} {direction}, id {direction}
             LIMIT {where.value(query.limit + 1)} OFFSET {where.value(query.offset)}

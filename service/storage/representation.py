@@ -6,9 +6,9 @@ of a lookup or a list. The SQL produces the same bytes on both databases
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -19,7 +19,6 @@ from service.storage.engine import Database, Dialect, GroupedReads, Row
 from service.storage.engine.batches import dump_json
 from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, GenerationOut
 
-_TEMPLATE = "{" + ",".join(f'"{name}":%s' for name in NAMES) + "}"
 _TERMINAL = f"state IN {TERMINAL_STATES}"
 _USUAL = ", ".join(f"'{name}'" for name in NO_ASSETS)
 _OTHER_ASSETS = f"""(SELECT string_agg(',' || to_json(key)::text || ':' || value::text, '')
@@ -57,15 +56,21 @@ _POSTGRES = {
 }
 
 
-@cache
-def body_sql(dialect: Dialect) -> str:
-    """Return the SQL expression for the body of a row, as UTF-8 bytes."""
+@lru_cache(64)
+def body_sql(dialect: Dialect, names: Sequence[str] = NAMES) -> str:
+    """Return the SQL expression for the body of a row, as UTF-8 bytes.
+
+    Args:
+        dialect: of the database.
+        names: the members to include, in their order.
+    """
+    template = "{" + ",".join(f'"{name}":%s' for name in names) + "}"
     if dialect is Dialect.SQLITE:
-        values = ", ".join(_SQLITE.get(name, f"json_quote({name})") for name in NAMES)
-        return f"CAST(printf('{_TEMPLATE}', {values}) AS BLOB)"
+        values = ", ".join(_SQLITE.get(name, f"json_quote({name})") for name in names)
+        return f"CAST(printf('{template}', {values}) AS BLOB)"
     quoted = "coalesce(to_json({})::text, 'null')".format
-    values = ", ".join(_POSTGRES.get(name, quoted(name)) for name in NAMES)
-    return f"convert_to(format('{_TEMPLATE}', {values}), 'UTF8')"
+    values = ", ".join(_POSTGRES.get(name, quoted(name)) for name in names)
+    return f"convert_to(format('{template}', {values}), 'UTF8')"
 
 
 def luma_body_sql(dialect: Dialect) -> str:

@@ -7,7 +7,7 @@ that could change the response. All other requests take the normal path:
     POST /callbacks/…        ─► web/callbacks.py, which checks only the token in the path
     GET /v1/generations/{id} ─► plain? ─► stored, and Luma need not be asked? ─► sent
     GET /…/v1/generations/{id}, of the gateway: the same
-    GET /v1/generations      ─► plain? ─► parameters valid? ───────────────────► sent
+    GET /v1/generations      ─► plain? ─► parameters valid, and JSON wanted? ──► sent
     POST /mcp                ─► plain? ─────────┼───────────────► web/mcp.py
                                   └── no ───────┴── no ─────────► guards ─► the route
 """
@@ -21,12 +21,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import TrackerError
 from service.tracking.answer import Answer
+from service.tracking.feeds import Format
 from service.web.guards.authentication import Authenticator
 from service.web.guards.slow_log import log_if_slow
 from service.web.luma_errors import GATEWAYS, enveloped
 from service.web.problems import of_error
 from service.web.responses import lists
 from service.web.responses.generation import luma_response_of, response_of
+from service.web.responses.negotiation import format_of
 from service.web.security_headers import SECURE
 from service.web.server.fast_protocol import SendPrepared
 from service.web.server.prepared import PreparedResponse, send_prepared
@@ -137,7 +139,7 @@ class FastPath:
                 answer = await self._state.tracker.lookup_stored(lookup.id, luma=luma)
                 response = answer and self._response(lookup, answer, headers)
             else:
-                response = await self._list(scope, receive)
+                response = await self._list(scope, headers, receive)
         except TrackerError as error:
             response = PreparedResponse.of(enveloped(scope["path"], of_error(error)))
         if response:
@@ -159,9 +161,11 @@ class FastPath:
         response.headers.extend(SECURE)
         return response
 
-    async def _list(self, scope: Scope, receive: Receive) -> PreparedResponse | None:
+    async def _list(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> PreparedResponse | None:
         request = lists.parse_request(scope["query_string"])
-        if request is None:
+        if request is None or not _is_json(request, headers):
             return None
         response = await lists.answer(self._state.tracker, request, receive)
         response.headers.extend(SECURE)
@@ -191,6 +195,12 @@ def _lookup_in(scope: Scope) -> Lookup | None:
             lookup = Lookup(path[len(prefix) :], upstream)
             return None if upstream and lookup.id in _OTHER_PATHS else lookup
     return None
+
+
+def _is_json(request: lists.ListRequest, headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a list is wanted as JSON: feeds are streamed by the route."""
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    return (request.format or format_of(accept)) is Format.JSON
 
 
 def _lookup_response(answer: Answer, headers: Mapping[bytes, bytes]) -> PreparedResponse:

@@ -315,13 +315,23 @@ LISTS = [
     "?q=%ff",
     "?limit=2&q=%ff",
     "?limit=2&sort",
+    "?fields=id,assets.video,request.model&limit=3",
+    "?fields=id,stat",
+    "?fields=",
+    "?format=json&fields=rev",
+    "?format=csv",
+    "?format=ndjson&fields=rev,id&limit=2",
+    "?format=xml",
 ]
 
 
 async def test_a_list_is_the_same_by_both_ways(keyless: Both) -> None:
     await told(keyless, *BODIES)
-    for query in LISTS:
-        short, ordinary = await keyless.answers("GET", f"/v1/generations{query}")
+    accepted = [({}, query) for query in LISTS]
+    accepted += [({"Accept": each}, "?limit=3") for each in ("text/csv", "text/html", "*/*", "")]
+    for headers, query in accepted:
+        path = f"/v1/generations{query}"
+        short, ordinary = await keyless.answers("GET", path, headers=headers)
         assert short.status_code == ordinary.status_code, query
         assert short.headers.raw == ordinary.headers.raw, query
         assert short.content == ordinary.content, query

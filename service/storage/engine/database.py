@@ -112,6 +112,10 @@ class Database(ABC):
             StoreUnavailable: the database did not answer in time, or too many searches are running.
         """
 
+    async def search_long(self, sql: str, *values: object) -> Sequence[Row]:
+        """Like `search`, for a query that certainly takes long: it never blocks the event loop."""
+        return await self.search(sql, *values)
+
     def fetch_nowait(self, _sql: str, *_values: object) -> list[tuple[Any, ...]] | None:
         """Run a query of microseconds without waiting; None if that is not possible.
 

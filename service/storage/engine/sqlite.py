@@ -110,8 +110,10 @@ class Sqlite(Database):
     async def search(self, sql: str, *values: object) -> Sequence[Row]:
         """Run a query; if it takes long, in a thread that only searches use."""
         found = self.fetch_nowait(sql, *values)
-        if found is not None:
-            return found
+        return found if found is not None else await self.search_long(sql, *values)
+
+    async def search_long(self, sql: str, *values: object) -> Sequence[Row]:
+        """Run a query in a thread that only searches use."""
         async with self._search_slots.slot(), self._search_connection() as connection:
             searching = asyncio.get_running_loop().run_in_executor(
                 self._searchers, connection.fetch, sql, _as_text(values), self._longest_search

@@ -9,12 +9,15 @@ from starlette.responses import Response
 
 from service.storage import listing
 from service.storage.shape import GenerationOut
+from service.tracking.feeds import Format
 from service.tracking.schemas import EventsOut, PageOut
+from service.web.guards.head import BODILESS
 from service.web.guards.slow_log import WAIT_SECONDS
 from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
-from service.web.responses import lists
+from service.web.responses import feeds, lists
 from service.web.responses.generation import response_of
+from service.web.responses.negotiation import format_of
 from service.web.server.prepared import PreparedResponse
 
 router = APIRouter(prefix="/v1", tags=["generations"])
@@ -84,14 +87,26 @@ async def get_generation(
     summary="List generations",
     operation_id="listGenerations",
     response_model=PageOut,
-    responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses={
+        **responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+        200: feeds.DESCRIPTION,
+    },
 )
 async def list_generations(
-    parameters: Annotated[lists.ListParameters, Query()], request: Request, tracker: TheTracker
+    parameters: Annotated[lists.ListParameters, Query()],
+    request: Request,
+    tracker: TheTracker,
 ) -> Response:
-    """Lists what is stored, newest first. Costs no request to Luma."""
+    """Lists what is stored, newest first. Costs no request to Luma.
+
+    As CSV or NDJSON, the whole list is streamed: no `next_cursor`, and no limit unless you give it.
+    """
     list_request = lists.list_request(parameters, request.scope["query_string"])
-    return _response(await lists.answer(tracker, list_request, request.receive))
+    format_ = list_request.format or format_of(", ".join(request.headers.getlist("accept")))
+    if format_ is Format.JSON:
+        return _response(await lists.answer(tracker, list_request, request.receive))
+    whole = BODILESS not in request.scope
+    return await feeds.answer(tracker, list_request, format_, request.receive, whole=whole)
 
 
 @router.get(

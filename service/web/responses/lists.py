@@ -6,13 +6,15 @@ from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 from starlette.types import Receive
 
 from service.domain.query import parse
 from service.domain.times import FORMS, Moment, parse_moment
 from service.errors import InvalidQuery
 from service.storage import listing
+from service.storage.fields import FIELDS_PATTERN, parse_fields
+from service.tracking.feeds import Format
 from service.tracking.schemas import page_body
 from service.tracking.tracker import Tracker
 from service.web.parameters import Strict
@@ -23,9 +25,16 @@ T = TypeVar("T")
 PATH = "/v1/generations"
 _REVALIDATE = (b"cache-control", b"no-cache")
 _JSON = (b"content-type", b"application/json")
+_VARY = (b"vary", b"Accept")
 _UNWATCHED = 0.05  # seconds; the client is watched only if the page takes longer
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499
 """The status if the client has disconnected, which nobody receives; nginx's own code."""
+
+
+def _checked(fields: str | None) -> str | None:
+    if fields is not None:
+        parse_fields(fields)
+    return fields
 
 
 _FORMS = f"{FORMS[0].upper()}{FORMS[1:]}."
@@ -53,10 +62,22 @@ class ListParameters(Strict):
     created_before: _Moment | None = Field(None, description=_FORMS, examples=["2026-05-30"])
     gone: bool = Field(False, description="Include generations that Luma no longer knows.")
     sort: listing.Sort = listing.Sort.CREATED_DOWN
-    limit: int = Field(50, ge=1, le=listing.MAX_LIMIT)
+    limit: int = Field(
+        50,
+        ge=1,
+        le=listing.MAX_LIMIT,
+        description="Items per page. CSV and NDJSON have all, unless you give a limit.",
+    )
     cursor: str | None = Field(
         None, max_length=1000, description="`next_cursor` of the previous page."
     )
+    fields: Annotated[str | None, AfterValidator(_checked)] = Field(
+        None,
+        max_length=1000,
+        description="The only fields to include, comma-separated: `id,state,assets.video`.",
+        json_schema_extra={"pattern": FIELDS_PATTERN},
+    )
+    format: Format | None = Field(None, description="Takes precedence over `Accept`.")
 
     def query(self) -> listing.Query:
         """Return the parameters as the tracker takes them.
@@ -65,6 +86,8 @@ class ListParameters(Strict):
             InvalidQuery: `q` does not parse.
         """
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self}
+        del given["format"]
+        given["fields"] = parse_fields(self.fields) if self.fields else ()
         return listing.Query(**{**given, "q": parse(self.q or "")})
 
 
@@ -74,13 +97,19 @@ class ListRequest(NamedTuple):
     query: listing.Query
     next_page: str
     """The URL of the next page, up to the cursor."""
+    format: Format | None
+    """The format that the query string demands."""
+    limit: int | None
+    """The limit that the query string gives."""
 
 
 def list_request(parameters: ListParameters, query_string: bytes) -> ListRequest:
     """Build the request from its validated parameters."""
     given = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     kept = [(name, value) for name, value in given if name != "cursor"]
-    return ListRequest(parameters.query(), f"{PATH}?{urlencode([*kept, ('cursor', '')])}")
+    next_page = f"{PATH}?{urlencode([*kept, ('cursor', '')])}"
+    limit = parameters.limit if "limit" in parameters.model_fields_set else None
+    return ListRequest(parameters.query(), next_page, parameters.format, limit)
 
 
 @lru_cache(256)  # dashboards repeat their requests, and validating costs as much as searching
@@ -108,9 +137,9 @@ async def answer(tracker: Tracker, request: ListRequest, receive: Receive) -> Pr
     """
     page = await unless_disconnected(tracker.page(request.query), receive)
     if page is None:
-        return PreparedResponse(_CLIENT_CLOSED_REQUEST, [], b"")
+        return PreparedResponse(CLIENT_CLOSED_REQUEST, [], b"")
     body = page_body(page)
-    headers = [_REVALIDATE, (b"content-length", b"%d" % len(body)), _JSON]
+    headers = [_REVALIDATE, (b"content-length", b"%d" % len(body)), _JSON, _VARY]
     if page.next_cursor:
         headers.append((b"link", f'<{request.next_page}{page.next_cursor}>; rel="next"'.encode()))
     return PreparedResponse(200, headers, body)
