@@ -74,8 +74,13 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings) -> Application:
-    """Build the application. Its lifespan opens and closes the database."""
+def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
+    """Build the application. Its lifespan opens and closes the database.
+
+    Args:
+        settings: the settings.
+        tunnelled: whether the public URL leads to another socket than this application's.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -118,7 +123,7 @@ def create_app(settings: Settings) -> Application:
         gateway.router,
     ):
         app.include_router(router)
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, callbacks_only=settings.callbacks_only and not tunnelled)
     return app
 
 
@@ -136,9 +141,9 @@ def _mcp_service(app: FastAPI, settings: Settings, parts: Parts) -> Service:
     return Service(parts.tracker, parts.gateway, updates, caller_of)
 
 
-def _add_middleware(app: Application, settings: Settings) -> None:
+def _add_middleware(app: Application, settings: Settings, *, callbacks_only: bool) -> None:
     tokens = [token.get_secret_value() for token in settings.api_tokens]
-    authenticator = Authenticator(tokens, callbacks_only=settings.callbacks_only)
+    authenticator = Authenticator(tokens, callbacks_only=callbacks_only)
     app.state.authenticator = authenticator
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)

@@ -1,13 +1,41 @@
-"""The listening socket: opened on host and port, or inherited as a file descriptor."""
+"""The listening sockets: opened on host and port, or inherited as file descriptors."""
 
+import os
 import resource
 import socket
+import sys
 from contextlib import suppress
+from typing import NamedTuple
 
 from service.config import Settings, require_tokens
 from service.errors import SettingsError
 
 _BACKLOG = 2048
+
+
+class Listeners(NamedTuple):
+    """The sockets of a service, which outlive each of its processes."""
+
+    main: socket.socket
+    callbacks: socket.socket | None
+    """For callbacks that come through a tunnel, and for nothing else."""
+
+    @property
+    def command(self) -> list[str]:
+        """The command of a process that serves on them."""
+        sockets = {"--fd": self.main, "--callbacks-fd": self.callbacks}
+        options = [f"{name}={each.fileno()}" for name, each in sockets.items() if each]
+        return [sys.executable, "-m", "service", "serve", *options]
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Their file descriptors."""
+        return tuple(each.fileno() for each in self if each)
+
+    def set_inheritable(self) -> None:
+        """Let processes that are started have them."""
+        for descriptor in self.descriptors:
+            os.set_inheritable(descriptor, True)
 
 
 def open_listener(settings: Settings, fd: int | None) -> socket.socket:
@@ -21,6 +49,17 @@ def open_listener(settings: Settings, fd: int | None) -> socket.socket:
         SettingsError: the address cannot be listened on, or `fd` is not a TCP socket.
     """
     return _listen(settings) if fd is None else _inherit(fd)
+
+
+def open_callbacks_listener(fd: int | None) -> socket.socket:
+    """Return a socket for callbacks through a tunnel: `fd`, else a new one on any loopback port.
+
+    Raises:
+        SettingsError: `fd` is not a TCP socket.
+    """
+    if fd is not None:
+        return _inherit(fd)
+    return socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
 
 
 def settings_for(listener: socket.socket, settings: Settings) -> Settings:

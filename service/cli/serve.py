@@ -29,6 +29,14 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Number of processes that serve.")
     ] = 1,
+    tunnel: Annotated[
+        bool,
+        typer.Option(
+            "--tunnel",
+            help="Let Luma call back through a tunnel of cloudflared, which must be installed.",
+        ),
+    ] = False,
+    callbacks_fd: Annotated[int | None, typer.Option("--callbacks-fd", hidden=True)] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Check settings, code and database as at a start, then exit."),
@@ -54,8 +62,10 @@ def serve(
     )
     if check:
         server.check(settings, fd)
+    elif tunnel:
+        server.serve_through_tunnel(settings, fd, workers)
     else:
-        server.serve(settings, fd, workers)
+        server.serve(settings, fd, workers, callbacks_fd)
 
 
 @commands.command()

@@ -7,16 +7,16 @@ workers. A worker that cannot start is retried with growing pauses, while the ot
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.cli.listener import Listeners
 from service.logs import log
 
-_STOPS = (signal.SIGTERM, signal.SIGINT)
-_AWAITED = {*_STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+STOPS = (signal.SIGTERM, signal.SIGINT)
+_AWAITED = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a worker that ended is started again
 _STARTING = 60.0  # seconds; a worker that ends with an error sooner could not start
 
@@ -31,11 +31,13 @@ class Worker:
     due_at: float = 0.0
     failures: int = 0
     """Failed starts in a row."""
+    replaced: bool = False
+    """Whether it was told to end, so that another one starts at once."""
 
     def start(self, command: list[str], environment: Mapping[str, str]) -> None:
         """Start the process."""
         self.pid = os.posix_spawn(sys.executable, command, environment, setsigmask=())
-        self.started_at = time.monotonic()
+        self.started_at, self.replaced = time.monotonic(), False
         log.info("worker_started", pid=self.pid)
 
     def record_end(self, code: int) -> None:
@@ -43,7 +45,7 @@ class Worker:
         self.pid, now = None, time.monotonic()
         could_not_start = code > 0 and now - self.started_at < _STARTING
         self.failures = self.failures + 1 if could_not_start else 0
-        pause = _FIRST_PAUSE * 2.0 ** max(0, self.failures - 1)
+        pause = 0.0 if self.replaced else _FIRST_PAUSE * 2.0 ** max(0, self.failures - 1)
         self.due_at = now + min(pause, _LONGEST_PAUSE)
 
     @property
@@ -57,13 +59,13 @@ class Workers:
     """Starts the workers, restarts them when they end, and ends with them.
 
     Args:
-        listener: the socket on which all of them accept connections.
+        listeners: the sockets on which all of them accept connections.
         count: number of workers.
         environment: the environment of each worker.
     """
 
-    def __init__(self, listener: socket.socket, count: int, environment: Mapping[str, str]) -> None:
-        self._fd = listener.fileno()
+    def __init__(self, listeners: Listeners, count: int, environment: Mapping[str, str]) -> None:
+        self._listeners = listeners
         self._environment = environment
         self._workers = [Worker() for _ in range(count)]
         self._stopping = False
@@ -78,7 +80,7 @@ class Workers:
         for number in (signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, lambda *_: None)  # sigwait does not see ignored signals
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-        os.set_inheritable(self._fd, True)
+        self._listeners.set_inheritable()
         self._start_due()
         while any(worker.pid for worker in self._workers) or not self._stopping:
             self._react(signal.sigwait(_AWAITED))
@@ -86,28 +88,34 @@ class Workers:
 
     def _start_due(self) -> None:
         """Start the workers that are due, and set an alarm for the next."""
-        command = [sys.executable, "-m", "service", "serve", "--fd", str(self._fd)]
         now = time.monotonic()
-        waiting = [worker for worker in self._workers if worker.pid is None]
-        for worker in [each for each in waiting if each.due_at <= now]:
-            worker.start(command, self._environment)
-        if later := [worker.due_at - now for worker in waiting if worker.due_at > now]:
+        for worker in self._workers:
+            if worker.pid is None and worker.due_at <= now:
+                worker.start(self._listeners.command, self._environment)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        now = time.monotonic()
+        if later := [due_at - now for due_at in self._due_times() if due_at > now]:
             signal.setitimer(signal.ITIMER_REAL, min(later))
+
+    def _due_times(self) -> list[float]:
+        return [worker.due_at for worker in self._workers if worker.pid is None]
 
     def _react(self, received: int) -> None:
         if received == signal.SIGCHLD:
             self._record_ends()
         elif received != signal.SIGALRM:
-            self._stopping = self._stopping or received in _STOPS
-            self._pass_on(signal.SIGTERM if received in _STOPS else received)
+            self._stopping = self._stopping or received in STOPS
+            self._pass_on(signal.SIGTERM if received in STOPS else received)
         if not self._stopping:
             self._start_due()
 
     def _record_ends(self) -> None:
         """Record all workers that have ended; one SIGCHLD can stand for several."""
-        report = log.info if self._stopping else log.error
         for worker in self._workers:
             if worker.pid and (code := _exit_code(worker.pid)) is not None:
+                report = log.info if self._stopping or worker.replaced else log.error
                 report("worker_ended", pid=worker.pid, code=code)
                 worker.record_end(code)
         if not self._stopping and all(worker.cannot_start for worker in self._workers):
@@ -118,6 +126,12 @@ class Workers:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, number)
+
+    def _replace_all(self) -> None:
+        """End all workers, so that others start in their places."""
+        for worker in self._workers:
+            worker.replaced = worker.pid is not None
+        self._pass_on(signal.SIGTERM)
 
 
 def _exit_code(pid: int) -> int | None:

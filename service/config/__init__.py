@@ -7,6 +7,7 @@ from service.config.environment import (
     ClientFolders,
     client_folders,
     environment_for,
+    environment_of_others,
     inherited_socket,
 )
 from service.config.loading import (
@@ -23,6 +24,7 @@ __all__ = [
     "callback_secrets",
     "client_folders",
     "environment_for",
+    "environment_of_others",
     "inherited_socket",
     "load_settings",
     "require_tokens",

@@ -11,13 +11,20 @@ from service.config.settings import Settings
 _FIRST_PASSED = 3  # the first descriptor of systemd's socket activation
 
 
-def environment_for(settings: Settings) -> dict[str, str]:
-    """Return the environment of a worker, one of several processes on the same database.
+def environment_for(settings: Settings, workers: int) -> dict[str, str]:
+    """Return the environment of each worker.
 
-    On SQLite workers have no cache: what one process stores, the next answer of another must show.
+    Several on SQLite have no cache: what one process stores, the next answer of another must show.
     """
-    overrides = {} if settings.on_server else {"TRACKER_CACHE_SIZE": "0"}
+    cached = settings.on_server or workers == 1
+    overrides = {} if cached else {"TRACKER_CACHE_SIZE": "0"}
     return {**os.environ, **overrides}
+
+
+def environment_of_others() -> dict[str, str]:
+    """Return the environment for a program that is not ours, without any setting or secret."""
+    ours = ("TRACKER_", "LUMA")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def inherited_socket() -> int | None:

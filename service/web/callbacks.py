@@ -111,6 +111,33 @@ class CallbackReceiver:
         return True
 
 
+class CallbacksOnly:
+    """The application of a socket that anyone may reach: callbacks, and 404 for all else.
+
+    Args:
+        receiver: receives the callbacks.
+    """
+
+    def __init__(self, receiver: CallbackReceiver) -> None:
+        self._receiver = receiver
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Receive a callback, or refuse the request."""
+        if _is_callback(scope):
+            await self._receiver(scope, receive, send)
+        else:
+            await send_prepared(scope, send, _not_found("path of the tunnel"))
+
+    def respond(self, scope: Scope, body: bytes, send: SendPrepared) -> bool:
+        """Receive a callback without a task, if possible; else call the application."""
+        return _is_callback(scope) and self._receiver.respond(scope, body, send)
+
+
+def _is_callback(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(CALLBACKS)
+
+
 def _token(scope: Scope) -> str:
     token: str = scope["path"].removeprefix(CALLBACKS)
     return token

@@ -327,7 +327,7 @@ LISTS = [
 
 async def test_a_list_is_the_same_by_both_ways(keyless: Both) -> None:
     await told(keyless, *BODIES)
-    accepted = [({}, query) for query in LISTS]
+    accepted: list[tuple[dict[str, str], str]] = [({}, query) for query in LISTS]
     accepted += [({"Accept": each}, "?limit=3") for each in ("text/csv", "text/html", "*/*", "")]
     for headers, query in accepted:
         path = f"/v1/generations{query}"
