@@ -29,7 +29,7 @@ from service.cli.workers import Workers
 from service.config import (
     Settings,
     environment_for,
-    environment_of_others,
+    environment_of_tunnel,
     inherited_socket,
 )
 from service.errors import SettingsError
@@ -70,7 +70,7 @@ def serve_through_tunnel(settings: Settings, fd: int | None, workers: int) -> No
     listeners, bound = _listen(settings, fd)
     callbacks = open_callbacks_listener(None)
     listeners = listeners._replace(callbacks=callbacks)
-    environment = environment_of_others()
+    environment = environment_of_tunnel()
     tunnel = Tunnel(program, callbacks.getsockname()[1], environment, listeners.descriptors)
     _supervise(TunnelledWorkers(listeners, workers, environment_for(bound, workers), tunnel))
 

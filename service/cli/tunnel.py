@@ -51,7 +51,7 @@ class Tunnel:
     Args:
         program: the path of cloudflared.
         port: the port on this machine that the tunnel leads to.
-        environment: the environment of the process, without our secrets.
+        environment: the environment of the process, without settings of ours or of tunnels.
         closed: descriptors that the process must not inherit.
     """
 
@@ -59,8 +59,8 @@ class Tunnel:
         self, program: str, port: int, environment: Mapping[str, str], closed: tuple[int, ...]
     ) -> None:
         self._command = [
-            *(program, "tunnel", "--no-autoupdate", "--grace-period", _GRACE),
-            *("--url", f"http://127.0.0.1:{port}"),
+            *(program, "tunnel", "--config", os.devnull),  # the user's would lead elsewhere
+            *("--no-autoupdate", "--grace-period", _GRACE, "--url", f"http://127.0.0.1:{port}"),
         ]
         self._environment = environment
         self._closed = closed

@@ -7,7 +7,7 @@ from service.config.environment import (
     ClientFolders,
     client_folders,
     environment_for,
-    environment_of_others,
+    environment_of_tunnel,
     inherited_socket,
 )
 from service.config.loading import (
@@ -24,7 +24,7 @@ __all__ = [
     "callback_secrets",
     "client_folders",
     "environment_for",
-    "environment_of_others",
+    "environment_of_tunnel",
     "inherited_socket",
     "load_settings",
     "require_tokens",

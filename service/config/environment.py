@@ -21,10 +21,10 @@ def environment_for(settings: Settings, workers: int) -> dict[str, str]:
     return {**os.environ, **overrides}
 
 
-def environment_of_others() -> dict[str, str]:
-    """Return the environment for a program that is not ours, without any setting or secret."""
-    ours = ("TRACKER_", "LUMA")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+def environment_of_tunnel() -> dict[str, str]:
+    """Return the environment for cloudflared: without our secrets, or settings of other tunnels."""
+    without = ("TRACKER_", "LUMA", "TUNNEL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
 
 def inherited_socket() -> int | None:

@@ -103,7 +103,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tunnelled]:
     folder = tmp_path_factory.mktemp("tunnelled")
     program = Cloudflared(folder / "bin")
     with Simulator(clock=ManualClock()).running() as luma:
-        given = {**UNASKED, "PATH": program.path, "TRACKER_PUBLIC_URL": "https://old.example"}
+        given = {**UNASKED, "PATH": program.path, "TUNNEL_TOKEN": "x"}
+        given["TRACKER_PUBLIC_URL"] = "https://old.example"
         service = Tunnelled(environment_for(folder, luma, **given), folder)
         service.luma, service.program = luma, program
         service.start("--port", "0", "--tunnel", "--workers", "2")
@@ -148,7 +149,8 @@ def test_its_url_is_the_public_one_and_our_secrets_are_not_told(service: Tunnell
     assert service.callback_base() == f"https://four-random-words-{number}.trycloudflare.com"
     assert "callbacks_only" not in service.said
     told = (service.program.folder / "environment").read_text()
-    assert not re.search("TRACKER_|LUMA", told)
+    assert not re.search("TRACKER_|LUMA|TUNNEL_", told)
+    assert "tunnel --config /dev/null " in service.program.started[-1]
 
 
 def test_a_reload_keeps_the_tunnel(service: Tunnelled) -> None:

@@ -44,6 +44,7 @@ class FeedResponse(StreamingResponse):
             "Cache-Control": "no-cache",
             "Content-Disposition": f'attachment; filename="generations.{format_}"',
             "Vary": "Accept",
+            "X-Accel-Buffering": "no",  # nginx would store what its client does not read yet
         }
         super().__init__(lines, headers=headers, media_type=MEDIA_TYPES[format_])
         self._feed = feed
