@@ -93,8 +93,7 @@ class Tunnelled(Service):
         )
         assert created.status_code == 201
         [*_, seen] = [each for each in self.luma.requests if each.method == "POST"]
-        url: str = json.loads(seen.body)["callback_url"]
-        return url.partition("/callbacks/")[0]
+        return str(json.loads(seen.body)["callback_url"]).partition("/callbacks/")[0]
 
 
 @pytest.fixture(scope="module")
