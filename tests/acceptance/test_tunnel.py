@@ -75,7 +75,7 @@ class Cloudflared:
     @property
     def target(self) -> str:
         """The URL that it is to forward to."""
-        return re.findall(r"--url (\S+)", self.started[-1])[0]
+        return self.started[-1].partition("--url ")[2]
 
 
 class Tunnelled(Service):

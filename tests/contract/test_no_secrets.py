@@ -103,6 +103,7 @@ def _asked(running: Target) -> dict[str, str]:
     tools = [running.tool("get_generation", {"generation_id": n}) for n in ids]
     tools += [running.tool("list_generations", {}), running.rpc("tools/list", {})]
     paths = ["/v1/generations", "/v1/deliveries", "/v1/deliveries?outcome=kept", "/healthz"]
+    paths += ["/v1/generations?format=ndjson", "/v1/generations?format=csv&fields=id,request"]
     paths += [f"/v1/generations/{n}" for n in ids] + [f"/v1/generations/{n}/events" for n in ids]
     answers = [http.get(path) for path in paths]
     assert {answer.status_code for answer in answers} == {200}

@@ -3,9 +3,11 @@
 import asyncio
 import csv
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -77,6 +79,12 @@ async def test_the_same_list_in_three_representations(http: httpx.AsyncClient) -
         assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "content-length" not in answer.headers
+
+
+def test_the_columns_of_csv_are_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "rest.md").read_text()
+    documented = text.partition("the columns are")[2].partition(";")[0]
+    assert tuple(re.findall(r"`([a-z_.]+)`", documented)) == CSV_FIELDS
 
 
 async def test_the_parameter_takes_precedence_and_fields_narrow(http: httpx.AsyncClient) -> None:
@@ -183,7 +191,8 @@ async def test_a_feed_that_fails_on_its_way_does_not_look_complete(
     with capture_logs() as logs:
         async with connected(large.base_url) as client:
             await client.start("format=csv")
-            execute(settings.database_url, "ALTER TABLE generations RENAME TO away")
+            away = "ALTER TABLE generations RENAME TO away"
+            await asyncio.to_thread(execute, settings.database_url, away)
             async with asyncio.timeout(30):
                 received = await client.reader.read()
 
