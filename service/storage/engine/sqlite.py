@@ -121,10 +121,7 @@ class Sqlite(Database):
             try:
                 return await asyncio.shield(searching)
             except asyncio.CancelledError:
-                while not searching.done():  # its caller was cancelled
-                    connection.stop()
-                    await asyncio.wait([searching], timeout=_NOWAIT_TIMEOUT)
-                searching.exception()  # mark it as retrieved
+                await _end(searching, connection)
                 raise
             except sqlite3.Error as error:
                 timeout = search_timeout(self._longest_search) if was_stopped(error) else None
@@ -214,6 +211,18 @@ class Sqlite(Database):
         for connection in filter(None, (self._nowait_connection, *self._idle_search_connections)):
             connection.close()
         self.engine.dispose()
+
+
+async def _end(searching: asyncio.Future[Any], connection: InterruptibleConnection) -> None:
+    """End a search whose caller was cancelled.
+
+    anyio, and so Starlette, cancels again and again; but nobody else may have the connection yet.
+    """
+    while not searching.done():
+        connection.stop()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([searching], timeout=_NOWAIT_TIMEOUT)
+    searching.exception()  # mark it as retrieved
 
 
 def _fetch(connection: Connection, sql: str, values: tuple[object, ...]) -> Sequence[Row]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 from sqlalchemy import Connection, Engine, text
 from starlette.types import Message
@@ -74,6 +75,15 @@ async def test_a_search_ends_when_nobody_waits_for_it(url: str) -> None:
         async with asyncio.timeout(BOUND):  # otherwise their slots would still be taken
             found = [await database.search("SELECT 1 + 0") for _ in range(16)]
     assert [[tuple(row) for row in rows] for rows in found] == [[(1,)]] * 16
+
+
+async def test_a_search_that_is_cancelled_again_and_again_disturbs_no_other(url: str) -> None:
+    async with opened(url) as database, asyncio.timeout(BOUND):
+        for _ in range(20):
+            with anyio.move_on_after(0.02):  # cancels in each round of the loop
+                await database.search(ENDLESS[database.dialect])
+            found = await asyncio.gather(*(database.search_long("SELECT 1 + 0") for _ in range(3)))
+            assert [tuple(row) for [row] in found] == [(1,)] * 3
 
 
 @pytest.mark.postgres
