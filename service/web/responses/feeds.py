@@ -1,5 +1,6 @@
 """Feeds over HTTP: lists that are streamed as CSV or NDJSON."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -52,13 +53,18 @@ class FeedResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, or nothing more if the client disconnects.
 
-        If a page cannot be read, the last chunk is not sent: the server closes the connection, and
-        the client can tell that the feed is incomplete.
+        If a page cannot be read, or the service stops, the last chunk is not sent: the server
+        closes the connection, and the client can tell that the feed is incomplete.
         """
         try:
             await super().__call__(scope, receive, send)
         except TrackerError as error:
-            log.warning("feed_broken_off", rows=self._feed.rows, reason=str(error))
+            self._log_end(str(error))
+        except asyncio.CancelledError:  # by uvicorn, which would log it as an error of ours
+            self._log_end("The service stops.")
+
+    def _log_end(self, reason: str) -> None:
+        log.warning("feed_broken_off", rows=self._feed.rows, reason=reason)
 
 
 async def answer(
