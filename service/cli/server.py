@@ -137,4 +137,5 @@ def _log_configuration(settings: Settings, *, tunnelled: bool) -> None:
 
 def _no_callbacks(upstreams: list[str]) -> str:
     instead = "Luma is polled instead" if upstreams else "and without a key it cannot be polled"
-    return f"TRACKER_PUBLIC_URL is not set: Luma cannot send callbacks, {instead}."
+    try_ = "To try callbacks, run `serve --tunnel`."
+    return f"TRACKER_PUBLIC_URL is not set: Luma cannot send callbacks, {instead}. {try_}"

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from service.cli.workers import pause_after
 from service.domain.redaction import without_tokens
 from service.domain.text import one_line
 from service.errors import SettingsError
@@ -26,7 +27,7 @@ _UNTIL_URL = 45.0  # seconds
 _GRACE = "2s"  # for requests in progress when it is told to end
 _ENDING = 3.0  # seconds until it is killed
 _READING = 1.0  # seconds until all that it logged is read
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before it is started again
+_LONGEST_PAUSE = 60.0  # seconds before it is started again
 _STEADY = 60.0  # seconds; if it ends sooner, the pauses grow
 
 
@@ -111,8 +112,7 @@ class Tunnel:
             self._reader.join(_READING)
         self.pid, now = None, time.monotonic()
         self._failures = self._failures + 1 if now - self._started_at < _STEADY else 1
-        pause = _FIRST_PAUSE * 2.0 ** (self._failures - 1)
-        self.due_at = now + min(pause, _LONGEST_PAUSE)
+        self.due_at = now + pause_after(self._failures, _LONGEST_PAUSE)
         return True
 
     def close(self) -> None:

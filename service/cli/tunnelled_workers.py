@@ -45,11 +45,11 @@ class TunnelledWorkers(Workers):
             self._tunnel.close()
 
     def _start_due(self) -> None:
-        self._tunnel.act_if_due()
         if url := self._tunnel.take_url():
             log.info("tunnel_opened", url=url)
             self._environment = {**self._environment, "TRACKER_PUBLIC_URL": url}
             self._replace_all()
+        self._tunnel.act_if_due()
         if self._tunnel.url:
             super()._start_due()
         else:

@@ -17,7 +17,7 @@ from service.logs import log
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 _AWAITED = {*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a worker that ended is started again
+_LONGEST_PAUSE = 30.0  # seconds before a worker that ended is started again
 _STARTING = 60.0  # seconds; a worker that ends with an error sooner could not start
 
 
@@ -45,8 +45,7 @@ class Worker:
         self.pid, now = None, time.monotonic()
         could_not_start = code > 0 and now - self.started_at < _STARTING
         self.failures = self.failures + 1 if could_not_start else 0
-        pause = 0.0 if self.replaced else _FIRST_PAUSE * 2.0 ** max(0, self.failures - 1)
-        self.due_at = now + min(pause, _LONGEST_PAUSE)
+        self.due_at = now + (0.0 if self.replaced else pause_after(self.failures, _LONGEST_PAUSE))
 
     @property
     def cannot_start(self) -> bool:
@@ -132,6 +131,11 @@ class Workers:
         for worker in self._workers:
             worker.replaced = worker.pid is not None
         self._pass_on(signal.SIGTERM)
+
+
+def pause_after(failures: int, longest: float) -> float:
+    """Return the seconds until the next start: 1, 2, 4 and so on with each failure in a row."""
+    return min(2.0 ** min(max(0, failures - 1), 10), longest)
 
 
 def _exit_code(pid: int) -> int | None:
