@@ -53,6 +53,7 @@ class Feed:
         self, tracker: Tracker, query: Query, format_: Format, limit: int | None = None
     ) -> None:
         self._tracker = tracker
+        self._conditions = tracker.conditions()  # `-24h` means the same on each page
         self._left = limit
         self.rows = 0
         """The number of rows so far."""
@@ -87,7 +88,8 @@ class Feed:
 
     async def _page(self, cursor: str | None) -> Page:
         limit = _PAGE if self._left is None else min(self._left, _PAGE)
-        return await self._tracker.page(replace(self._query, cursor=cursor, limit=limit))
+        query = replace(self._query, cursor=cursor, limit=limit)
+        return await self._tracker.page(query, self._conditions)
 
     def _lines_of(self, page: Page) -> bytes:
         self.rows += len(page.items)

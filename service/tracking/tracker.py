@@ -174,11 +174,14 @@ class Tracker:
             raise found
         return found
 
-    async def page(self, query: listing.Query) -> listing.Page:
-        """Return a page of stored generations; makes no request to Luma."""
+    def conditions(self) -> Conditions:
+        """Return what a query depends on besides itself, at this time."""
+        return Conditions(self._clock(), self._stale_after)
+
+    async def page(self, query: listing.Query, at: Conditions | None = None) -> listing.Page:
+        """Return a page of stored generations, as of now or `at`; makes no request to Luma."""
         self._changes.start_following()
-        conditions = Conditions(self._clock(), self._stale_after)
-        page = await listing.page(self._database, query, conditions)
+        page = await listing.page(self._database, query, at or self.conditions())
         for item in page.items:
             self._cache.invalidate_older(item.id, item.rev)
         return page

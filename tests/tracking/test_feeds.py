@@ -18,6 +18,7 @@ from service.storage.listing import Query, Sort
 from service.storage.shape import NAMES
 from service.tracking.feeds import CSV_FIELDS, Feed, Format, cell
 from service.tracking.tracker import Tracker
+from tests.conftest import Clock
 from tests.databases import copy_generation, execute
 from tests.single import observe
 
@@ -84,6 +85,21 @@ async def test_a_feed_obeys_filters_a_limit_and_a_cursor(
         "a",
         "a-3",
     ]
+
+
+async def test_a_time_before_now_is_the_same_on_every_page(
+    tracker: Tracker, settings: Settings, clock: Clock
+) -> None:
+    await put(tracker, "a", created_at=NOON)
+    copy_generation(settings.database_url, 499)
+    feed = Feed(tracker, Query(created_after=timedelta(minutes=245)), Format.NDJSON)
+    lines = feed.lines()
+    await anext(lines)
+    clock.turn(3600)
+
+    assert [some async for some in lines]
+    assert feed.rows == 490
+    assert len(await rows_of(tracker, Query(created_after=timedelta(minutes=245)))) == 370
 
 
 async def test_an_empty_feed_is_a_head_or_nothing(tracker: Tracker) -> None:
