@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -39,7 +40,10 @@ def _checked(fields: str | None) -> str | None:
 
 _FORMS = f"{FORMS[0].upper()}{FORMS[1:]}."
 _Values = Annotated[list[str], Field(max_length=listing.MAX_VALUES)]
-_Moment = Annotated[Moment, PlainValidator(parse_moment, json_schema_input_type=str)]
+_Before = Annotated[str, Field(pattern=r"^-[0-9]{1,4}[smhdw]$")]
+_Moment = Annotated[
+    Moment, PlainValidator(parse_moment, json_schema_input_type=datetime | date | _Before)
+]
 
 
 class ListParameters(Strict):
