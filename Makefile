@@ -10,11 +10,11 @@ PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 # Tests start Python hundreds of times; what it has compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test test-postgres coverage check bench format clean
+.PHONY: help demo serve test node-tools test-postgres coverage check bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(READY) ## Show the main job: no key, no network; stays up until Ctrl-C
 	@$(BIN)/luma-tracker demo
@@ -26,6 +26,9 @@ test: $(READY) ## Run the tests, on both databases
 	@echo "testing on SQLite, then on PostgreSQL; this takes some minutes"
 	@$(PYTEST) tests
 	@$(PYTEST) --database postgres tests
+
+node-tools: ## Install what some tests need from npm: the MCP conformance suite, Spectral
+	@npm install --prefix tests/node --no-package-lock --no-audit --no-fund --loglevel=error
 
 test-postgres: $(READY) ## Run what touches a database on another PostgreSQL: PROGRAMS=/usr/lib/postgresql/15/bin
 	@test -x "$(PROGRAMS)/postgres" || { echo "PROGRAMS: no postgres in '$(PROGRAMS)'"; exit 1; }

@@ -36,6 +36,7 @@ from service.web.mcp import McpEndpoint
 from service.web.security_headers import SecurityHeaders
 from service.web.server.fast_protocol import SendPrepared
 
+_SUMMARY = "The state of every Luma generation, answered from a local store without waiting."
 _ALLOWED_HEADERS = [
     *("Authorization", "Cache-Control", "Content-Type"),
     *("Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "X-Callback-URL"),
@@ -94,7 +95,9 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
     app = Application(
         title="luma-tracker",
         version=__version__,
-        summary="The state of every Luma generation, answered from a local store without waiting.",
+        summary=_SUMMARY,
+        description=f"{_SUMMARY} docs/rest.md describes the routes with examples.",
+        contact={"name": "The administrator of this service"},
         lifespan=lifespan,
         redirect_slashes=False,
         docs_url=None,  # FastAPI's own pages load scripts from a CDN; ours are in `web/api/docs.py`

@@ -1,10 +1,13 @@
 """The API's own description: valid, whole, and true."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import node_tools
 from tests.acceptance.conftest import Running
 from tests.acceptance.talk import body_of, call_back, new_id, told
 
@@ -58,6 +61,13 @@ def test_it_is_valid(document: Document) -> None:
 
     validate(document)
     assert document["openapi"].startswith("3.1")
+
+
+def test_spectral_has_nothing_to_say(document: Document, tmp_path: Path) -> None:
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "rules.yml").write_text('extends: ["spectral:oas"]')
+    rules, written = tmp_path / "rules.yml", tmp_path / "openapi.json"
+    node_tools.run("spectral", "lint", "--fail-severity", "hint", "--ruleset", rules, written)
 
 
 def test_it_says_whose_it_is(document: Document) -> None:

@@ -7,6 +7,16 @@ from fastapi import FastAPI
 from service.storage.shape import EXAMPLE
 from service.web.problems import Problem, responses
 
+_TAGS = {
+    "callbacks": "Where Luma reports to.",
+    "generations": "Look up and list generations, and their history.",
+    "deliveries": "The inbox of callbacks.",
+    "stats": "Statistics of all generations.",
+    "backfill": "Reads Luma's list for what is missing.",
+    "webhooks": "Endpoints that are told of changes.",
+    "submissions": "Creates that went through the gateway.",
+    "health": "For probes and monitoring.",
+}
 _UNGUARDED = ("/callbacks", "/healthz", "/readyz")
 
 
@@ -16,6 +26,8 @@ def install(app: FastAPI) -> None:
 
     def complete() -> dict[str, Any]:
         document = generate()
+        document["servers"] = [{"url": "/", "description": "This service"}]
+        document["tags"] = [{"name": name, "description": _TAGS[name]} for name in _TAGS]
         parts = document["components"]
         parts["schemas"]["Problem"] = Problem.model_json_schema()
         parts["schemas"]["GenerationOut"]["examples"] = [EXAMPLE]  # FastAPI would drop its nulls
