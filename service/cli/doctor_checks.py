@@ -4,6 +4,7 @@ import stat
 from collections.abc import AsyncIterator
 
 from service.bootstrap import make_upstreams
+from service.cli.counter_checks import counts
 from service.cli.findings import Finding, Level
 from service.cli.schema import contents, revisions
 from service.cli.webhook_checks import webhooks
@@ -52,6 +53,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
     yield await _public_url(settings, client)
     yield await webhooks(settings, utc_now())
     yield await words(settings)
+    yield await counts(settings)
     yield _access(settings)
     yield _prices()
 

@@ -34,3 +34,14 @@ async def contents(settings: Settings, upstreams: tuple[str, ...]) -> Contents:
     if not (await revisions(settings)).up_to_date:
         return Contents(0, dict.fromkeys(upstreams))
     return await at_database(settings, partial(inspection.contents, upstreams=upstreams))
+
+
+async def differing_states(settings: Settings) -> list[str]:
+    """Return the states that the counters count wrongly; none if the schema is not up to date.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    if not (await revisions(settings)).up_to_date:
+        return []
+    return await at_database(settings, inspection.differing_states)

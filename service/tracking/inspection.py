@@ -1,11 +1,22 @@
 """Read-only checks of a database on which no tracker is open, for `doctor` and `db`."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.storage import attempts, deliveries, generations, migrating, outbox, webhooks, words
+from service.domain.counting import Name
+from service.storage import (
+    attempts,
+    counters,
+    deliveries,
+    generations,
+    migrating,
+    outbox,
+    webhooks,
+    words,
+)
 from service.storage.rewrites import Rewrite, progress
 
 
@@ -64,3 +75,12 @@ def contents(connection: Connection, upstreams: tuple[str, ...]) -> Contents:
         oldest_waiting=outbox.oldest_waiting(connection),
         words_indexed=words.is_complete(connection),
     )
+
+
+def differing_states(connection: Connection) -> list[str]:
+    """Return the states of which the counters and a recount of all generations differ."""
+    counted = Counter[str]()
+    for each in counters.read(connection, [Name.STATE], None, None):
+        counted[each.key] += each.value
+    found = counters.by_state(connection)
+    return sorted(state for state in {*counted, *found} if counted[state] != found.get(state, 0))

@@ -86,6 +86,13 @@ class Stats:
             complete="counters" not in unfinished,
         )
 
+    async def recount(self) -> int:
+        """Count all generations anew, a day at a time, and return the number of days."""
+        day, days = None, 0
+        while day := (await self._database.write(counters.recount_next, day, 1))[0]:
+            days += 1
+        return days
+
     def _day(self, since: str | None) -> str | None:
         if since is None:
             return None

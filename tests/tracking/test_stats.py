@@ -1,8 +1,10 @@
 """What this process has answered and asked is added to the counters of all."""
 
 from service.bootstrap import Parts
+from service.config import Settings
 from service.simulator import Luma, Plan
 from service.tracking.tracker import Tracker
+from tests.databases import execute
 from tests.tracking.creating.test_creates import parts
 
 __all__ = ["parts"]
@@ -26,3 +28,17 @@ async def test_lookups_and_requests_are_counted_once(parts: Parts, luma: Luma) -
     lookups, requests = await totals(parts.tracker)
     assert (lookups - before[0], requests - before[1]) == (3, luma.count("GET"))
     assert await parts.tracker.stats.by_state() == {"completed": 1}
+
+
+async def test_a_recount_mends_what_an_older_version_did_not_count(
+    parts: Parts, luma: Luma, settings: Settings
+) -> None:
+    for _ in range(2):
+        await parts.tracker.lookup(luma.create(plan=Plan(0, 0)))
+    wrong = "UPDATE counters SET value = value + 3 WHERE name = 'state'"
+    execute(settings.database_url, wrong)
+    assert await parts.tracker.stats.by_state() == {"completed": 5}
+
+    assert await parts.tracker.stats.recount() == 1
+
+    assert await parts.tracker.stats.by_state() == {"completed": 2}
