@@ -15,6 +15,7 @@ from service.cli import (
     database,
     deliveries,
     doctor,
+    events,
     generations,
     serve,
     webhooks,
@@ -28,10 +29,12 @@ app = typer.Typer(
     epilog="Try it without a key: luma-tracker demo",
     cls=SuggestingGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (serve, generations, deliveries, backfill, callback_url, agent_setup, doctor):
+for group in (
+    *(serve, generations, events, deliveries, backfill),
+    *(callback_url, agent_setup, doctor),
+):
     app.add_typer(group.commands)
 app.add_typer(database.commands, name="db")
 app.add_typer(webhooks.commands, name="webhooks")

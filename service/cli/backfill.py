@@ -1,15 +1,12 @@
 """The command that reads Luma's lists: `backfill`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from service.cli.opening import load_settings, with_tracker
+from service.cli.completion import complete_upstreams
+from service.cli.opening import with_backend
 from service.cli.options import Json
-
-if TYPE_CHECKING:
-    from service.storage.backfills import Walk
-    from service.tracking.tracker import Tracker
 
 commands = typer.Typer()
 
@@ -18,7 +15,10 @@ commands = typer.Typer()
 def backfill(
     upstream: Annotated[
         str | None,
-        typer.Option(help="dream_machine or agents; by default the first that has a key."),
+        typer.Option(
+            help="dream_machine or agents; by default the first that has a key.",
+            autocompletion=complete_upstreams,
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -44,10 +44,6 @@ def backfill(
       luma-tracker backfill --since -30d
     """
     from service.cli.output import show_backfill
-    from service.cli.progress import backfill_progress
 
-    async def fill(tracker: "Tracker") -> "Walk":
-        async with backfill_progress(tracker.backfill):
-            return await tracker.backfill.complete(upstream, since, everything=everything)
-
-    show_backfill(with_tracker(load_settings(), fill), as_json=json)
+    reply = with_backend(lambda backend: backend.backfill(upstream, since, everything=everything))
+    show_backfill(reply, as_json=json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.opening import load_settings
+from service.cli.opening import on_this_machine
 from service.cli.options import Json
 
 UNREACHABLE = (
@@ -39,7 +39,7 @@ def callback_url(
     from service.config import callback_secrets
     from service.tracking.callback_tokens import CallbackTokens
 
-    settings = load_settings()
+    settings = on_this_machine("the callback secret")
     tokens = CallbackTokens(callback_secrets(settings))
     token = tokens.single() if single else tokens.reusable()
     if settings.public_url is None:

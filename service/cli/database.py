@@ -3,7 +3,7 @@
 import typer
 
 from service.cli.exits import FAILED
-from service.cli.opening import load_settings, run
+from service.cli.opening import on_this_machine, run
 from service.cli.options import Json
 from service.cli.suggestions import SuggestingGroup
 
@@ -25,7 +25,7 @@ def upgrade() -> None:
     """
     from service.cli.schema import upgraded
 
-    typer.echo(run(upgraded(load_settings())))
+    typer.echo(run(upgraded(on_this_machine("the database"))))
 
 
 @commands.command()
@@ -41,7 +41,7 @@ def current(json: Json = False) -> None:
     from service.cli.output import show_revision
     from service.cli.schema import revisions
 
-    show_revision(run(revisions(load_settings())), as_json=json)
+    show_revision(run(revisions(on_this_machine("the database"))), as_json=json)
 
 
 @commands.command()
@@ -54,7 +54,7 @@ def check() -> None:
     """
     from service.cli.schema import revisions
 
-    found = run(revisions(load_settings()))
+    found = run(revisions(on_this_machine("the database")))
     typer.echo(f"database: {found.current or 'none'}, this version: {found.head}")
     if found.current != found.head:
         typer.echo("Run `luma-tracker db upgrade`.", err=True)

@@ -1,41 +1,84 @@
-"""The command on the inbox: `replay`."""
+"""The commands on the inbox: `deliveries` and `replay`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.opening import load_settings, with_tracker
-from service.cli.options import Json
+from service.cli.completion import complete_ids
+from service.cli.opening import with_backend
+from service.cli.options import Cursor, Json, Limit, Outcomes, Yes
 
 if TYPE_CHECKING:
-    from service.tracking.tracker import Tracker
+    from service.cli.backend.contract import Backend
+    from service.cli.backend.contract import Json as JsonObject
 
 commands = typer.Typer()
 
 
 @commands.command()
-def replay(
-    delivery_ids: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[ID]...",
-            help="Delivery ids; without any, all that are not merged yet (at most 1,000).",
-        ),
+def deliveries(
+    delivery_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Show this delivery, with the body that Luma sent."),
     ] = None,
+    outcome: Outcomes = None,
+    generation: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this generation; repeatable.", autocompletion=complete_ids),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
-    """Merge deliveries of the inbox again: those you name, or all that are not merged yet.
+    """List the callbacks that Luma sent, newest first, or show one with its body.
 
-    Prints the id, the outcome and the error of each, separated by tabs.
+    Prints id, time, outcome, generation, duplicates and error, separated by tabs.
 
     Example:
 
-      luma-tracker replay 01a20377-e053-7be0-9c54-2f1f0d6b9a11
+      luma-tracker deliveries --outcome kept
     """
-    from service.cli.output import show_replays
+    from service.cli.delivery_output import show_deliveries, show_delivery
 
-    async def replay_each(tracker: "Tracker") -> Any:
-        ids = delivery_ids or await tracker.deliveries.kept()
-        return [await tracker.deliveries.replay(delivery_id) for delivery_id in ids]
+    if delivery_id is not None:
+        show_delivery(with_backend(lambda backend: backend.delivery(delivery_id)), as_json=json)
+        return
+    filters = {"outcome": outcome, "generation_id": generation, "limit": limit, "cursor": cursor}
+    show_deliveries(with_backend(lambda backend: backend.deliveries(filters)), as_json=json)
 
-    show_replays(with_tracker(load_settings(), replay_each), as_json=json)
+
+@commands.command()
+def replay(
+    delivery_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Delivery ids.")
+    ] = None,
+    outcome: Outcomes = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query", "-q", help="Deliveries of the generations that this finds."),
+    ] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Merge deliveries of the inbox again: those you name, or those that the options select.
+
+    Without ids and options: all that are not merged yet. With options, it counts
+    first and asks. At most 1,000 at once. Replaying is safe: what a delivery told
+    is merged as if it came now, and changes nothing that Luma overruled later.
+
+    Prints the id, the outcome and the error of each, separated by tabs.
+
+    Examples:
+
+      luma-tracker replay 01a20377-e053-7be0-9c54-2f1f0d6b9a11
+
+      luma-tracker replay --outcome stale --query lake --yes
+    """
+    from service.cli.delivery_output import show_replays
+    from service.cli.replaying import replay_each, select
+
+    async def replay_them(backend: "Backend") -> "list[JsonObject]":
+        ids = delivery_ids or await select(backend, outcome, query, ask=not yes)
+        return await replay_each(backend, ids)
+
+    show_replays(with_backend(replay_them), as_json=json)

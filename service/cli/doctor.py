@@ -3,7 +3,7 @@
 import typer
 
 from service.cli.exits import FAILED
-from service.cli.opening import load_settings, run
+from service.cli.opening import on_this_machine, run
 from service.cli.options import Json
 
 commands = typer.Typer()
@@ -24,7 +24,7 @@ def doctor(json: Json = False) -> None:
     from service.cli.findings import Level
     from service.cli.output import show_findings
 
-    findings = run(examine(load_settings()))
+    findings = run(examine(on_this_machine("the installation")))
     show_findings(findings, as_json=json)
     if any(finding.level is Level.ERROR for finding in findings):
         raise typer.Exit(FAILED)

@@ -10,18 +10,29 @@ import typer
 from service import errors
 
 FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
 GONE = 3  # Luma no longer has it; the same code as not found
+REFUSED = 4
+UNREACHABLE = 5
 WAIT_RAN_OUT = 124
 
 _CODES: dict[type[errors.TrackerError], int] = {
-    errors.InvalidInput: 2,
-    errors.SettingsError: 2,
-    errors.NotFound: 3,
-    errors.UpstreamRefused: 4,
-    errors.UpstreamNonsense: 4,
-    errors.UpstreamUnavailable: 5,
+    errors.InvalidInput: USAGE,
+    errors.SettingsError: USAGE,
+    errors.NotFound: NOT_FOUND,
+    errors.UpstreamUnavailable: UNREACHABLE,
+    errors.UpstreamError: REFUSED,
     errors.TrackerError: FAILED,
 }
+
+
+class CommandError(errors.TrackerError):
+    """An error that knows its exit code, such as one that a running service answered."""
+
+    def __init__(self, code: int, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 @contextmanager
@@ -31,8 +42,15 @@ def errors_to_exit_codes() -> Iterator[None]:
         yield
     except errors.TrackerError as error:
         typer.echo(f"luma-tracker: {error} {error.hint}".rstrip(), err=True)
-        sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))
+        sys.exit(code_of(error))
     except BrokenPipeError:
         # The reader of stdout has closed it. Without this, Python reports it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+
+
+def code_of(error: errors.TrackerError) -> int:
+    """Return the exit code of an error."""
+    if isinstance(error, CommandError):
+        return error.code
+    return next(code for kind, code in _CODES.items() if isinstance(error, kind))

@@ -1,12 +1,17 @@
-"""What commands open and run: settings, coroutines, and a tracker on the configured database."""
+"""What commands open and run: settings, coroutines, and the backend that they work on."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import typer
+
 if TYPE_CHECKING:
+    from service.cli.backend.contract import Backend
     from service.config import Settings
+    from service.tracking.callback_tokens import CallbackTokens
     from service.tracking.tracker import Tracker
 
 T = TypeVar("T")
@@ -32,6 +37,61 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     configure(logging.WARNING)
     return asyncio.run(coroutine)
+
+
+def with_backend(use: "Callable[[Backend], Awaitable[T]]", *, creating: bool = False) -> T:
+    """Run `use` on the running service that TRACKER_URL names, else on the database itself.
+
+    Args:
+        use: what to do.
+        creating: whether it may create generations.
+    """
+    settings = load_settings()
+
+    async def open_and_use() -> T:
+        opened = _remote(settings) if settings.url else _local(settings, creating=creating)
+        async with opened as backend:
+            return await use(backend)
+
+    return run(open_and_use())
+
+
+def on_this_machine(what: str) -> "Settings":
+    """Read the settings for a command that works on this machine, and say so if that may surprise.
+
+    Args:
+        what: what it works on, such as "the database".
+    """
+    settings = load_settings()
+    if settings.url:
+        typer.echo(f"TRACKER_URL is not used: this is about {what} of this machine.", err=True)
+    return settings
+
+
+@asynccontextmanager
+async def _remote(settings: "Settings") -> "AsyncIterator[Backend]":
+    from service.cli.backend.remote import Remote, client_for
+
+    token = settings.token.get_secret_value() if settings.token else None
+    async with client_for(settings.url or "", token) as client:
+        yield Remote(client)
+
+
+@asynccontextmanager
+async def _local(settings: "Settings", *, creating: bool) -> "AsyncIterator[Backend]":
+    from service.bootstrap import open_parts
+    from service.cli.backend.local import Local
+
+    tokens = _callback_tokens(settings) if creating and settings.public_url else None
+    async with open_parts(settings, tokens=tokens) as parts:
+        yield Local(parts, settings.database_name)
+
+
+def _callback_tokens(settings: "Settings") -> "CallbackTokens":
+    from service.config import callback_secrets
+    from service.tracking.callback_tokens import CallbackTokens
+
+    return CallbackTokens(callback_secrets(settings))
 
 
 def with_tracker(settings: "Settings", use: Callable[["Tracker"], Awaitable[Any]]) -> Any:

@@ -10,99 +10,101 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.cli.backend.contract import Json, Reply
 from service.domain.text import one_line
-from service.storage.listing import Page
-from service.storage.shape import GenerationOut
-from service.tracking.answer import Answer
-from service.tracking.backfill.schema import BackfillOut
-from service.tracking.callbacks import Receipt
-from service.tracking.schemas import ReplayOut, page_body
 
 if TYPE_CHECKING:
     from service.cli.findings import Finding
-    from service.storage.backfills import Walk
     from service.tracking.inspection import Revisions
 
-_COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
+COLOURS = {"completed": "green", "failed": "red", "dreaming": "yellow", "processing": "yellow"}
+OTHER_COLOUR = "cyan"
 _LEVELS = {"ok": "green", "warning": "yellow", "error": "red"}
 _COLUMNS = ("id", "state", "operation", "model", "prompt")
 
 console = Console(highlight=False)
 
 
-def show_generation(answer: Answer, *, as_json: bool) -> None:
+def show_generation(reply: Reply, *, as_json: bool) -> None:
     """Print one generation."""
     if as_json:
-        typer.echo(answer.representation.body)
+        typer.echo(reply.body)
         return
-    shown = answer.representation.document()
-    del shown["request"]
+    shown = reply.document
+    shown.pop("request", None)
     assets = shown.pop("assets")
     rows = {**shown, **{f"{name}_url": url for name, url in assets.items()}}
-    rows["received"] = f"{max(0, answer.age.total_seconds()):.0f} s ago"
+    if reply.age is not None:
+        rows["received"] = f"{reply.age:.0f} s ago"
     for name, value in rows.items():
         if value not in (None, [], ""):
             _line(name, value if isinstance(value, str) else json.dumps(value))
 
 
-def show_page(page: Page, *, as_json: bool, empty_hint: str = "") -> None:
+def show_page(page: Reply, *, as_json: bool, empty_hint: str = "") -> None:
     """Print a page of generations.
 
     Args:
+        page: as the REST API answers it.
+        as_json: whether to print it as it is.
         empty_hint: what to do if the page is empty; printed on a terminal only.
     """
-    generations = [item.generation() for item in page.items]
     if as_json:
-        typer.echo(page_body(page))
-    elif not generations:
-        _show_on_terminal(empty_hint)
+        typer.echo(page.body)
+        return
+    generations = page.items
+    if not generations:
+        show_hint(empty_hint)
     elif console.is_terminal:
         console.print(table_of(generations))
     else:
         for generation in generations:
             typer.echo("\t".join(_cells(generation)))
-    if page.next_cursor and not as_json:
-        typer.echo(f"More: --cursor {page.next_cursor}", err=True)
+    show_next_page(page)
 
 
-def _show_on_terminal(hint: str) -> None:
+def show_next_page(page: Reply) -> None:
+    """Say on stderr how to go on, if a page is not the last."""
+    if (shown := page.document)["has_more"]:
+        typer.echo(f"More: --cursor {shown['next_cursor']}", err=True)
+
+
+def show_hint(hint: str) -> None:
     """Print to stdout if it is a terminal, else to stderr if that is one, else nowhere."""
     if hint and (sys.stdout.isatty() or sys.stderr.isatty()):
         typer.echo(hint, err=not sys.stdout.isatty())
 
 
-def table_of(generations: Sequence[GenerationOut]) -> Table:
+def table_of(generations: Sequence[Json]) -> Table:
     """Return generations as a table for a terminal."""
     table = Table(box=None, header_style="bold")
     for column in _COLUMNS:
         table.add_column(column, no_wrap=True, overflow="ignore" if column == "id" else "ellipsis")
     for generation in generations:
         cells = [escape(cell) for cell in _cells(generation)]
-        colour = _COLOURS.get(generation.state, "cyan")
-        cells[1] = f"[{colour}]{cells[1]}[/]"
+        cells[1] = coloured(generation["state"], cells[1])
         table.add_row(*cells)
     return table
 
 
-def show_replays(receipts: Sequence[Receipt], *, as_json: bool) -> None:
-    """Print the outcome of each replayed delivery."""
-    shown = [ReplayOut.of(receipt) for receipt in receipts]
-    if as_json:
-        typer.echo(json.dumps([replay.model_dump(mode="json") for replay in shown]))
-        return
-    for replay in shown:
-        typer.echo(f"{replay.delivery_id}\t{replay.outcome}\t{replay.error or ''}".rstrip())
-    typer.echo(f"{len(shown)} replayed", err=True)
+def coloured(state: str, markup: str) -> str:
+    """Return markup in the colour of a state."""
+    return f"[{COLOURS.get(state, OTHER_COLOUR)}]{markup}[/]"
 
 
-def show_backfill(walk: "Walk", *, as_json: bool) -> None:
+def row(*cells: object) -> str:
+    """Return cells separated by tabs; none of them can start a new line."""
+    return "\t".join(one_line("-" if cell in (None, "") else str(cell)) for cell in cells)
+
+
+def show_backfill(reply: Reply, *, as_json: bool) -> None:
     """Print a backfill."""
-    shown = BackfillOut.of(walk)
     if as_json:
-        typer.echo(shown.model_dump_json())
+        typer.echo(reply.body)
         return
-    counts = f"{shown.seen} seen, {shown.new} new, {shown.pages} pages"
-    typer.echo(f"{shown.upstream}: {shown.state}, {counts}")
+    shown = reply.document
+    counts = f"{shown['seen']} seen, {shown['new']} new, {shown['pages']} pages"
+    typer.echo(f"{shown['upstream']}: {shown['state']}, {counts}")
 
 
 def show_value(name: str, value: str | None, *, as_json: bool) -> None:
@@ -140,6 +142,6 @@ def _line(name: str, value: str) -> None:
     console.print(f"[bold]{name + ':':<15}[/] {escape(one_line(value))}", soft_wrap=True)
 
 
-def _cells(generation: GenerationOut) -> list[str]:
+def _cells(generation: Json) -> list[str]:
     """Return the columns of one line."""
-    return [one_line(str(getattr(generation, name) or "-")) for name in _COLUMNS]
+    return [one_line(str(generation[name] or "-")) for name in _COLUMNS]

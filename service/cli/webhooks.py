@@ -1,15 +1,16 @@
 """The command group `webhooks`: where changes of state are sent, and the attempts to send."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.opening import load_settings, with_tracker
-from service.cli.options import Json
+from service.cli.exits import FAILED
+from service.cli.opening import on_this_machine, with_backend
+from service.cli.options import Cursor, Json, Limit, States
 from service.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
-    from service.tracking.tracker import Tracker
+    from service.cli.backend.contract import Reply
 
 commands = typer.Typer(
     help="Send changes of state to other programs: list, add and remove endpoints.",
@@ -36,18 +37,13 @@ def list_(json: Json = False) -> None:
     """
     from service.cli.webhook_output import show_webhooks
 
-    async def every(tracker: "Tracker") -> Any:
-        return await tracker.webhooks.every()
-
-    show_webhooks(with_tracker(load_settings(), every), as_json=json)
+    show_webhooks(with_backend(lambda backend: backend.webhooks()), as_json=json)
 
 
 @commands.command()
 def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to post messages.")],
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only this state; repeatable. Default: all.")
-    ] = None,
+    state: States = None,
     generation: Annotated[
         str | None, typer.Option(help="Only the generation with this id.")
     ] = None,
@@ -61,14 +57,9 @@ def add(
       luma-tracker webhooks add https://hooks.example/luma --state completed --state failed
     """
     from service.cli.webhook_output import show_webhook
-    from service.tracking.webhooks.endpoints import NewWebhook
 
-    wanted = NewWebhook(url=url, states=state or None, generation_id=generation, q=query)
-
-    async def add_it(tracker: "Tracker") -> Any:
-        return await tracker.webhooks.add(wanted)
-
-    show_webhook(with_tracker(load_settings(), add_it), as_json=json)
+    wanted = {"url": url, "states": state or None, "generation_id": generation, "q": query}
+    show_webhook(with_backend(lambda backend: backend.add_webhook(wanted)), as_json=json)
 
 
 @commands.command()
@@ -79,19 +70,26 @@ def remove(webhook_id: _Id) -> None:
 
       luma-tracker webhooks remove 01a20377-e053-7be0-9c54-2f1f0d6b9a22
     """
-
-    async def remove_it(tracker: "Tracker") -> None:
-        await tracker.webhooks.remove(webhook_id)
-
-    with_tracker(load_settings(), remove_it)
+    with_backend(lambda backend: backend.remove_webhook(webhook_id))
     typer.echo("removed", err=True)
+
+
+@commands.command("test")
+def send_test(webhook_id: _Id, json: Json = False) -> None:
+    """Send a test message to an endpoint, now. Exit code: 0 accepted, 1 not accepted.
+
+    Example:
+
+      luma-tracker webhooks test 01a20377-e053-7be0-9c54-2f1f0d6b9a22
+    """
+    _show_sent(with_backend(lambda backend: backend.test_webhook(webhook_id)), as_json=json)
 
 
 @commands.command()
 def attempts(
     webhook_id: _IdOrCreators,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="Attempts on a page.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="From the previous page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List the attempts to send to an endpoint, newest first.
@@ -104,10 +102,9 @@ def attempts(
     """
     from service.cli.webhook_output import show_attempts
 
-    async def page(tracker: "Tracker") -> Any:
-        return await tracker.webhooks.attempts(webhook_id, before=cursor, limit=limit + 1)
-
-    show_attempts(with_tracker(load_settings(), page), limit, as_json=json)
+    filters = {"limit": limit, "cursor": cursor}
+    page = with_backend(lambda backend: backend.attempts(webhook_id, filters))
+    show_attempts(page, as_json=json)
 
 
 @commands.command()
@@ -122,15 +119,15 @@ def replay(
 
       luma-tracker webhooks replay creators 01a20377-e053-7be0-9c54-2f1f0d6b9a33
     """
-    from service.cli.exits import FAILED
+    reply = with_backend(lambda backend: backend.replay_attempt(webhook_id, attempt_id))
+    _show_sent(reply, as_json=json)
+
+
+def _show_sent(attempt: "Reply", *, as_json: bool) -> None:
     from service.cli.webhook_output import show_attempt
 
-    async def replay_it(tracker: "Tracker") -> Any:
-        return await tracker.webhooks.replay(webhook_id, attempt_id)
-
-    attempt = with_tracker(load_settings(), replay_it)
-    show_attempt(attempt, as_json=json)
-    if attempt.error:
+    show_attempt(attempt, as_json=as_json)
+    if attempt.document["error"]:
         raise typer.Exit(FAILED)
 
 
@@ -147,4 +144,4 @@ def secret(json: Json = False) -> None:
     from service.cli.output import show_value
     from service.config import webhook_secrets
 
-    show_value("secret", webhook_secrets(load_settings())[0], as_json=json)
+    show_value("secret", webhook_secrets(on_this_machine("the secret"))[0], as_json=json)

@@ -25,6 +25,7 @@ SECRETS = {
     "TRACKER_CALLBACK_SECRET": "callback_secret",
     "TRACKER_WEBHOOK_SECRET": "webhook_secret",
     "TRACKER_API_TOKENS": "api_tokens",
+    "TRACKER_TOKEN": "token",
     "TRACKER_DATABASE_URL": "database_url",
     "TRACKER_DATABASE_DIRECT_URL": "database_direct_url",
 }

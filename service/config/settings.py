@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     """Whether ordinary MCP requests take the fast path."""
     mcp_read_only: bool = False
     """Whether the MCP tools that create or delete are hidden and refused."""
+    url: str | None = None
+    """URL of a running service that the command line works on, instead of the database."""
+    token: SecretStr | None = None
+    """Token of that service."""
 
     @field_validator(
         *("cors_origins", "callback_secret", "api_tokens", "webhook_secret", "webhook_allow"),
@@ -117,7 +121,7 @@ class Settings(BaseSettings):
             return tuple(part for part in (p.strip() for p in value.split(",")) if part)
         return value
 
-    @field_validator("dream_machine_url", "agents_url", "public_url", "cors_origins")
+    @field_validator("dream_machine_url", "agents_url", "public_url", "cors_origins", "url")
     @classmethod
     def _is_web_address(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for url in (value,) if isinstance(value, str) else value or ():
@@ -153,7 +157,7 @@ class Settings(BaseSettings):
         Rate.parse(value)
         return value
 
-    @field_validator("luma_api_key", "luma_agents_api_key")
+    @field_validator("luma_api_key", "luma_agents_api_key", "token")
     @classmethod
     def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
+from service.domain.models import IMAGE_MODELS
 from service.errors import InvalidInput
 from service.mcp_server.arguments import (
     AGENTS,
@@ -22,12 +23,6 @@ from service.mcp_server.arguments import (
 from service.mcp_server.creating import Wanted, create
 from service.mcp_server.tool import CREATES, Call, Json, TrackerTool, define
 
-_MODELS = {
-    "photon-1": DREAM_MACHINE,
-    "photon-flash-1": DREAM_MACHINE,
-    "uni-1": AGENTS,
-    "uni-1-max": AGENTS,
-}
 _OF_DREAM_MACHINE = ("format", "style_ref", "character_ref", "modify_image_ref")
 _OF_AGENTS = (*("type", "source", "output_format", "style", "web_search", "layering", "user_id"),)
 _OTHERS = {DREAM_MACHINE: "model uni-1", AGENTS: "model photon-1"}
@@ -103,7 +98,7 @@ class GenerateImage(CreateArguments):
 
 async def _generate(call: Call) -> Json:
     wanted = GenerateImage.model_validate(call.arguments)
-    upstream = _MODELS[wanted.model]
+    upstream = IMAGE_MODELS[wanted.model]
     _check(wanted, upstream)
     body = wanted.given("idempotency_key")
     if upstream == DREAM_MACHINE:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
+from service.domain.models import VIDEO_MODELS
 from service.errors import InvalidInput
 from service.mcp_server.arguments import (
     AGENTS,
@@ -23,12 +24,6 @@ from service.mcp_server.arguments import (
 from service.mcp_server.creating import Wanted, create
 from service.mcp_server.tool import CREATES, Call, Json, TrackerTool, define
 
-_MODELS = {
-    "ray-1-6": DREAM_MACHINE,
-    "ray-2": DREAM_MACHINE,
-    "ray-flash-2": DREAM_MACHINE,
-    "ray-3.2": AGENTS,
-}
 _RESOLUTIONS = {
     DREAM_MACHINE: ("540p", "720p", "1080p", "4k"),
     AGENTS: ("360p", "540p", "720p", "1080p"),
@@ -154,7 +149,7 @@ class CreateGeneration(CreateArguments):
 
 async def _create(call: Call) -> Json:
     wanted = CreateGeneration.model_validate(call.arguments)
-    upstream = _MODELS[wanted.model]
+    upstream = VIDEO_MODELS[wanted.model]
     _check(wanted, upstream)
     to_body, path = {
         DREAM_MACHINE: (_for_dream_machine, "generations/video"),

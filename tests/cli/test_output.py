@@ -2,21 +2,22 @@
 
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from service import errors
-from service.cli.exits import errors_to_exit_codes
+from service.cli.backend.contract import Reply
+from service.cli.exits import CommandError, errors_to_exit_codes
 from service.cli.findings import Finding, Level
 from service.cli.output import show_findings, show_generation, show_page, table_of
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
 from service.storage.listing import Listed, Page
-from service.tracking.answer import Answer, Served
-from tests.reference import body_of, representation_of
+from service.tracking.schemas import page_body
+from tests.reference import body_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
@@ -27,9 +28,9 @@ def row(**given: Any) -> Generation:
     return merge(None, Observation(**values), NOON)[0]
 
 
-def answer(generation: Generation) -> Answer:
+def answer(generation: Generation) -> Reply:
     """An answer of the tracker."""
-    return Answer(representation_of(generation), Served.HIT, timedelta(seconds=12.4))
+    return Reply(body_of(generation), 12.4)
 
 
 def test_json_is_the_bytes_of_the_rest_api(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,16 +59,15 @@ def test_a_generation_is_one_line_for_each_thing_that_is_known(
     assert not {"image_url", "failure_reason", "gone_at", "request", "outputs"} & set(lines)
 
 
-def listed(generation: Generation) -> Listed:
-    """An item of a page."""
-    return Listed(generation.id, generation.rev, body_of(generation))
+def page(*generations: Generation, after: str | None = None) -> Reply:
+    """A page as the REST API answers it."""
+    items = [Listed(each.id, each.rev, body_of(each)) for each in generations]
+    return Reply(page_body(Page(items, after)))
 
 
 def test_a_page_is_a_line_each_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     odd = row(id="b", state="failed", prompt="two\nlines\tand a tab")
-    show_page(
-        Page([listed(row(operation="video", model="ray-2")), listed(odd)], "next"), as_json=False
-    )
+    show_page(page(row(operation="video", model="ray-2"), odd, after="next"), as_json=False)
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "a\tunknown\tvideo\tray-2\t-",
@@ -77,7 +77,7 @@ def test_a_page_is_a_line_each_with_tabs(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_page_as_json_is_one_object_on_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    show_page(Page([listed(row())], "next"), as_json=True)
+    show_page(page(row(), after="next"), as_json=True)
     printed = capsys.readouterr()
     shown = json.loads(printed.out)
     assert shown["items"] == [json.loads(body_of(row()))]
@@ -86,16 +86,16 @@ def test_a_page_as_json_is_one_object_on_stdout_alone(capsys: pytest.CaptureFixt
 
 
 def test_an_empty_page_is_nothing_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    show_page(Page([], None), as_json=False, empty_hint="Do this.")
+    show_page(page(), as_json=False, empty_hint="Do this.")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
 
 
 def test_a_table_shows_what_is_said_and_does_not_obey_it() -> None:
     generation = row(id="[red]x[/]", state="[/]", prompt="[link=file:///]click[/link]")
-    page = io.StringIO()
-    Console(file=page, width=200).print(table_of([listed(generation).generation()]))
-    shown = page.getvalue()
+    screen = io.StringIO()
+    Console(file=screen, width=200).print(table_of(page(generation).items))
+    shown = screen.getvalue()
     assert "[red]x[/]" in shown
     assert "[link=file:///]click[/link]" in shown
     assert "[/]" in shown
@@ -132,6 +132,8 @@ EXITS = [
     (errors.UpstreamRefused("agents", "no"), 4),
     (errors.UpstreamUnavailable("agents", "later"), 5),
     (errors.StoreUnavailable("locked"), 1),
+    (errors.UpstreamError("agents", "no key"), 4),
+    (CommandError(5, "the service is down"), 5),
 ]
 
 

@@ -17,6 +17,7 @@ _EXAMPLE: dict[str, Any] = {
     "new": 1174,
     "reached": "2026-05-12T08:30:00.000000Z",
     "error": None,
+    "failure": None,
     "started_at": "2026-05-30T12:34:56.000000Z",
     "finished_at": None,
 }
@@ -49,6 +50,11 @@ class BackfillOut(BaseModel):
         None, description="When the oldest generation that was read so far was created."
     )
     error: str | None = Field(None, description="Why it failed, and what to do; else null.")
+    failure: str | None = Field(
+        None,
+        description="The kind of failure: `unavailable` (Luma could not be reached), `refused` or "
+        "`unforeseen`; else null.",
+    )
     started_at: Instant | None = Field(None, description="When it was started.")
     finished_at: Instant | None = Field(
         None, description="When it ended; null while it is running."

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.addresses import Network, require_callable
-from service.domain.generation import is_usable_id
+from service.domain.generation import KNOWN_STATES, is_usable_id
 from service.domain.query import parse
 from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
@@ -29,7 +29,6 @@ CREATORS_ID = "creators"
 """Stands for the callback URLs of creators where an endpoint's id is expected."""
 
 MAX_WEBHOOKS = 1000
-KNOWN_STATES = ("queued", "dreaming", "processing", "completed", "failed")
 LONGEST_Q = 500
 
 

@@ -1,0 +1,59 @@
+"""The answers of a running service: their bodies, and their errors as exit codes."""
+
+import json
+from typing import Any
+
+import httpx
+
+from service.cli.exits import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
+from service.errors import TrackerError
+
+_CODES = {400: USAGE, 404: NOT_FOUND, 422: USAGE, 429: UNREACHABLE, 502: REFUSED, 503: UNREACHABLE}
+_KINDS = {"store-unavailable": FAILED, "too-many-requests": REFUSED, "not-found": NOT_FOUND}
+_TOKEN = "Set TRACKER_TOKEN to a token that the service has in its TRACKER_API_TOKENS."  # noqa: S105
+_HINTS = {
+    401: _TOKEN,
+    403: "Set TRACKER_TOKEN to a token without `ro:`: this one may only read.",
+    429: "Too many wrong tokens, or too many requests: wait a minute, then check TRACKER_TOKEN.",
+}
+
+
+def error_in(answer: httpx.Response) -> CommandError:
+    """Return the error that a service answered: RFC 9457, or Luma's form, or none of ours."""
+    status, problem = answer.status_code, _object(answer.content)
+    if "detail" not in problem:
+        return _foreign(answer)
+    kind = str(problem.get("type", "")).rpartition(":")[2]
+    code = _KINDS.get(kind, _CODES.get(status, FAILED if answer.is_server_error else REFUSED))
+    hint = _HINTS.get(status) or str(problem.get("hint") or "")
+    return CommandError(code, str(problem["detail"]), hint)
+
+
+def _foreign(answer: httpx.Response) -> CommandError:
+    """Return the error for an answer that no tracker gives."""
+    url, status = answer.request.url.copy_with(query=None), answer.status_code
+    code = UNREACHABLE if answer.is_server_error else REFUSED
+    return CommandError(
+        code,
+        f"{url} answered {status}, and not as luma-tracker does.",
+        "Check TRACKER_URL, and what stands between here and the service.",
+    )
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> TrackerError:
+    """Return the error for a service that does not answer."""
+    reason = str(error) or type(error).__name__
+    return CommandError(
+        UNREACHABLE,
+        f"{url} cannot be reached: {reason}.",
+        "Check TRACKER_URL and that the service runs; without TRACKER_URL, the command works on "
+        "the database itself.",
+    )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
