@@ -12,12 +12,14 @@ from service.cli import (
     agent_setup,
     backfill,
     callback_url,
+    create,
     database,
     deliveries,
     doctor,
     events,
     generations,
     serve,
+    watch,
     webhooks,
 )
 from service.cli.exits import errors_to_exit_codes
@@ -32,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    *(serve, generations, events, deliveries, backfill),
+    *(serve, generations, watch, create, events, deliveries, backfill),
     *(callback_url, agent_setup, doctor),
 ):
     app.add_typer(group.commands)

@@ -7,7 +7,7 @@ is silent if anything fails.
 from collections.abc import Iterable, Iterator
 
 from service.domain.generation import KNOWN_STATES, Outcome
-from service.domain.models import AGENTS, DREAM_MACHINE, MODELS
+from service.domain.models import AGENTS, ASPECT_RATIOS, DREAM_MACHINE, MODELS
 from service.domain.text import one_line
 
 _MOST = 50
@@ -32,6 +32,11 @@ def complete_upstreams(incomplete: str) -> list[str]:
 def complete_models(incomplete: str) -> list[Completion]:
     """Complete a model."""
     return [(name, upstream) for name, upstream in MODELS.items() if name.startswith(incomplete)]
+
+
+def complete_aspect_ratios(incomplete: str) -> list[str]:
+    """Complete an aspect ratio."""
+    return [ratio for ratio in ASPECT_RATIOS if ratio.startswith(incomplete)]
 
 
 def complete_outcomes(incomplete: str) -> list[str]:

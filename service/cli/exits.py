@@ -4,10 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from service import errors
+
+if TYPE_CHECKING:
+    from service.cli.backend.contract import Reply
 
 FAILED = 1
 USAGE = 2
@@ -54,3 +58,12 @@ def code_of(error: errors.TrackerError) -> int:
     if isinstance(error, CommandError):
         return error.code
     return next(code for kind, code in _CODES.items() if isinstance(error, kind))
+
+
+def exit_by_outcome(reply: "Reply") -> None:
+    """End the command with the exit code of a wait, unless the generation was completed."""
+    generation = reply.document
+    if not generation["terminal"]:
+        raise typer.Exit(GONE if generation["gone_at"] else WAIT_RAN_OUT)
+    if generation["state"] == "failed":
+        raise typer.Exit(FAILED)

@@ -1,12 +1,14 @@
 """The commands that read generations: `get` and `list`."""
 
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT
+from service.cli.exits import exit_by_outcome
 from service.cli.opening import with_backend
+from service.cli.option_sets import takes
 from service.cli.options import (
     DEFAULT_WAIT,
     Cursor,
@@ -20,9 +22,8 @@ from service.cli.options import (
     Wait,
     Words,
 )
-
-if TYPE_CHECKING:
-    from service.cli.backend.contract import Filters, Reply
+from service.cli.suggestions import nearest
+from service.domain.generation import KNOWN_STATES
 
 NOTHING_STORED = (
     "No generations are stored yet. Pass the URL from `luma-tracker callback-url` to Luma as "
@@ -65,26 +66,32 @@ def get(
         exit_by_outcome(reply)
 
 
-def exit_by_outcome(reply: "Reply") -> None:
-    """End the command with the exit code of a wait, unless the generation was completed."""
-    generation = reply.document
-    if not generation["terminal"]:
-        raise typer.Exit(GONE if generation["gone_at"] else WAIT_RAN_OUT)
-    if generation["state"] == "failed":
-        raise typer.Exit(FAILED)
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which generations to list."""
+
+    state: States = None
+    upstream: Upstreams = None
+    operation: Operations = None
+    model: Models = None
+    q: Words = None
+    limit: Limit = 20
+    cursor: Cursor = None
+
+    @property
+    def empty_hint(self) -> str:
+        """What to do if the page is empty."""
+        for state in self.state or ():
+            if state not in KNOWN_STATES and (near := nearest(state, KNOWN_STATES)):
+                return f"No generation is in the state {state}. Did you mean `--state {near}`?"
+        if self.state or self.upstream or self.operation or self.model or self.q:
+            return NOTHING_MATCHES
+        return NOTHING_AFTER if self.cursor else NOTHING_STORED
 
 
 @commands.command("list")
-def list_(
-    state: States = None,
-    upstream: Upstreams = None,
-    operation: Operations = None,
-    model: Models = None,
-    q: Words = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
-    json: Json = False,
-) -> None:
+@takes(Chosen)
+def list_(chosen: Chosen, json: Json = False) -> None:
     """List stored generations, newest first; sends no request to Luma.
 
     You can repeat --state, --upstream, --operation and --model: a generation
@@ -96,24 +103,8 @@ def list_(
     """
     from service.cli.output import show_page
 
-    filters: Filters = {
-        "state": state,
-        "upstream": upstream,
-        "operation": operation,
-        "model": model,
-        "q": q,
-        "limit": limit,
-        "cursor": cursor,
-    }
-    page = with_backend(lambda backend: backend.generations(filters))
-    show_page(page, as_json=json, empty_hint=_empty_hint(filters))
-
-
-def _empty_hint(filters: "Filters") -> str:
-    """Return what to do if the page is empty."""
-    if any(filters[name] for name in ("state", "upstream", "operation", "model", "q")):
-        return NOTHING_MATCHES
-    return NOTHING_AFTER if filters["cursor"] else NOTHING_STORED
+    page = with_backend(lambda backend: backend.generations(asdict(chosen)))
+    show_page(page, as_json=json, empty_hint=chosen.empty_hint)
 
 
 def with_default_wait(arguments: list[str]) -> list[str]:

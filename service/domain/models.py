@@ -23,3 +23,5 @@ IMAGE_MODELS: Mapping[str, str] = {
 }
 """The upstream of each model that makes images."""
 MODELS: Mapping[str, str] = {**VIDEO_MODELS, **IMAGE_MODELS}
+ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "9:21")
+"""Those of Dream Machine; the Agents API has most of them, and others."""

@@ -1,9 +1,8 @@
 """What Luma refused, as errors that say what to do next."""
 
-import json
 from http import HTTPStatus
-from typing import Any
 
+from service.domain.detail import detail_in
 from service.errors import TrackerError, UpstreamError
 from service.tracking.creating.request import CreateRequest
 
@@ -45,25 +44,6 @@ def lost(create: CreateRequest) -> UpstreamError:
         "if it is not there, ask the user before you create it again."
     )
     return UpstreamError(create.upstream, message, hint)
-
-
-def detail_in(body: bytes) -> str:
-    """Return what Luma says: `detail`, which is text or a list, else `error`, else the text."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return body[:500].decode("utf-8", "replace").strip()
-    return _words(parsed)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        found = next((value[key] for key in ("detail", "error", "message") if key in value), None)
-        where = ".".join(map(str, value.get("loc", []))) if "msg" in value else ""
-        return f"{where}: {value['msg']}" if where else _words(found)
-    if isinstance(value, list):
-        return "; ".join(_words(each) for each in value)
-    return "" if value is None else str(value)
 
 
 def _hint(upstream: str, status: int, retry_after: str | None) -> str:

@@ -1,0 +1,7 @@
+"""Creating generations: from the options of a command to a generation, bought at most once.
+
+wanted     what the options say
+order      the same in the form of Luma's two APIs
+overrides  `--set` and `--body`: whatever the options do not name
+buying     sends the order, and finds out what it created if the answer is lost
+"""
