@@ -51,6 +51,15 @@ def unreachable(url: str, error: httpx.HTTPError) -> TrackerError:
     )
 
 
+def cut_off(url: str, error: httpx.HTTPError, key: str) -> TrackerError:
+    """Return the error for a create whose answer a service did not send."""
+    return CommandError(
+        UNREACHABLE,
+        f"{url} did not answer the create: {type(error).__name__}. It may have been sent to Luma.",
+        f"Run the same command with --idempotency-key {key}: it buys nothing again.",
+    )
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)

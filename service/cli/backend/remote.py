@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from service.cli.backend.answers import error_in, unreachable
+from service.cli.backend.answers import cut_off, error_in, unreachable
 from service.cli.backend.contract import Created, Filters, Json, Order, Reply
 from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
@@ -19,6 +19,7 @@ _LONGEST_CREATE = 100.0  # seconds; the service answers far earlier
 _SILENCE = 45.0  # seconds without a heartbeat after which a stream is broken; the service sends 3
 _AGAIN = 1.0  # seconds until a broken stream is resumed, or a cut-off create is asked for again
 _CREATE_TRIES = 20
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _GATEWAYS = {"dream_machine": "dream-machine/v1", "agents": "agents/v1"}
 
 
@@ -110,12 +111,12 @@ class Remote:
         while True:
             try:
                 return _created(await self._order(order))
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                if tries == 0:
-                    raise unreachable(self.name, error) from error
             except httpx.HTTPError as error:
-                if tries >= _CREATE_TRIES:
+                nothing_sent = tries == 0 and isinstance(error, _NOT_SENT)
+                if nothing_sent:
                     raise unreachable(self.name, error) from error
+                if tries == _CREATE_TRIES:
+                    raise cut_off(self.name, error, order.key) from error
             tries += 1
             await asyncio.sleep(_AGAIN)
 
