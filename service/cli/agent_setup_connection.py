@@ -5,10 +5,9 @@ import sysconfig
 from pathlib import Path
 
 from service.cli.agent_setup_clients import SERVER, TOKEN, Connection
+from service.cli.opening import service_url
 from service.config import Settings
-from service.errors import InvalidInput
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to be listened on
 _PASSED_ON = {
     "dream_machine_url": "TRACKER_DREAM_MACHINE_URL",
     "agents_url": "TRACKER_AGENTS_URL",
@@ -26,16 +25,16 @@ def to_service(settings: Settings, url: str, token: str) -> Connection:
         url: of the service.
         token: one that the service accepts.
     """
-    base = (url or _own_url(settings)).rstrip("/").removesuffix("/mcp")
-    secret = token or (_first_token(settings) if not url else "")
+    base = (url or service_url(settings)).rstrip("/").removesuffix("/mcp")
+    secret = token or _token(settings, is_own=not (url or settings.url))
     return Connection(url=f"{base}/mcp", secrets={TOKEN: secret} if secret else {})
 
 
-def _own_url(settings: Settings) -> str:
-    if settings.port == 0:
-        raise InvalidInput("url", "TRACKER_PORT is 0: any free port.", "Pass the URL as --url.")
-    host = _WILDCARDS.get(settings.host, settings.host)
-    return settings.model_copy(update={"host": host}).own_url
+def _token(settings: Settings, *, is_own: bool) -> str:
+    """Return the token for the service of this machine, or for another."""
+    if is_own:
+        return _first_token(settings)
+    return settings.token.get_secret_value() if settings.token else ""
 
 
 def _first_token(settings: Settings) -> str:

@@ -11,6 +11,7 @@ import typer
 from service.cli import (
     agent_setup,
     backfill,
+    callback_test,
     callback_url,
     create,
     database,
@@ -18,6 +19,7 @@ from service.cli import (
     doctor,
     events,
     generations,
+    open_page,
     serve,
     watch,
     webhooks,
@@ -34,8 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    *(serve, generations, watch, create, events, deliveries, backfill),
-    *(callback_url, agent_setup, doctor),
+    *(serve, generations, watch, create, open_page),
+    *(events, deliveries, backfill),
+    *(callback_url, callback_test, agent_setup, doctor),
 ):
     app.add_typer(group.commands)
 app.add_typer(database.commands, name="db")

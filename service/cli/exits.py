@@ -46,6 +46,8 @@ def errors_to_exit_codes() -> Iterator[None]:
         yield
     except errors.TrackerError as error:
         typer.echo(f"luma-tracker: {error} {error.hint}".rstrip(), err=True)
+        if isinstance(error, errors.InvalidQuery):
+            typer.echo(error.pointed, err=True)
         sys.exit(code_of(error))
     except BrokenPipeError:
         # The reader of stdout has closed it. Without this, Python reports it again at exit.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from service.errors import InvalidInput
+
 if TYPE_CHECKING:
     from service.cli.backend.contract import Backend
     from service.config import Settings
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from service.tracking.tracker import Tracker
 
 T = TypeVar("T")
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to be listened on
 
 
 def load_settings(**overrides: Any) -> "Settings":
@@ -66,6 +69,21 @@ def on_this_machine(what: str) -> "Settings":
     if settings.url:
         typer.echo(f"TRACKER_URL is not used: this is about {what} of this machine.", err=True)
     return settings
+
+
+def service_url(settings: "Settings") -> str:
+    """Return the URL of the running service: TRACKER_URL, else that of this machine.
+
+    Raises:
+        InvalidInput: the service of this machine takes any free port.
+    """
+    if settings.url:
+        return settings.url
+    if settings.port == 0:
+        message = "TRACKER_PORT is 0, so the service listens on any free port."
+        raise InvalidInput("url", message, "Set TRACKER_URL to its URL.")
+    host = _WILDCARDS.get(settings.host, settings.host)
+    return settings.model_copy(update={"host": host}).own_url
 
 
 @asynccontextmanager

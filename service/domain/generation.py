@@ -22,9 +22,9 @@ _RANKS = {
 }
 KNOWN_STATES = tuple(state for state in _RANKS if state != UNKNOWN_STATE)
 """The states that Luma documents, in their order."""
-OPEN_STATES = tuple(state for state in _RANKS if state not in TERMINAL_STATES)
-"""The states before the terminal ones."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)  # tolerated between the clocks of instances
+TEST_PREFIX = "luma-tracker-test:"
+"""Ids that begin with it are no generations: `luma-tracker callback-test` sends them to itself."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 

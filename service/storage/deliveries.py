@@ -263,5 +263,10 @@ def prune_deliveries(connection: Connection, before: datetime, limit: int) -> in
     return connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old))).rowcount
 
 
+def remove(connection: Connection, generation_id: str) -> None:
+    """Delete all deliveries for one generation."""
+    connection.execute(delete(DELIVERIES).where(DELIVERIES.c.generation_id == generation_id))
+
+
 _UNFOLDED = text(UNFOLDED)
 _GIVEN_UP = text(GIVEN_UP)

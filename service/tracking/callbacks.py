@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from service.domain.generation import Observation, Outcome, Source
+from service.domain.generation import TEST_PREFIX, Observation, Outcome, Source
 from service.domain.redaction import body_without_tokens
 from service.domain.submission import Submission, as_created
 from service.errors import Forbidden, Unreadable
@@ -133,14 +133,15 @@ def _store_and_fold(connection: Connection, batch: Sequence[OpenedCallback]) -> 
     observations = [
         ReceivedObservation(parsed, arrival.at, arrival.id)
         for arrival, parsed in pairs
-        if isinstance(parsed, Observation)
+        if isinstance(parsed, Observation) and not _is_test(parsed)
     ]
     results = iter(observe(connection, observations))
     for arrival, parsed in pairs:
         if isinstance(parsed, Unreadable):
             arrival.error = str(parsed)
-        else:
-            arrival.generation_id, (_, arrival.outcome) = parsed.id, next(results)
+            continue
+        told = (parsed.id, Outcome.UNCHANGED) if _is_test(parsed) else next(results)
+        arrival.generation_id, arrival.outcome = parsed.id, told[1]
     deliveries.add(connection, arrivals)
     return [_receipt(arrival.id, arrival.outcome, parsed) for arrival, parsed in pairs]
 
@@ -161,7 +162,9 @@ def _fold_delivery(
     if isinstance(parsed, Unreadable):
         deliveries.fail_delivery(connection, delivery_id, None, str(parsed))
         return Outcome.KEPT
-    [(_, outcome)] = observe(connection, [ReceivedObservation(parsed, at, delivery_id)])
+    outcome = Outcome.UNCHANGED
+    if not _is_test(parsed):
+        [(_, outcome)] = observe(connection, [ReceivedObservation(parsed, at, delivery_id)])
     deliveries.settle_delivery(connection, delivery_id, parsed.id, outcome, at)
     return outcome
 
@@ -171,6 +174,11 @@ def _parse(body: bytes, at: datetime) -> Observation | Unreadable:
         return read(parse_object(body), Source.CALLBACK, at)
     except Unreadable as error:
         return error.with_traceback(None)  # its frames reference the body
+
+
+def _is_test(parsed: Observation) -> bool:
+    """Whether it is a test of the way that callbacks take, which is kept but tells nothing."""
+    return parsed.id.startswith(TEST_PREFIX)
 
 
 def _generation_id(parsed: Observation | Unreadable) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from service.domain.generation import Outcome
+from service.domain.generation import TEST_PREFIX, Outcome
 from service.domain.text import clean_text
 from service.errors import NotFound, StoreUnavailable
 from service.logs import log
@@ -95,6 +95,19 @@ class Deliveries:
         if found is None or body is None:
             raise _no_delivery(delivery_id)
         return found, shown(body)
+
+    async def take_test(self, generation_id: str) -> tuple[deliveries.Delivery, Any] | None:
+        """Return the delivery of a test and its body, and delete it; None: it is not here.
+
+        Args:
+            generation_id: begins with `TEST_PREFIX`, so that nothing else can be deleted.
+        """
+        if not generation_id.startswith(TEST_PREFIX):
+            raise ValueError(f"{generation_id} is the id of a generation, not of a test")
+        wanted = await self.page(outcomes=(), generation_ids=(generation_id,), before=None, limit=1)
+        found = await self.get(wanted[0].id) if wanted else None
+        await self._database.write(deliveries.remove, generation_id)
+        return found
 
     async def kept(self) -> list[str]:
         """Return the ids of up to 1,000 deliveries that are not folded yet, oldest first."""

@@ -49,9 +49,7 @@ def test_what_a_command_prints_as_json_is_what_rest_answers(told: Command) -> No
         ("events", generation_id): rest(told, f"{path}/events", limit=50),
         ("events", "--after", "0", "--limit", "1"): rest(told, "/v1/events", after=0, limit=1),
         ("deliveries", "--limit", "1"): newest,
-        ("deliveries", "--outcome", "kept"): rest(
-            told, "/v1/deliveries", outcome="kept", limit=20
-        ),
+        ("deliveries", "--outcome", "kept"): rest(told, "/v1/deliveries", outcome="kept", limit=20),
         ("deliveries", "--generation", generation_id): rest(
             told, "/v1/deliveries", generation_id=generation_id, limit=20
         ),

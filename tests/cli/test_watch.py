@@ -211,7 +211,12 @@ class Terminal:
 
     def until_shown(self, pattern: str) -> None:
         """Read until it has shown something."""
-        until(lambda: self._read() or re.search(pattern, self._shown.decode(errors="replace")))
+
+        def is_shown() -> bool:
+            self._read()
+            return re.search(pattern, self._shown.decode(errors="replace")) is not None
+
+        until(is_shown)
 
     def end(self) -> tuple[int, str]:
         """The exit code, and all that was shown."""
@@ -242,10 +247,21 @@ NOW = datetime.now(UTC)
 def generation(**given: Any) -> dict[str, Any]:
     """A generation as REST shows it."""
     shown: dict[str, Any] = {
-        **{"id": "a", "state": "dreaming", "terminal": False, "gone_at": None, "model": "ray-2"},
-        **{"upstream": "dream_machine", "operation": "video", "generation_type": "video"},
-        **{"source": "callback", "request": None, "prompt": None, "failure_reason": None},
-        **{"first_seen_at": NOW.isoformat(), "created_at": NOW.isoformat(), "finished_at": None},
+        "id": "a",
+        "state": "dreaming",
+        "terminal": False,
+        "gone_at": None,
+        "model": "ray-2",
+        "upstream": "dream_machine",
+        "operation": "video",
+        "generation_type": "video",
+        "source": "callback",
+        "request": None,
+        "prompt": None,
+        "failure_reason": None,
+        "first_seen_at": NOW.isoformat(),
+        "created_at": NOW.isoformat(),
+        "finished_at": None,
     }
     return {**shown, **given}
 

@@ -29,6 +29,14 @@ def error_in(answer: httpx.Response) -> CommandError:
     return CommandError(code, str(problem["detail"]), hint)
 
 
+def _place(problem: dict[str, Any], request: httpx.Request) -> tuple[str, int, str] | None:
+    """Return the query of a request, where it is wrong, and why; None: it is not that."""
+    for wrong in problem.get("errors") or ():
+        if "at" in wrong:
+            return request.url.params.get("q", ""), wrong["at"], wrong["msg"]
+    return None
+
+
 def _foreign(answer: httpx.Response) -> CommandError:
     """Return the error for an answer that no tracker gives."""
     url, status = answer.request.url.copy_with(query=None), answer.status_code

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from service.bootstrap import Parts
 from service.cli.backend.contract import Created, Filters, Json, Order, Reply
 from service.cli.progress import backfill_progress
+from service.domain.query import parse
 from service.storage import listing
 from service.tracking.answer import Answer
 from service.tracking.backfill.schema import BackfillOut
@@ -54,7 +55,8 @@ class Local:
     async def generations(self, filters: Filters) -> Reply:
         """Return a page of stored generations."""
         given: dict[str, Any] = {name: _plain(value) for name, value in filters.items() if value}
-        return Reply(page_body(await self._tracker.page(listing.Query(**given))))
+        query = listing.Query(**{**given, "q": parse(str(filters.get("q") or ""))})
+        return Reply(page_body(await self._tracker.page(query)))
 
     async def events(self, after: int, limit: int) -> Reply:
         """Return a page of changes after a position."""

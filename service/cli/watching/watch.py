@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from service.cli.backend.contract import Backend, Filters, Json
-from service.domain.generation import OPEN_STATES, is_terminal
+from service.domain.generation import is_terminal
 from service.errors import NotFound, TrackerError
 
 _INTERVAL = 5.0  # seconds between two rounds of questions
@@ -72,7 +72,7 @@ class Watch:
         found: list[Json] = []
         cursor: str | None = None
         while len(found) < _MOST:
-            filters: Filters = {"state": OPEN_STATES, "limit": _PAGE, "cursor": cursor}
+            filters: Filters = {"q": "is:open", "limit": _PAGE, "cursor": cursor}
             page = await self._backend.generations(filters)
             found += page.items
             cursor = page.document["next_cursor"]
