@@ -27,8 +27,10 @@ from service.cli import (
 from service.cli.exits import errors_to_exit_codes
 from service.cli.suggestions import SuggestingGroup
 
+_NAME = "luma-tracker"
+
 app = typer.Typer(
-    name="luma-tracker",
+    name=_NAME,
     help="Track the state of Luma generations, and answer lookups without asking Luma again.",
     epilog="Try it without a key: luma-tracker demo",
     cls=SuggestingGroup,
@@ -48,7 +50,8 @@ app.add_typer(webhooks.commands, name="webhooks")
 def main() -> None:
     """Run the command that `sys.argv` names."""
     with errors_to_exit_codes():
-        app(args=generations.with_default_wait(sys.argv[1:]))
+        # Named, because `python -m service` must complete and explain itself in the same way.
+        app(args=generations.with_default_wait(sys.argv[1:]), prog_name=_NAME)
 
 
 def _print_version(requested: bool) -> None:

@@ -1,33 +1,49 @@
 """The commands on the inbox: `deliveries` and `replay`."""
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.completion import complete_ids
 from service.cli.opening import with_backend
+from service.cli.option_sets import takes
 from service.cli.options import Cursor, Json, Limit, Outcomes, Yes
 
 if TYPE_CHECKING:
-    from service.cli.backend.contract import Backend
+    from service.cli.backend.contract import Backend, Filters
     from service.cli.backend.contract import Json as JsonObject
 
 commands = typer.Typer()
 
 
-@commands.command()
-def deliveries(
-    delivery_id: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="Show this delivery, with the body that Luma sent."),
-    ] = None,
-    outcome: Outcomes = None,
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which deliveries to list."""
+
+    outcome: Outcomes = None
     generation: Annotated[
         list[str] | None,
         typer.Option(help="Only this generation; repeatable.", autocompletion=complete_ids),
+    ] = None
+    limit: Limit = 20
+    cursor: Cursor = None
+
+    def filters(self) -> "Filters":
+        """Return the query parameters."""
+        filters = asdict(self)
+        filters["generation_id"] = filters.pop("generation")
+        return filters
+
+
+@commands.command()
+@takes(Chosen)
+def deliveries(
+    chosen: Chosen,
+    delivery_id: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="Show this delivery, with the body that Luma sent."),
     ] = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List the callbacks that Luma sent, newest first, or show one with its body.
@@ -42,15 +58,15 @@ def deliveries(
 
     if delivery_id is not None:
         show_delivery(with_backend(lambda backend: backend.delivery(delivery_id)), as_json=json)
-        return
-    filters = {"outcome": outcome, "generation_id": generation, "limit": limit, "cursor": cursor}
-    show_deliveries(with_backend(lambda backend: backend.deliveries(filters)), as_json=json)
+    else:
+        page = with_backend(lambda backend: backend.deliveries(chosen.filters()))
+        show_deliveries(page, as_json=json)
 
 
 @commands.command()
 def replay(
     delivery_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Delivery ids.")
+        list[str] | None, typer.Argument(metavar="ID", help="Delivery ids.")
     ] = None,
     outcome: Outcomes = None,
     query: Annotated[

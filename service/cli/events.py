@@ -21,7 +21,7 @@ def events(
     generation_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]",
+            metavar="ID",
             help="Only this generation, from its beginning.",
             autocompletion=complete_ids,
         ),

@@ -26,7 +26,7 @@ Id = Annotated[
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Generation ids.", autocompletion=complete_ids),
+    typer.Argument(metavar="ID", help="Generation ids.", autocompletion=complete_ids),
 ]
 Wait = Annotated[
     float | None,

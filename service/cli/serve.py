@@ -4,44 +4,60 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.opening import load_settings
+from service.cli.option_sets import takes
+
+if TYPE_CHECKING:
+    from service.config import Settings
 
 commands = typer.Typer()
 
 
-@commands.command()
-def serve(
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where and how to serve."""
+
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; overrides TRACKER_HOST.")
-    ] = None,
+    ] = None
     port: Annotated[
         int | None,
         typer.Option(help="Port to listen on; overrides TRACKER_PORT. 0 takes any free port."),
-    ] = None,
+    ] = None
     fd: Annotated[
         int | None,
         typer.Option(help="File descriptor of an open listening socket; replaces host and port."),
-    ] = None,
+    ] = None
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Number of processes that serve.")
-    ] = 1,
+    ] = 1
     tunnel: Annotated[
         bool,
         typer.Option(
             "--tunnel",
             help="Let Luma call back through a tunnel of cloudflared, which must be installed.",
         ),
-    ] = False,
-    callbacks_fd: Annotated[int | None, typer.Option("--callbacks-fd", hidden=True)] = None,
+    ] = False
+    callbacks_fd: Annotated[int | None, typer.Option("--callbacks-fd", hidden=True)] = None
     check: Annotated[
         bool,
         typer.Option("--check", help="Check settings, code and database as at a start, then exit."),
-    ] = False,
-) -> None:
+    ] = False
+
+    def settings(self) -> "Settings":
+        """Read the settings; what is given here takes precedence."""
+        given = {"host": self.host, "port": self.port}
+        return load_settings(**{name: value for name, value in given.items() if value is not None})
+
+
+@commands.command()
+@takes(Listening)
+def serve(listening: Listening) -> None:
     """Run the service: callbacks, REST and MCP on one port.
 
     Creates and migrates the database first. SIGHUP restarts the service in place,
@@ -56,16 +72,13 @@ def serve(
         from service.logs import configure
 
     configure()
-    overrides = {"host": host, "port": port}
-    settings = load_settings(
-        **{name: value for name, value in overrides.items() if value is not None}
-    )
-    if check:
+    settings, fd, workers = listening.settings(), listening.fd, listening.workers
+    if listening.check:
         server.check(settings, fd)
-    elif tunnel:
+    elif listening.tunnel:
         server.serve_through_tunnel(settings, fd, workers)
     else:
-        server.serve(settings, fd, workers, callbacks_fd)
+        server.serve(settings, fd, workers, listening.callbacks_fd)
 
 
 @commands.command()
