@@ -10,6 +10,7 @@ from service.errors import TrackerError
 
 _CODES = {400: USAGE, 404: NOT_FOUND, 422: USAGE, 429: UNREACHABLE, 502: REFUSED, 503: UNREACHABLE}
 _KINDS = {"store-unavailable": FAILED, "too-many-requests": REFUSED, "not-found": NOT_FOUND}
+_OURS = "urn:luma-tracker"
 _TOKEN = "Set TRACKER_TOKEN to a token that the service has in its TRACKER_API_TOKENS."  # noqa: S105
 _HINTS = {
     401: _TOKEN,
@@ -19,14 +20,15 @@ _HINTS = {
 
 
 def error_in(answer: httpx.Response) -> CommandError:
-    """Return the error that a service answered: RFC 9457, or Luma's form, or none of ours."""
+    """Return the error that a service answered, or something else in its place."""
     status, problem = answer.status_code, _object(answer.content)
-    if "detail" not in problem:
+    source, _, kind = str(problem.get("type", "")).rpartition(":")
+    if source != _OURS:
         return _foreign(answer)
-    kind = str(problem.get("type", "")).rpartition(":")[2]
     code = _KINDS.get(kind, _CODES.get(status, FAILED if answer.is_server_error else REFUSED))
     hint = _HINTS.get(status) or str(problem.get("hint") or "")
-    return CommandError(code, str(problem["detail"]), hint)
+    detail = str(problem["detail"])
+    return CommandError(code, detail if detail.endswith((".", "`")) else f"{detail}.", hint)
 
 
 def _place(problem: dict[str, Any], request: httpx.Request) -> tuple[str, int, str] | None:
