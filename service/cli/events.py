@@ -1,6 +1,7 @@
 """The command that shows what changed: `events`."""
 
 import json as json_module
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,10 +70,11 @@ async def _follow(
     backend: "Backend", generation_id: str | None, after: int | None, *, as_json: bool
 ) -> None:
     start = await backend.newest_event() if after is None else after
-    async for changes in backend.follow(start):
-        for change in changes:
-            if generation_id in (None, change["generation_id"]):
-                _show(change, as_json=as_json)
+    async with aclosing(backend.follow(start)) as batches:
+        async for changes in batches:
+            for change in changes:
+                if generation_id in (None, change["generation_id"]):
+                    _show(change, as_json=as_json)
 
 
 def _show_page(page: "Reply", *, as_json: bool) -> None:

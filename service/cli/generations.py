@@ -1,5 +1,6 @@
 """The commands that read generations: `get` and `list`."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Annotated
@@ -59,8 +60,12 @@ def get(
       luma-tracker get 12d69920-e07b-41ae-af29-df4d37d5b864 --wait 60
     """
     from service.cli.output import show_generation
+    from service.cli.status import status
 
-    reply = with_backend(lambda backend: backend.generation(generation_id, fresh=fresh, wait=wait))
+    with nullcontext() if wait is None else status(f"Waiting for {generation_id}"):
+        reply = with_backend(
+            lambda backend: backend.generation(generation_id, fresh=fresh, wait=wait)
+        )
     show_generation(reply, as_json=json)
     if wait is not None:
         exit_by_outcome(reply)

@@ -70,7 +70,7 @@ Outcomes = Annotated[
 ]
 Words = Annotated[
     str | None,
-    typer.Option("-q", "--q", help="Words to find in the prompt, id or failure reason."),
+    typer.Option("--query", "-q", "--q", help="Words to find in the prompt, id or failure reason."),
 ]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Most items to print.")]
 Cursor = Annotated[

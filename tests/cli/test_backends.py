@@ -1,6 +1,8 @@
 """Every command says the same of a running service and of its database."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,32 @@ def test_events_follow_what_happens_one_json_per_line(told: Command) -> None:
     assert [change["to_state"] for change in changes] == ["dreaming", "completed"]
     history = json.loads(rest(told, f"/v1/generations/{generation_id}/events"))["items"]
     assert changes == history
+
+
+def test_a_reader_who_leaves_ends_what_follows_without_a_word(told: Command) -> None:
+    newest = int(json.loads(rest(told, "/v1/events", after="now"))["next_cursor"])
+    following = subprocess.Popen(
+        [sys.executable, "-m", "service", "events", "--follow", "--after", str(newest)],
+        env=told.environment,
+        cwd=told.running.service.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout
+    assert following.stderr
+    first = tell(told.running)
+    assert first in following.stdout.readline()
+    following.stdout.close()
+
+    def has_ended() -> bool:
+        tell(told.running)
+        return following.poll() is not None
+
+    until(has_ended)
+    said = following.stderr.read()
+    following.stderr.close()
+    assert said == ""
 
 
 def test_endpoints_are_added_tested_and_removed(told: Command) -> None:

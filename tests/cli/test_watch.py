@@ -125,6 +125,7 @@ def test_a_service_that_restarts_is_waited_for_and_no_change_is_missed(
     service = told.running.service
     generation_id = begun(told.running)
     watching = told.start("watch", generation_id)
+    waiting = told.start("get", generation_id, "--wait", "60")
     until(lambda: len(watching.lines) == 1)
     port = service.url.rpartition(":")[2]
 
@@ -132,8 +133,9 @@ def test_a_service_that_restarts_is_waited_for_and_no_change_is_missed(
     service.start("--port", port)
     call_back(told.running, body_of(generation_id))
 
-    assert watching.end() == DONE
+    assert (watching.end(), waiting.end()) == (DONE, DONE)
     assert watching.lines[-1].split("\t")[1] == "completed"
+    assert "state:          completed" in waiting.lines
 
 
 # On a terminal

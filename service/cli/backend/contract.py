@@ -1,7 +1,7 @@
 """What a backend can do, and what goes in and out of it: the JSON of the REST API."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Json = dict[str, Any]
@@ -75,8 +75,11 @@ class Backend(Protocol):
     async def newest_event(self) -> int:
         """Return the position of the newest change; 0 if there is none."""
 
-    def follow(self, after: int) -> AsyncIterator[list[Json]]:
-        """Yield the changes after a position as they happen, without end; now and then none."""
+    def follow(self, after: int) -> AsyncGenerator[list[Json], None]:
+        """Yield the changes after a position as they happen, without end; now and then none.
+
+        Close it when it is no longer read.
+        """
 
     async def deliveries(self, filters: Filters) -> Reply:
         """Return a page of the inbox, newest first."""
@@ -113,3 +116,8 @@ class Backend(Protocol):
 
     async def replay_attempt(self, webhook_id: str, attempt_id: str) -> Reply:
         """Send the message of an attempt again, and return the new attempt."""
+
+
+def is_settled(generation: Json) -> bool:
+    """Whether no change is expected: it is terminal, or gone at Luma."""
+    return bool(generation["terminal"] or generation["gone_at"])

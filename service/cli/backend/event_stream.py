@@ -1,7 +1,7 @@
 """Server-sent events, as the service sends its changes."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 CHANGE = "change"
@@ -18,7 +18,9 @@ class EventStream:
         self.position = position
         self._fields: dict[str, str] = {}
 
-    async def changes(self, lines: AsyncIterator[str]) -> AsyncIterator[list[dict[str, Any]]]:
+    async def changes(
+        self, lines: AsyncIterator[str]
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield each change alone, and an empty list for each heartbeat."""
         async for line in lines:
             if line.startswith(":"):

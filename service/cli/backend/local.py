@@ -1,6 +1,7 @@
 """The backend without a running service: a tracker on the configured database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import BaseModel
@@ -72,10 +73,12 @@ class Local:
         """Return the position of the newest change."""
         return await self._tracker.history.newest()
 
-    async def follow(self, after: int) -> AsyncIterator[list[Json]]:
+    async def follow(self, after: int) -> AsyncGenerator[list[Json], None]:
         """Yield the changes after a position as they happen."""
-        async for batch in self._tracker.history.follow(after, _HEARTBEAT):
-            yield [EventOut.model_validate(event).model_dump(mode="json") for event in batch.events]
+        async with aclosing(self._tracker.history.follow(after, _HEARTBEAT)) as batches:
+            async for batch in batches:
+                changes = map(EventOut.model_validate, batch.events)
+                yield [change.model_dump(mode="json") for change in changes]
 
     async def deliveries(self, filters: Filters) -> Reply:
         """Return a page of the inbox, newest first."""

@@ -1,22 +1,24 @@
 """The backend on a running service: its REST API and its gateway, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from service.cli.backend.answers import cut_off, error_in, unreachable
-from service.cli.backend.contract import Created, Filters, Json, Order, Reply
+from service.cli.backend.contract import Created, Filters, Json, Order, Reply, is_settled
 from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
+from service.cli.exits import REFUSED, UNREACHABLE, CommandError
 
 _TIMEOUT = httpx.Timeout(30, connect=10)
 _LONGEST_WAIT = 60  # seconds that one request may ask to wait
 _LONGEST_CREATE = 100.0  # seconds; the service answers far earlier
 _SILENCE = 45.0  # seconds without a heartbeat after which a stream is broken; the service sends 3
+_TOLERANCE = 0.1  # seconds of a wait that are not worth another request
 _AGAIN = 1.0  # seconds until a broken stream is resumed, or a cut-off create is asked for again
 _CREATE_TRIES = 20
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -37,17 +39,25 @@ class Remote:
     async def generation(
         self, generation_id: str, *, fresh: bool = False, wait: float | None = None
     ) -> Reply:
-        """Look a generation up; a longer wait is several requests."""
+        """Look a generation up; a longer wait is several requests, also over a restart."""
         clock = asyncio.get_running_loop().time
-        path, deadline = f"/v1/generations/{_part(generation_id)}", clock() + (wait or 0.0)
-        while True:
-            seconds = max(0.0, min(deadline - clock(), _LONGEST_WAIT))
-            asked = {"wait": f"{seconds:.2f}"} if seconds else {}
-            found = await self._get(path, {**asked, **({"fresh": "true"} if fresh else {})})
-            shown = Reply(found.content, float(found.headers.get("age", 0)))
-            if shown.document["terminal"] or clock() >= deadline:
-                return shown
-            fresh = False
+        deadline = clock() + (wait or 0.0)
+        found = await self._generation(generation_id, wait or 0.0, fresh=fresh)
+        while not is_settled(found.document) and (left := deadline - clock()) > _TOLERANCE:
+            await asyncio.sleep(min(left, _AGAIN))  # it waited less than it was asked to: it stops
+            try:
+                found = await self._generation(generation_id, deadline - clock())
+            except CommandError as error:
+                if error.code != UNREACHABLE:
+                    raise
+        return found
+
+    async def _generation(self, generation_id: str, wait: float, *, fresh: bool = False) -> Reply:
+        given = {"wait": f"{min(wait, _LONGEST_WAIT):.2f}", "fresh": "true"}
+        wanted = {"wait": wait > 0, "fresh": fresh}
+        parameters = {name: value for name, value in given.items() if wanted[name]}
+        found = await self._get(f"/v1/generations/{_part(generation_id)}", parameters)
+        return Reply(found.content, float(found.headers.get("age", 0)))
 
     async def generations(self, filters: Filters) -> Reply:
         """Return a page of stored generations."""
@@ -67,17 +77,21 @@ class Remote:
         found = await self._get("/v1/events", {"after": "now", "limit": 1})
         return int(Reply(found.content).document["next_cursor"])
 
-    async def follow(self, after: int) -> AsyncIterator[list[Json]]:
+    async def follow(self, after: int) -> AsyncGenerator[list[Json], None]:
         """Yield the changes after a position; a stream that breaks is resumed where it was."""
         stream = EventStream(after)
         while True:
-            with suppress(httpx.HTTPError):
-                async for batch in self._stream(stream):
-                    yield batch
+            try:
+                async with aclosing(self._stream(stream)) as batches:
+                    async for batch in batches:
+                        yield batch
+            except (httpx.HTTPError, CommandError) as error:
+                if isinstance(error, CommandError) and error.code == REFUSED:
+                    raise
             yield []
             await asyncio.sleep(_AGAIN)
 
-    async def _stream(self, stream: EventStream) -> AsyncIterator[list[Json]]:
+    async def _stream(self, stream: EventStream) -> AsyncGenerator[list[Json], None]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(stream.position)}
         timeout = httpx.Timeout(_SILENCE, connect=10)
         async with self._client.stream(
@@ -86,8 +100,9 @@ class Remote:
             if not answer.is_success:
                 await answer.aread()
                 raise error_in(answer)
-            async for batch in stream.changes(answer.aiter_lines()):
-                yield batch
+            async with aclosing(stream.changes(answer.aiter_lines())) as batches:
+                async for batch in batches:
+                    yield batch
 
     async def deliveries(self, filters: Filters) -> Reply:
         """Return a page of the inbox, newest first."""

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rich.console import Console
-
 from service.cli.backend.contract import Json, Reply
 from service.cli.exits import FAILED, REFUSED, UNREACHABLE, CommandError
+from service.cli.status import status
 
 _INTERVAL = 1.0  # seconds
 _EVER = "1970-01-01"
@@ -29,9 +28,9 @@ async def complete(
     """
     wanted = {"upstream": upstream, "since": _EVER if everything and since is None else since}
     shown = await post("/v1/backfill", {k: v for k, v in wanted.items() if v is not None})
-    with Console(stderr=True).status("Starting") as status:
+    with status("Starting") as say:
         while (walk := shown.document)["state"] == "running":
-            status.update(f"{walk['upstream']}: {walk['seen']} seen, {walk['new']} new")
+            say(f"{walk['upstream']}: {walk['seen']} seen, {walk['new']} new")
             await asyncio.sleep(_INTERVAL)
             shown = Reply((await get("/v1/backfill")).content)
     if walk["state"] == "failed":

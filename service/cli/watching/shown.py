@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from service.cli.backend.contract import Backend, Json, Reply
+from service.cli.backend.contract import Backend, Json, Reply, is_settled
 from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT
 from service.cli.output import console, row
 from service.cli.watching.table import LiveTable, time_of
 from service.cli.watching.usual import Usual
-from service.cli.watching.watch import Watch, is_settled
+from service.cli.watching.watch import Watch
 from service.domain.text import one_line
 
 _PER_SECOND = 4
@@ -38,7 +38,7 @@ async def watch(
         found = await _in_table(backend, ids, seconds, console)
         _show_urls(found)
         return found
-    watching = Watch(backend, ids, _show_json if as_json else _show_line)
+    watching = Watch(backend, ids, _show_json if as_json else _show_line, _show_trouble)
     await watching.run(seconds)
     return [*watching.generations.values()]
 
@@ -50,6 +50,10 @@ def exit_code(generations: Sequence[Json]) -> int:
     if any(each["state"] == "failed" for each in generations):
         return FAILED
     return GONE if not all(each["terminal"] for each in generations) else 0
+
+
+def _show_trouble(reason: str) -> None:
+    typer.echo(f"luma-tracker: {reason} Trying again.", err=True)
 
 
 def _show_json(generation: Json) -> None:

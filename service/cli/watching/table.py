@@ -9,10 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.backend.contract import Json
+from service.cli.backend.contract import Json, is_settled
 from service.cli.output import COLOURS, OTHER_COLOUR
 from service.cli.watching.usual import age, duration
-from service.cli.watching.watch import is_settled
 from service.domain.text import one_line
 
 _ICONS = {"queued": "○", "completed": "✔", "failed": "✖"}

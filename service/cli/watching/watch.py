@@ -10,9 +10,9 @@ about what has gone quiet, where no service does.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
-from service.cli.backend.contract import Backend, Filters, Json
+from service.cli.backend.contract import Backend, Filters, Json, is_settled
 from service.domain.generation import is_terminal
 from service.errors import NotFound, TrackerError
 
@@ -22,6 +22,7 @@ _PAGE = 200
 _MOST = 1000  # generations, if none are named
 
 Show = Callable[[Json], None]
+Warn = Callable[[str], None]
 
 
 class Watch:
@@ -31,15 +32,18 @@ class Watch:
         backend: where they are.
         ids: which; empty: all that are open, and those that begin meanwhile.
         show: called with each generation first, and then whenever it has changed.
+        warn: called with a new reason why nothing can be heard.
     """
 
-    def __init__(self, backend: Backend, ids: Sequence[str], show: Show) -> None:
+    def __init__(
+        self, backend: Backend, ids: Sequence[str], show: Show, warn: Warn = lambda _reason: None
+    ) -> None:
         self.generations: dict[str, Json] = {}
         self.trouble = ""
         """Why nothing can be heard at the moment."""
         self._backend = backend
         self._ids = ids
-        self._show = show
+        self._show, self._warn = show, warn
         self._due: dict[str, None] = {}
         self._is_due = asyncio.Event()
 
@@ -95,9 +99,9 @@ class Watch:
             await asyncio.gather(*reading, return_exceptions=True)
 
     async def _follow(self, position: int) -> None:
-        async for changes in self._backend.follow(position):
-            for change in changes:
-                if self._concerns(change):
+        async with aclosing(self._backend.follow(position)) as batches:
+            async for changes in batches:
+                for change in filter(self._concerns, changes):
                     self._look_up_soon(change["generation_id"])
 
     def _concerns(self, change: Json) -> bool:
@@ -125,10 +129,15 @@ class Watch:
             except NotFound:
                 continue
             except TrackerError as error:  # it is asked for again in the next round
-                self.trouble = f"{error} {error.hint}".strip()
+                self._note(f"{error} {error.hint}".strip())
                 continue
             self.trouble = ""
             self._learn(found.document)
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._warn(trouble)
 
     def _learn(self, generation: Json) -> None:
         """Keep a generation, and show it if it is new or has changed."""
@@ -136,8 +145,3 @@ class Watch:
         self.generations[generation["id"]] = generation
         if known is None or known["rev"] != generation["rev"]:
             self._show(generation)
-
-
-def is_settled(generation: Json) -> bool:
-    """Whether no change is expected: it is terminal, or gone at Luma."""
-    return bool(generation["terminal"] or generation["gone_at"])
