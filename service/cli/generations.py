@@ -104,7 +104,7 @@ def list_(chosen: Chosen, json: Json = False) -> None:
 
     Example:
 
-      luma-tracker list --state failed --state completed -q lake
+      luma-tracker list --query 'lake is:open took:>60s'
     """
     from service.cli.output import show_page
 

@@ -70,7 +70,12 @@ Outcomes = Annotated[
 ]
 Words = Annotated[
     str | None,
-    typer.Option("--query", "-q", "--q", help="Words to find in the prompt, id or failure reason."),
+    typer.Option(
+        "--query",
+        "-q",
+        "--q",
+        help='Words, "phrases" and terms such as state:failed, is:open, after:-7d or cost:>0.5.',
+    ),
 ]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Most items to print.")]
 Cursor = Annotated[

@@ -6,7 +6,7 @@ import typer
 
 from service.cli.exits import FAILED
 from service.cli.opening import on_this_machine, with_backend
-from service.cli.options import Cursor, Json, Limit, States
+from service.cli.options import Cursor, Json, Limit, States, Words
 from service.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(
     generation: Annotated[
         str | None, typer.Option(help="Only the generation with this id.")
     ] = None,
-    query: Annotated[str | None, typer.Option(help="Only generations with these words.")] = None,
+    query: Words = None,
     json: Json = False,
 ) -> None:
     """Add an endpoint. A running service sends to it from now on.

@@ -158,6 +158,20 @@ def test_deliveries_are_replayed_by_id_or_by_what_selects_them(told: Command) ->
     assert missing.returncode == NOT_FOUND
 
 
+def test_a_query_that_does_not_parse_is_marked_where_it_is_wrong(told: Command) -> None:
+    tell(told.running, request={"prompt": "a very quiet lake"})
+
+    for command in (("list",), ("replay", "--yes")):
+        refused = told(*command, "--query", "lake stat:failed")
+        assert (refused.returncode, refused.stdout) == (USAGE, "")
+        message, query, mark = refused.stderr.splitlines()
+        assert "did you mean state" in message
+        assert query == "lake stat:failed"
+        assert mark == "     ^"
+    found = printed(told, "list", "--query", 'state:completed "quiet lake"')
+    assert len(found.splitlines()) == 1
+
+
 def test_exit_codes_are_the_same_by_both_ways(asking: Command) -> None:
     luma, down, refused = asking.running.luma, new_id(), new_id()
     luma.fault(Fault(status=503, path=down, times=None))

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from service.cli.exits import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
-from service.errors import TrackerError
+from service.errors import InvalidQuery, TrackerError
 
 _CODES = {400: USAGE, 404: NOT_FOUND, 422: USAGE, 429: UNREACHABLE, 502: REFUSED, 503: UNREACHABLE}
 _KINDS = {"store-unavailable": FAILED, "too-many-requests": REFUSED, "not-found": NOT_FOUND}
@@ -19,12 +19,14 @@ _HINTS = {
 }
 
 
-def error_in(answer: httpx.Response) -> CommandError:
+def error_in(answer: httpx.Response) -> TrackerError:
     """Return the error that a service answered, or something else in its place."""
     status, problem = answer.status_code, _object(answer.content)
     source, _, kind = str(problem.get("type", "")).rpartition(":")
     if source != _OURS:
         return _foreign(answer)
+    if place := _place(problem, answer.request):
+        return InvalidQuery(*place)
     code = _KINDS.get(kind, _CODES.get(status, FAILED if answer.is_server_error else REFUSED))
     hint = _HINTS.get(status) or str(problem.get("hint") or "")
     detail = str(problem["detail"])
