@@ -159,7 +159,8 @@ def test_deliveries_are_replayed_by_id_or_by_what_selects_them(told: Command) ->
 
 
 def test_a_query_that_does_not_parse_is_marked_where_it_is_wrong(told: Command) -> None:
-    tell(told.running, request={"prompt": "a very quiet lake"})
+    word = new_id()
+    tell(told.running, request={"prompt": f"a quiet {word}"})
 
     for command in (("list",), ("replay", "--yes")):
         refused = told(*command, "--query", "lake stat:failed")
@@ -168,7 +169,7 @@ def test_a_query_that_does_not_parse_is_marked_where_it_is_wrong(told: Command) 
         assert "did you mean state" in message
         assert query == "lake stat:failed"
         assert mark == "     ^"
-    found = printed(told, "list", "--query", 'state:completed "quiet lake"')
+    found = printed(told, "list", "--query", f'state:completed "quiet {word}"')
     assert len(found.splitlines()) == 1
 
 

@@ -27,6 +27,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 SETTINGS = set(names_of_settings())
 UVICORNS = {"FORWARDED_ALLOW_IPS"}
+OF_CLIENTS = {"TRACKER_URL"}
+"""What the command line reads to reach a service, and no service needs."""
 DATABASE = {"TRACKER_DATABASE_URL", "TRACKER_DATABASE_DIRECT_URL"}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
@@ -109,7 +111,7 @@ def test_every_variable_is_a_setting_and_every_setting_can_be_given(name: str) -
 
     assert given - twins - UVICORNS <= SETTINGS
     assert {twin.removesuffix("_FILE") for twin in twins} <= set(SECRETS) | DATABASE
-    assert SETTINGS - set(SECRETS) - DATABASE <= given
+    assert SETTINGS - set(SECRETS) - DATABASE - OF_CLIENTS <= given
 
 
 def test_variables_that_compose_fills_in_are_settings() -> None:
