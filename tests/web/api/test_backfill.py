@@ -15,7 +15,7 @@ pytestmark = pytest.mark.either_database
 __all__ = ["http"]
 
 KEYS = {
-    *("upstream", "state", "since", "everything", "pages", "seen", "new", "reached"),
+    *("upstream", "state", "since", "everything", "pages", "seen", "new", "reached", "failure"),
     *("error", "started_at", "finished_at"),
 }
 
