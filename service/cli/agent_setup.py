@@ -1,12 +1,14 @@
 """The command that connects MCP clients: `agent-setup`."""
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.agent_setup_clients import CLIENTS, TOKEN, ClientName, Transport
 from service.cli.opening import load_settings
+from service.cli.option_sets import takes
 from service.cli.options import Json
 from service.errors import InvalidInput
 
@@ -16,33 +18,42 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command("agent-setup")
-def agent_setup(
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """Which client to connect, and how."""
+
     client: Annotated[
         ClientName | None, typer.Argument(help="The client to connect. Default: all, to read.")
-    ] = None,
+    ] = None
     transport: Annotated[
         Transport | None, typer.Option(help="How the client reaches the tracker.")
-    ] = None,
+    ] = None
     url: Annotated[
         str,
         typer.Option(envvar="TRACKER_URL", help="URL of the service; default: this machine's."),
-    ] = "",
+    ] = ""
     token: Annotated[
         str,
         typer.Option(envvar=TOKEN, help="Token of the service; default: from TRACKER_API_TOKENS."),
-    ] = "",
-    write: Annotated[
-        bool, typer.Option("--write", "--yes", "-y", help="Write without asking.")
-    ] = False,
+    ] = ""
+    write: Annotated[bool, typer.Option("--write", "--yes", "-y", help="Write without asking.")] = (
+        False
+    )
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove the tracker from the client.")
-    ] = False,
+    ] = False
     show_secrets: Annotated[
         bool, typer.Option("--show-secrets", help="Print tokens and keys too.")
-    ] = False,
-    json: Json = False,
-) -> None:
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.client is None and (self.write or self.remove):
+            raise InvalidInput("client", "--write and --remove change one client.", "Name it.")
+
+
+@commands.command("agent-setup")
+@takes(Connecting)
+def agent_setup(chosen: Connecting, json: Json = False) -> None:
     """Connect an MCP client: print what to put where, and write it if you agree.
 
     A file keeps everything else that is in it, and a backup is left beside it.
@@ -51,25 +62,21 @@ def agent_setup(
 
       luma-tracker agent-setup cursor
     """
-    if client is None and (write or remove):
-        raise InvalidInput("client", "--write and --remove change one client.", "Name it.")
-    steps = _steps(client, transport, url, token)
+    steps = _steps(chosen)
     may_ask = sys.stdin.isatty() and sys.stdout.isatty() and not json
-    if client is None or not (write or may_ask):
-        _show(steps, remove=remove, show_secrets=show_secrets, as_json=json)
+    if chosen.client is None or not (chosen.write or may_ask):
+        _show(steps, chosen, as_json=json)
         return
     [step] = steps
     if not json:
-        _describe(step, remove=remove, show_secrets=show_secrets)
-    _carry_out(step, ask=not write, remove=remove, show_secrets=show_secrets, as_json=json)
+        _describe(step, chosen)
+    _carry_out(step, chosen, as_json=json)
 
 
-def _steps(
-    client: ClientName | None, transport: Transport | None, url: str, token: str
-) -> "list[Step]":
+def _steps(chosen: Connecting) -> "list[Step]":
     from service.cli.agent_setup_step import Step
 
-    settings = load_settings()
+    settings, client, transport = load_settings(), chosen.client, chosen.transport
     names = [client] if client else list(CLIENTS)
     if client and transport and transport not in CLIENTS[client].transports:
         raise InvalidInput(
@@ -78,47 +85,47 @@ def _steps(
             "Use --transport stdio, or add the URL in its settings, under Connectors.",
         )
     usable = {name: transport if transport in CLIENTS[name].transports else None for name in names}
-    return [Step(name, settings, usable[name], url, token) for name in names]
+    return [Step(name, settings, usable[name], chosen.url, chosen.token) for name in names]
 
 
-def _show(steps: "list[Step]", *, remove: bool, show_secrets: bool, as_json: bool) -> None:
+def _show(steps: "list[Step]", chosen: Connecting, *, as_json: bool) -> None:
     if as_json:
         from json import dumps
 
-        typer.echo(dumps([step.as_dict(show_secrets=show_secrets) for step in steps]))
+        typer.echo(dumps([step.as_dict(show_secrets=chosen.show_secrets) for step in steps]))
         return
     for index, step in enumerate(steps):
         if index:
             typer.echo()
-        _describe(step, remove=remove, show_secrets=show_secrets)
+        _describe(step, chosen)
 
 
-def _describe(step: "Step", *, remove: bool, show_secrets: bool) -> None:
+def _describe(step: "Step", chosen: Connecting) -> None:
     """Print what is to be put where; what to do besides goes to stderr."""
-    if remove:
+    if chosen.remove:
         typer.echo(f"{step.client.title}: remove {step.location} from {step.path}")
         return
     typer.echo(f"{step.client.title}: add to {step.path}")
-    typer.echo(step.text(with_secrets=show_secrets))
-    for hint in step.hints(with_secrets=show_secrets):
+    typer.echo(step.text(with_secrets=chosen.show_secrets))
+    for hint in step.hints(with_secrets=chosen.show_secrets):
         typer.echo(hint, err=True)
 
 
-def _carry_out(step: "Step", *, ask: bool, remove: bool, show_secrets: bool, as_json: bool) -> None:
-    """Change the file, after asking if `ask`, and report it."""
+def _carry_out(step: "Step", chosen: Connecting, *, as_json: bool) -> None:
+    """Change the file, after asking unless that is not wanted, and report it."""
     from json import dumps
 
     from service.cli.agent_setup_files import store
 
-    change = step.change(remove=remove)
+    change = step.change(remove=chosen.remove)
     backup = None
     if change.is_needed:
-        if ask and not typer.confirm(f"Change {step.path}?"):
+        if not chosen.write and not typer.confirm(f"Change {step.path}?"):
             raise typer.Abort
-        backup = store(change, private=step.keeps_secrets and not remove)
+        backup = store(change, private=step.keeps_secrets and not chosen.remove)
     if as_json:
         done = {"changed": change.is_needed, "backup": backup and str(backup)}
-        typer.echo(dumps([{**step.as_dict(show_secrets=show_secrets), **done}]))
+        typer.echo(dumps([{**step.as_dict(show_secrets=chosen.show_secrets), **done}]))
     elif not change.is_needed:
         typer.echo(f"{step.path}: nothing to change", err=True)
     else:

@@ -3,15 +3,17 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import KEYLESS, Running, run_service
+from tests.acceptance.conftest import KEYLESS, SIGNING, Running, run_service
 from tests.acceptance.conftest import shared as shared  # noqa: PLC0414 - a fixture
 from tests.launching import Process, launch, run
 
+_ESTABLISHED = "01"  # as /proc/net/tcp has it
 NOWHERE = "sqlite:////nowhere/that/exists/tracker.db"
 
 
@@ -70,6 +72,17 @@ class Started:
         """What it has printed on stderr so far."""
         return self.err.read_text()
 
+    def is_connected(self, url: str) -> bool:
+        """Whether it has a connection to a service."""
+        sockets = set[str]()
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                sockets.add(link.readlink().name)
+        port = f":{int(url.rpartition(':')[2]):04X}"
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        ours = (row for row in rows if f"socket:[{row[9]}]" in sockets)
+        return any(row[2].endswith(port) and row[3] == _ESTABLISHED for row in ours)
+
     def end(self) -> int:
         """Its exit code, as soon as it ends."""
         try:
@@ -81,7 +94,7 @@ class Started:
 @pytest.fixture(scope="module")
 def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that can ask nobody: what it is told stays as it is."""
-    with run_service(tmp_path_factory.mktemp("keyless"), **KEYLESS) as running:
+    with run_service(tmp_path_factory.mktemp("keyless"), **KEYLESS, **SIGNING) as running:
         yield running
 
 

@@ -127,6 +127,7 @@ def test_a_service_that_restarts_is_waited_for_and_no_change_is_missed(
     watching = told.start("watch", generation_id)
     waiting = told.start("get", generation_id, "--wait", "60")
     until(lambda: len(watching.lines) == 1)
+    until(lambda: waiting.is_connected(service.url))
     port = service.url.rpartition(":")[2]
 
     service.stop()

@@ -10,6 +10,8 @@ from service.errors import InvalidQuery, TrackerError
 
 _CODES = {400: USAGE, 404: NOT_FOUND, 422: USAGE, 429: UNREACHABLE, 502: REFUSED, 503: UNREACHABLE}
 _KINDS = {"store-unavailable": FAILED, "too-many-requests": REFUSED, "not-found": NOT_FOUND}
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+"""Errors of a request of which no byte was sent."""
 _OURS = "urn:luma-tracker"
 _TOKEN = "Set TRACKER_TOKEN to a token that the service has in its TRACKER_API_TOKENS."  # noqa: S105
 _HINTS = {
@@ -52,10 +54,15 @@ def _foreign(answer: httpx.Response) -> CommandError:
     )
 
 
-def unreachable(url: str, error: httpx.HTTPError) -> TrackerError:
+class CutOff(CommandError):
+    """The connection to the service broke after a request was sent."""
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> CommandError:
     """Return the error for a service that does not answer."""
     reason = str(error) or type(error).__name__
-    return CommandError(
+    kind = CommandError if isinstance(error, NOT_SENT) else CutOff
+    return kind(
         UNREACHABLE,
         f"{url} cannot be reached: {reason}.",
         "Check TRACKER_URL and that the service runs; without TRACKER_URL, the command works on "

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from service.cli.backend.answers import cut_off, error_in, unreachable
+from service.cli.backend.answers import NOT_SENT, CutOff, cut_off, error_in, unreachable
 from service.cli.backend.contract import Created, Filters, Json, Order, Reply, is_settled
 from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
@@ -21,7 +21,6 @@ _SILENCE = 45.0  # seconds without a heartbeat after which a stream is broken; t
 _TOLERANCE = 0.1  # seconds of a wait that are not worth another request
 _AGAIN = 1.0  # seconds until a broken stream is resumed, or a cut-off create is asked for again
 _CREATE_TRIES = 20
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _GATEWAYS = {"dream_machine": "dream-machine/v1", "agents": "agents/v1"}
 
 
@@ -39,18 +38,28 @@ class Remote:
     async def generation(
         self, generation_id: str, *, fresh: bool = False, wait: float | None = None
     ) -> Reply:
-        """Look a generation up; a longer wait is several requests, also over a restart."""
+        """Look a generation up."""
+        if wait:
+            return await self._wait(generation_id, wait, fresh=fresh)
+        return await self._generation(generation_id, 0, fresh=fresh)
+
+    async def _wait(self, generation_id: str, seconds: float, *, fresh: bool) -> Reply:
+        """Wait in several requests, also over a restart of the service."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + (wait or 0.0)
-        found = await self._generation(generation_id, wait or 0.0, fresh=fresh)
-        while not is_settled(found.document) and (left := deadline - clock()) > _TOLERANCE:
-            await asyncio.sleep(min(left, _AGAIN))  # it waited less than it was asked to: it stops
+        deadline, was_reached = clock() + seconds, False
+        while True:
+            left = max(0.0, deadline - clock())
             try:
-                found = await self._generation(generation_id, deadline - clock())
+                found = await self._generation(generation_id, left, fresh=fresh and not was_reached)
             except CommandError as error:
-                if error.code != UNREACHABLE:
+                was_reached = was_reached or isinstance(error, CutOff)
+                if error.code != UNREACHABLE or not was_reached or left <= _TOLERANCE:
                     raise
-        return found
+            else:
+                was_reached = True
+                if is_settled(found.document) or deadline - clock() <= _TOLERANCE:
+                    return found
+            await asyncio.sleep(min(left, _AGAIN))  # it waited less than asked: it is stopping
 
     async def _generation(self, generation_id: str, wait: float, *, fresh: bool = False) -> Reply:
         given = {"wait": f"{min(wait, _LONGEST_WAIT):.2f}", "fresh": "true"}
@@ -127,7 +136,7 @@ class Remote:
             try:
                 return _created(await self._order(order))
             except httpx.HTTPError as error:
-                nothing_sent = tries == 0 and isinstance(error, _NOT_SENT)
+                nothing_sent = tries == 0 and isinstance(error, NOT_SENT)
                 if nothing_sent:
                     raise unreachable(self.name, error) from error
                 if tries == _CREATE_TRIES:
