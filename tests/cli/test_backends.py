@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.simulator import Fault, Simulator
-from tests.acceptance.conftest import Running, run_service
+from tests.acceptance.conftest import KEYLESS, Running, run_service
 from tests.acceptance.talk import body_of, call_back, new_id
 from tests.acceptance.talk import told as tell
 from tests.acceptance.test_creates import free_port
@@ -259,3 +259,27 @@ def test_a_url_that_is_none_stops_the_command(shared: Running) -> None:
 
     assert run.returncode == USAGE
     assert run.stderr.startswith("luma-tracker: TRACKER_URL")
+
+
+def test_what_follows_a_service_resumes_where_it_was(tmp_path: Path) -> None:
+    with run_service(tmp_path, **KEYLESS) as running:
+        service, ids = running.service, [new_id() for _ in range(3)]
+        following = Command(running, "service").start("events", "--follow", "--after", "0")
+        tell_of(running, ids[0])
+        until(lambda: len(following.lines) == 1)
+        port = service.url.rpartition(":")[2]
+
+        service.stop()
+        service.start("--port", port)
+        for generation_id in ids[1:]:
+            tell_of(running, generation_id)
+
+        until(lambda: len(following.lines) == 3)
+        following.process.send_signal(2)
+        assert following.end() == 130
+        assert [line.split("\t")[2] for line in following.lines] == ids, "no gap, nothing twice"
+        assert following.errors == ""
+
+
+def tell_of(running: Running, generation_id: str) -> None:
+    assert call_back(running, body_of(generation_id)).status_code == 200
