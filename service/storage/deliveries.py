@@ -225,15 +225,6 @@ def unfolded(connection: Connection, after: str, limit: int) -> list[tuple[str, 
     return [(row.id, row.generation_id) for row in connection.execute(found)]
 
 
-def kept(connection: Connection, limit: int) -> list[str]:
-    """List the ids of all deliveries that are not folded, for whatever reason, oldest first."""
-    unhandled = DELIVERIES.c.handled_at.is_(None)
-    rows = connection.execute(
-        select(DELIVERIES.c.id).where(unhandled).order_by(DELIVERIES.c.id).limit(limit)
-    )
-    return list(rows.scalars())
-
-
 def oldest_unfolded(connection: Connection) -> datetime | None:
     """Return when the oldest delivery that is to be folded again was received."""
     return _oldest(connection, _UNFOLDED)

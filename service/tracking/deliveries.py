@@ -109,10 +109,6 @@ class Deliveries:
         await self._database.write(deliveries.remove, generation_id)
         return found
 
-    async def kept(self) -> list[str]:
-        """Return the ids of up to 1,000 deliveries that are not folded yet, oldest first."""
-        return await self._database.read(deliveries.kept, 1000)
-
     async def replay(self, delivery_id: str) -> Receipt:
         """Fold a delivery again.
 

@@ -172,6 +172,9 @@ def _printed(service: Service) -> dict[str, str]:
         ("get", "unknown"),
         ("doctor", "--json"),
         ("replay", "--json"),
+        ("events", "lived", "--json"),
+        ("deliveries", "--json"),
+        ("watch", "lived", "--json"),
     ]
     runs = dict[tuple[str, ...], str]()
 

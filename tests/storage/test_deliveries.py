@@ -94,7 +94,10 @@ def test_what_waits_to_be_folded_names_a_generation(connection: Connection) -> N
     deliveries.fail_delivery(connection, failed, "a", "a bug")
     deliveries.settle_delivery(connection, folded, "a", Outcome.APPLIED, NOON)
     assert deliveries.unfolded(connection, "", 10) == [(failed, "a")]
-    assert deliveries.kept(connection, 10) == [unreadable, failed]
+    found = deliveries.deliveries(
+        connection, outcomes=("kept",), generation_ids=(), before=None, limit=10
+    )
+    assert [each.id for each in found] == [failed, unreadable]
     assert deliveries.oldest_unfolded(connection) == NOON + timedelta(seconds=1)
 
 

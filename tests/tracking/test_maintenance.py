@@ -307,8 +307,10 @@ async def test_a_delivery_that_fails_every_time_is_given_up_and_said(
     assert REGISTRY.get_sample_value("luma_tracker_deliveries_given_up") == 1
 
     sql.lift()
-    [delivery_id] = await parts.tracker.deliveries.kept()
-    receipt = await parts.tracker.deliveries.replay(delivery_id)
+    [kept] = await parts.tracker.deliveries.page(
+        outcomes=("kept",), generation_ids=(), before=None, limit=9
+    )
+    receipt = await parts.tracker.deliveries.replay(kept.id)
     assert receipt.outcome is Outcome.APPLIED
     await parts.maintenance.refold()
     assert REGISTRY.get_sample_value("luma_tracker_deliveries_given_up") == 0
