@@ -322,6 +322,29 @@ def test_no_bar_is_full_before_the_end() -> None:
     Console(file=screen, width=160).print(table)
 
     first, second = screen.getvalue().splitlines()[1:3]
-    assert re.search(r"0:\d\d:\d\d of about 70 s", first)
+    assert re.search(r" \d+:\d\d of about 70 s", first)
     assert "40 s" in second
     assert first.count("━") < second.count("━")
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (60, ["state", "id"]),
+        (80, ["state", "id", "time"]),
+        (100, ["state", "id", "progress", "time"]),
+        (130, ["state", "id", "model", "progress", "time", "prompt"]),
+    ],
+)
+def test_a_narrow_terminal_has_fewer_columns_but_whole_ones(width: int, columns: list[str]) -> None:
+    long = generation(id=new_id(), model="ray-flash-2", prompt="a lake " * 30)
+    screen = io.StringIO()
+
+    table = LiveTable({"a": long}, {long["id"]: 70.0}, lambda: "")
+    Console(file=screen, width=width).print(table)
+
+    head, row, *_ = screen.getvalue().splitlines()
+    assert head.split() == columns
+    assert "◐ dreaming" in row
+    assert long["id"] in row
+    assert ("of about 70 s" in row) == ("time" in columns)

@@ -17,7 +17,7 @@ from service.cli.watching.watch import Watch
 from service.domain.text import one_line
 
 _PER_SECOND = 4
-_MOST_URLS = 20  # printed below the table
+_MOST_RESULTS = 20  # printed below the table
 
 
 async def watch(
@@ -36,7 +36,7 @@ async def watch(
     """
     if console.is_terminal and not as_json:
         found = await _in_table(backend, ids, seconds, console)
-        _show_urls(found)
+        _show_results(found)
         return found
     watching = Watch(backend, ids, _show_json if as_json else _show_line, _show_trouble)
     await watching.run(seconds)
@@ -91,11 +91,11 @@ async def _in_table(
     return [*watching.generations.values()]
 
 
-def _show_urls(generations: Sequence[Json]) -> None:
-    """Print the URLs of the results whole, to be copied."""
-    for generation in generations[:_MOST_URLS]:
-        if url := url_of(generation):
-            console.print(one_line(url), soft_wrap=True, markup=False)
+def _show_results(generations: Sequence[Json]) -> None:
+    """Print URLs, to be copied, and reasons of failures whole: a table may cut them."""
+    for generation in generations[:_MOST_RESULTS]:
+        if told := generation["failure_reason"] or url_of(generation):
+            console.print(one_line(told), soft_wrap=True, markup=False)
 
 
 def url_of(generation: Json) -> str | None:

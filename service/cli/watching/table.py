@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,10 @@ from service.domain.text import one_line
 _ICONS = {"queued": "○", "completed": "✔", "failed": "✖"}
 _OPEN_ICON = "◐"
 _BAR_WIDTH = 20
+_WIDTHS = {"state": 13, "id": 38, "model": 16, "progress": 22, "time": 22, "prompt": 16}
+"""Of each column with its margin, in their order; the prompt takes what is left."""
+_MARGIN = 2
+_BY_IMPORTANCE = ("state", "id", "time", "progress", "prompt", "model")
 _MOST_DONE = 0.99  # nobody knows that it is done before it is
 
 
@@ -39,40 +42,49 @@ class LiveTable:
         self._usual = usual
         self._trouble = trouble
 
-    def __rich__(self) -> RenderableType:
-        """Return the table as of now."""
-        now, table = datetime.now(UTC), _empty_table()
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the table as of now, with as many columns as there is room for."""
+        now, widths = datetime.now(UTC), _widths(options.max_width)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name, width in widths.items():
+            table.add_column(name, no_wrap=True, width=width - _MARGIN)
         for generation in sorted(self._generations.values(), key=_order):
-            table.add_row(*_cells(generation, self._usual.get(generation["id"]), now))
-        return Group(table, Text(one_line(self._trouble()), style="yellow"))
+            cells = _cells(generation, self._usual.get(generation["id"]), now)
+            table.add_row(*(cells[name] for name in widths))
+        yield table
+        yield Text(one_line(self._trouble()), style="yellow")
 
 
 def _order(generation: Json) -> tuple[str, str]:
     return generation["created_at"] or generation["first_seen_at"], generation["id"]
 
 
-def _empty_table() -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("state", no_wrap=True)
-    table.add_column("id", no_wrap=True, overflow="ignore")
-    table.add_column("model", no_wrap=True)
-    table.add_column("progress", no_wrap=True, min_width=_BAR_WIDTH)
-    table.add_column("time", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
-    return table
+def _widths(room: int) -> dict[str, int]:
+    """Return the columns that fit, in their order, and their widths; the prompt takes the rest."""
+    names = set[str]()
+    for name in _BY_IMPORTANCE:
+        if room < _WIDTHS[name]:
+            break
+        room -= _WIDTHS[name]
+        names.add(name)
+    widths = {name: width for name, width in _WIDTHS.items() if name in names}
+    if "prompt" in widths:
+        widths["prompt"] += room
+    return widths
 
 
-def _cells(generation: Json, usual: float | None, now: datetime) -> list[RenderableType]:
+def _cells(generation: Json, usual: float | None, now: datetime) -> dict[str, RenderableType]:
+    """Return the cells of a row, by column."""
     state = generation["state"]
-    icon = _ICONS.get(state, _OPEN_ICON)
-    return [
-        Text(f"{icon} {one_line(state)}", style=COLOURS.get(state, OTHER_COLOUR)),
-        Text(generation["id"]),
-        escape(one_line(generation["model"] or generation["operation"] or "-")),
-        _progress(generation, usual, now),
-        time_of(generation, usual, now),
-        escape(one_line(generation["failure_reason"] or generation["prompt"] or "")),
-    ]
+    shown = f"{_ICONS.get(state, _OPEN_ICON)} {one_line(state)}"
+    return {
+        "state": Text(shown, style=COLOURS.get(state, OTHER_COLOUR)),
+        "id": Text(generation["id"]),
+        "model": Text(one_line(generation["model"] or generation["operation"] or "-")),
+        "progress": _progress(generation, usual, now),
+        "time": time_of(generation, usual, now),
+        "prompt": Text(one_line(generation["failure_reason"] or generation["prompt"] or "")),
+    }
 
 
 def _progress(generation: Json, usual: float | None, now: datetime) -> RenderableType:
@@ -97,4 +109,7 @@ def time_of(generation: Json, usual: float | None, now: datetime) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))
+    """Return a duration for display: `34 s`, `8:20` or `1:08:20`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")
