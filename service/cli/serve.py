@@ -33,9 +33,7 @@ class Listening:
         int | None,
         typer.Option(help="File descriptor of an open listening socket; replaces host and port."),
     ] = None
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of processes that serve.")
-    ] = 1
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that serve.")] = 1
     tunnel: Annotated[
         bool,
         typer.Option(
