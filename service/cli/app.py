@@ -21,6 +21,7 @@ from service.cli import (
     generations,
     open_page,
     serve,
+    stats,
     watch,
     webhooks,
 )
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for group in (
     *(serve, generations, watch, create, open_page),
-    *(events, deliveries, backfill),
+    *(events, deliveries, backfill, stats),
     *(callback_url, callback_test, agent_setup, doctor),
 ):
     app.add_typer(group.commands)

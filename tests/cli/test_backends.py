@@ -78,6 +78,27 @@ def test_a_page_says_how_to_go_on_and_the_next_begins_there(told: Command) -> No
     assert f"More: --after {page.stdout.split()[0]}" in page.stderr
 
 
+def test_statistics_are_a_line_for_each_of_the_series(told: Command) -> None:
+    tell(told.running, "failed", model=(model := new_id()))
+
+    lines = [line.split("\t") for line in printed(told, "stats", "--by", "model").splitlines()]
+    refused = told("stats", "--since", "soon")
+
+    shown, expected = (
+        json.loads(text)
+        for text in (
+            printed(told, "stats", "--by", "model", "--json"),
+            rest(told, "/v1/stats", by="model"),
+        )
+    )
+    for each in (shown, expected):
+        del each["totals"]["lookups"], each["totals"]["upstream_requests"]  # they go on
+    assert shown == expected
+    assert [line[1:4] for line in lines if line[0] == model] == [["1", "0", "1"]]
+    assert refused.returncode == USAGE
+    assert "soon" in refused.stderr
+
+
 def test_events_follow_what_happens_one_json_per_line(told: Command) -> None:
     generation_id, other = tell(told.running, "dreaming"), new_id()
     newest = json.loads(rest(told, "/v1/events", after="now"))["next_cursor"]

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Json = dict[str, Any]
+By = Literal["day", "model", "upstream", "operation"]
+"""What the series of statistics is by."""
 Filters = Mapping[str, str | int | Sequence[str] | None]
 """Query parameters of a list; what is None or empty is left out."""
 
@@ -98,6 +100,9 @@ class Backend(Protocol):
 
     async def backfill(self, upstream: str | None, since: str | None, *, everything: bool) -> Reply:
         """Read an upstream's list to its end, with progress on a terminal."""
+
+    async def stats(self, since: str | None, by: By) -> Reply:
+        """Return statistics."""
 
     async def webhooks(self) -> Reply:
         """Return the endpoints."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.bootstrap import Parts
-from service.cli.backend.contract import Created, Filters, Json, Order, Reply
+from service.cli.backend.contract import By, Created, Filters, Json, Order, Reply
 from service.cli.progress import backfill_progress
 from service.domain.query import parse
 from service.storage import listing
@@ -127,6 +127,10 @@ class Local:
         async with backfill_progress(walks):
             walk = await walks.complete(upstream, since, everything=everything)
         return _reply(BackfillOut.of(walk))
+
+    async def stats(self, since: str | None, by: By) -> Reply:
+        """Return statistics."""
+        return _reply(await self._tracker.stats.read(since, by))
 
     async def webhooks(self) -> Reply:
         """Return the endpoints."""

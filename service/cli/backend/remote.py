@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from service.cli.backend.answers import NOT_SENT, CutOff, cut_off, error_in, unreachable
-from service.cli.backend.contract import Created, Filters, Json, Order, Reply, is_settled
+from service.cli.backend.contract import By, Created, Filters, Json, Order, Reply, is_settled
 from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
 from service.cli.exits import REFUSED, UNREACHABLE, CommandError
@@ -161,6 +161,10 @@ class Remote:
     async def backfill(self, upstream: str | None, since: str | None, *, everything: bool) -> Reply:
         """Have the service read an upstream's list, and wait for the end."""
         return await complete(self._post, self._get, upstream, since, everything=everything)
+
+    async def stats(self, since: str | None, by: By) -> Reply:
+        """Return statistics."""
+        return Reply((await self._get("/v1/stats", {"since": since, "by": by})).content)
 
     async def webhooks(self) -> Reply:
         """Return the endpoints."""
