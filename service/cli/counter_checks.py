@@ -18,7 +18,7 @@ async def counts(settings: Settings) -> Finding:
         return Finding(_ABOUT, "the counters equal a recount of all generations")
     message = (
         f"the counters of the states {', '.join(differing)} differ from a recount: an instance of "
-        "an older version has written, or a recount is under way. Run `luma-tracker stats "
-        "--recount` when all instances have this version"
+        "an older version has written, or a recount is under way. Run `luma-tracker db recount` "
+        "when all instances have this version"
     )
     return Finding(_ABOUT, message, Level.WARNING)

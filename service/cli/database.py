@@ -59,3 +59,18 @@ def check() -> None:
     if found.current != found.head:
         typer.echo("Run `luma-tracker db upgrade`.", err=True)
         raise typer.Exit(FAILED)
+
+
+@commands.command()
+def recount() -> None:
+    """Count all generations anew for `luma-tracker stats` and GET /v1/stats.
+
+    The service may run meanwhile. `luma-tracker doctor` says whether that is needed.
+
+    Example:
+
+      luma-tracker db recount
+    """
+    from service.cli.schema import recounted
+
+    typer.echo(f"days: {run(recounted(on_this_machine('the database')))}")

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from service.bootstrap import at_database, migrate
+from service.bootstrap import at_database, migrate, open_tracker
 from service.config import Settings
 from service.tracking import inspection
 from service.tracking.inspection import Contents, Revisions
@@ -34,6 +34,16 @@ async def contents(settings: Settings, upstreams: tuple[str, ...]) -> Contents:
     if not (await revisions(settings)).up_to_date:
         return Contents(0, dict.fromkeys(upstreams))
     return await at_database(settings, partial(inspection.contents, upstreams=upstreams))
+
+
+async def recounted(settings: Settings) -> int:
+    """Count all generations anew, and return on how many days they were created.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    async with open_tracker(settings) as tracker:
+        return await tracker.stats.recount()
 
 
 async def differing_states(settings: Settings) -> list[str]:

@@ -4,12 +4,27 @@ import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.tracking.tracker import Tracker
 
 LONGEST_WAIT = 60  # seconds
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", re.IGNORECASE)
+
+Time = Annotated[
+    str,
+    Field(max_length=64),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "format": "date"},
+                {"type": "string", "pattern": "^-[0-9]{1,4}[smhdw]$"},
+            ]
+        }
+    ),
+]
+"""A time, a date, or a time before now; what is no such text is found when it is used."""
 
 WaitSeconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)]
 

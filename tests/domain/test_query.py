@@ -79,6 +79,7 @@ def test_any_text_is_a_query_or_an_error_with_its_place(text: str) -> None:
         ("Lake -forest", [Word("Lake"), Word("forest", negated=True)]),
         ('"at dawn" -"a \\"b\\" \\\\"', [Word("at dawn"), Word('a "b" \\', negated=True)]),
         ("- -- a-b", [Word("-"), Word("-", negated=True), Word("a-b")]),
+        ('model:"//a" model://a', [OneOf(Key.MODEL, ("//a",)), Word("model://a")]),
         ("12:30 https://a.example/b", [Word("12:30"), Word("https://a.example/b")]),
         ('""', []),
         ("state:queued,Dreaming", [OneOf(Key.STATE, ("queued", "dreaming"))]),

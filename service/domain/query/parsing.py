@@ -100,7 +100,7 @@ class _Parser:
             raise self._error(begin, f"`{key}:` needs a value here, such as {_example(key)}.")
         known = _KNOWN.get(key)
         if known and value.lower() not in known:
-            raise self._error(begin, f"{key}:{value[:40]} is unknown{_nearest(value, known)}.")
+            raise self._error(begin, f"{key}:{value[:40]} is unknown{_nearest(value, known)}")
         return value
 
     def _when(self, *, after: bool, negated: bool) -> When:
@@ -144,14 +144,14 @@ class _Parser:
 
 
 def _unknown_key(key: str) -> str:
-    message = f"`{key}:` is no key{_nearest(key, _KEYS)}."
+    message = f"`{key}:` is no key{_nearest(key, _KEYS)}"
     return f'{message} To search for this text, put it into quotes: "{key}:…".'
 
 
 def _nearest(given: str, known: tuple[str, ...]) -> str:
     """Return the suggestion that ends an error message."""
     nearest = get_close_matches(given.lower(), known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else f": use one of {', '.join(known)}"
+    return f"; did you mean {nearest[0]}?" if nearest else f": use one of {', '.join(known)}."
 
 
 def _example(key: str) -> str:

@@ -9,7 +9,7 @@ from service.domain.times import Moment
 
 KEYED = re.compile(r"([A-Za-z_]+):(?!//)")  # addresses are words
 _BARE_WORD = re.compile(r"[^\s\"-]\S*")
-_BARE_VALUE = re.compile(r"[^\s\",][^\s,]*")
+_BARE_VALUE = re.compile(r"(?!//)[^\s\",][^\s,]*")
 
 
 class Key(StrEnum):

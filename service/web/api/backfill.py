@@ -4,28 +4,13 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from service.tracking.backfill.schema import BackfillOut
-from service.web.parameters import Strict, TheTracker
+from service.web.parameters import Strict, TheTracker, Time
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/backfill", tags=["backfill"])
-
-
-_Time = Annotated[
-    str,
-    Field(max_length=64),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "string", "format": "date"},
-                {"type": "string", "pattern": "^-[0-9]{1,4}[smhdw]$"},
-            ]
-        }
-    ),
-]
 
 
 class BackfillRequest(Strict):
@@ -35,7 +20,7 @@ class BackfillRequest(Strict):
         None,
         description="`dream_machine` or `agents`; by default the first of them that has a key.",
     )
-    since: _Time | None = Field(
+    since: Time | None = Field(
         None,
         description="How far back to go: a time, a date, or a time before now such as `-24h` or "
         "`-30d`. By default to the end of the list, or to where an earlier backfill has been.",

@@ -9,7 +9,7 @@ from pydantic import Field
 from service.domain.times import FORMS
 from service.tracking.stats import By
 from service.tracking.stats_schema import StatsOut
-from service.web.parameters import Strict, TheTracker
+from service.web.parameters import Strict, TheTracker, Time
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1", tags=["stats"])
@@ -18,9 +18,8 @@ router = APIRouter(prefix="/v1", tags=["stats"])
 class StatsParameters(Strict):
     """The query parameters of statistics."""
 
-    since: str | None = Field(
+    since: Time | None = Field(
         None,
-        max_length=64,
         description=f"Only generations created on this day or later: {FORMS}.",
         examples=["-30d"],
     )
