@@ -14,7 +14,7 @@ from service.bootstrap import Parts, open_service
 from service.config import Settings, callback_secrets
 from service.mcp_server import Caller, HttpTransport, ResourceUpdates, Service
 from service.tracking.callback_tokens import CallbackTokens
-from service.web import callbacks, gateway, problems
+from service.web import callbacks, gateway, pages, problems
 from service.web.api import (
     backfill,
     deliveries,
@@ -109,6 +109,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         },  # else FastAPI checks for telemetry on each request
     )
     app.state.public_url = settings.public_url
+    app.state.page_policy = pages.policy((settings.dream_machine_url, settings.agents_url))
     app.state.tokens = CallbackTokens(callback_secrets(settings))
     problems.install(app)
     openapi.install(app)
@@ -123,6 +124,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         health.router,
         docs.router,
         submissions.router,
+        *pages.ROUTERS,
         gateway.router,
     ):
         app.include_router(router)
@@ -146,7 +148,9 @@ def _mcp_service(app: FastAPI, settings: Settings, parts: Parts) -> Service:
 
 def _add_middleware(app: Application, settings: Settings, *, callbacks_only: bool) -> None:
     tokens = [token.get_secret_value() for token in settings.api_tokens]
-    authenticator = Authenticator(tokens, callbacks_only=callbacks_only)
+    authenticator = Authenticator(
+        tokens, callbacks_only=callbacks_only, session_keys=callback_secrets(settings)
+    )
     app.state.authenticator = authenticator
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)

@@ -31,6 +31,7 @@ class Attempt:
 
 
 _FIELDS = tuple(Attempt.__dataclass_fields__)
+_MOST_READ = 2_000
 
 
 def add(connection: Connection, made: Sequence[tuple[int, Attempt]]) -> None:
@@ -52,6 +53,20 @@ def page(
     if before:
         found = found.where(ATTEMPTS.c.id < before)
     rows = connection.execute(found.order_by(ATTEMPTS.c.id.desc()).limit(limit)).mappings()
+    return [Attempt(**row) for row in rows]
+
+
+def of_generation(
+    connection: Connection, generation_id: str, *, begin: datetime, end: datetime, limit: int
+) -> list[Attempt]:
+    """List attempts of messages about a generation within a time, oldest first.
+
+    No index names the generation, so of a busy time only the first `_MOST_READ` are looked at.
+    """
+    within = select(ATTEMPTS).where(ATTEMPTS.c.at >= begin, ATTEMPTS.c.at <= end)
+    read = within.order_by(ATTEMPTS.c.at).limit(_MOST_READ).subquery()
+    found = select(*(read.c[name] for name in _FIELDS)).where(read.c.generation_id == generation_id)
+    rows = connection.execute(found.order_by(read.c.id).limit(limit)).mappings()
     return [Attempt(**row) for row in rows]
 
 

@@ -39,6 +39,11 @@ class Sort(StrEnum):
     UPDATED_DOWN = "-updated_at"
     UPDATED_UP = "updated_at"
 
+    @property
+    def opposite(self) -> "Sort":
+        """The same order from the other end."""
+        return Sort(self.removeprefix("-") if self.startswith("-") else f"-{self}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -86,6 +91,8 @@ class Page:
 
     items: list[Listed]
     next_cursor: str | None
+    first_cursor: str | None = None
+    """In the opposite order, the cursor of what comes before this page; None for an empty page."""
 
 
 async def page(database: Database, query: Query, conditions: Conditions) -> Page:
@@ -105,10 +112,11 @@ async def page(database: Database, query: Query, conditions: Conditions) -> Page
     run = database.search_long if query.limit > _SHORT else database.search
     rows = await run(sql, *values)
     items = _with_fields([Listed(*row[:3]) for row in rows[: query.limit]], query.fields)
+    first = _encode(query.sort.opposite, rows[0][3], items[0].id) if items else None
     if len(rows) <= query.limit:
-        return Page(items, None)
+        return Page(items, None, first)
     *_, at = rows[query.limit - 1]
-    return Page(items, _encode(query.sort, at, items[-1].id))
+    return Page(items, _encode(query.sort, at, items[-1].id), first)
 
 
 def _with_fields(items: list[Listed], fields: tuple[str, ...]) -> list[Listed]:

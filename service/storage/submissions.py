@@ -130,6 +130,11 @@ def find(connection: Connection, submission_id: str) -> Submission | None:
     return _first(connection, SUBMISSIONS.c.id == submission_id)
 
 
+def of_generation(connection: Connection, generation_id: str) -> Submission | None:
+    """Return the create that made a generation; None if there is none."""
+    return _first(connection, SUBMISSIONS.c.generation_id == generation_id)
+
+
 def mark_delivered(connection: Connection, submission_id: str) -> None:
     """Record that the caller has received the answer."""
     connection.execute(_BY_ID.values(delivered=True), {"submission_id": submission_id})

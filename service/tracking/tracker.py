@@ -25,6 +25,7 @@ from service.tracking.changes import Changes, wait_until_set
 from service.tracking.deliveries import Deliveries
 from service.tracking.fetcher import Fetcher
 from service.tracking.history import History
+from service.tracking.overview import Overview
 from service.tracking.readiness import Readiness
 from service.tracking.stats import Stats
 from service.tracking.webhooks.endpoints import Webhooks
@@ -75,6 +76,7 @@ class Tracker:
         self.history = History(database, changes, cache)
         self.backfill = backfill
         self.deliveries = Deliveries(database, changes, clock)
+        self.overview = Overview(database)
         self.readiness = Readiness(database, clock)
         self.webhooks = webhooks
         self.stats = Stats(database, clock)

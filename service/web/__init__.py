@@ -7,9 +7,10 @@ mcp               accepts POSTs to `/mcp`, for `service.mcp_server`
 security_headers  adds security headers to every response
 guards            HEAD, authentication, origin checks, the slow log
 api               the routes
+pages             pages for people
 responses         builds responses that the routes and the fast path share
 
 parameters        parameters and dependencies of the routes
 problems          error responses (RFC 9457)
-static            scripts, stylesheets and pages for people
+static            `/docs` and `/redoc`: pages, scripts and styles
 """

@@ -116,9 +116,14 @@ def problem(
     )
 
 
+def status_of(error: errors.TrackerError) -> HTTPStatus:
+    """Return the HTTP status of an error of the service."""
+    return next(code for kind, code in _STATUS.items() if isinstance(error, kind))
+
+
 def of_error(error: errors.TrackerError) -> Response:
     """Build the response to an error of the service."""
-    status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
+    status = status_of(error)
     headers = {}
     if isinstance(error, errors.UpstreamUnavailable | errors.StoreUnavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))

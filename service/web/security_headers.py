@@ -18,7 +18,7 @@ SECURE = tuple((name.lower().encode(), value.encode()) for name, value in _HEADE
 def secure(headers: MutableHeaders) -> None:
     """Add the headers that a response lacks.
 
-    A page sets a `Content-Security-Policy` of its own (`service/web/api/docs.py`).
+    A page sets a `Content-Security-Policy` of its own (`pages/page.py`, `api/docs.py`).
     """
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)

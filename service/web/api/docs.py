@@ -1,4 +1,4 @@
-"""Pages for people: the start page `/`, Swagger UI at `/docs`, and Redoc at `/redoc`.
+"""Pages of the API: Swagger UI at `/docs`, and Redoc at `/redoc`.
 
 The pages work without the internet: everything they load is in `service/web/static`, served under
 `/static/`. Each page has its own Content-Security-Policy, which allows files of this server and
@@ -51,25 +51,16 @@ class _File(NamedTuple):
     content_type: str
 
 
-def _policy(*, script: str = "'none'", style: str = "'self'", connect: str = "'none'") -> str:
+def _policy(*, style: str = "'self'") -> str:
     return (
-        f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' data:; "
-        f"font-src 'self'; connect-src {connect}; base-uri 'none'; form-action 'none'; "
+        f"default-src 'none'; script-src 'self'; style-src {style}; img-src 'self' data:; "
+        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
 
 
-_START_POLICY = _policy()
-_DOCS_POLICY = _policy(script="'self'", connect="'self'")
-_REDOC_POLICY = _policy(
-    script="'self'", connect="'self'", style=" ".join(("'self'", *_REDOC_STYLES))
-)
-
-
-@router.get("/")
-def start_page(if_none_match: _IfNoneMatch = None) -> Response:
-    """List what is served at which path."""
-    return _response("index.html", if_none_match, _START_POLICY)
+_DOCS_POLICY = _policy()
+_REDOC_POLICY = _policy(style=" ".join(("'self'", *_REDOC_STYLES)))
 
 
 @router.get("/docs")

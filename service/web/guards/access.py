@@ -1,23 +1,29 @@
-"""Authentication and origin checks: bearer tokens, and pages of other sites are refused.
+"""Authentication and origin checks: a bearer token or a session; no pages of other sites.
 
 Pure ASGI middleware. Luma's callbacks carry their own token and may come from anywhere, so no check
 applies to them.
 """
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.metrics import REFUSALS
+from service.web.guards import csrf
 from service.web.guards.authentication import Authenticator, is_direct, is_local_name, sent_token
+from service.web.guards.sessions import COOKIE, SESSION, Session
 from service.web.guards.wrong_tokens import PERIOD
 from service.web.luma_errors import enveloped, is_gateway
 from service.web.problems import problem
 
 _UNGUARDED = ("/healthz", "/readyz")
+SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
+FILES = "/static/pages/"
+"""Files that the sign-in page needs; they are in the package, so they tell nobody anything."""
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PASSED_ON_FOR_READERS = ("GET", "HEAD")
 """The gateway passes OPTIONS on as any other method. What it does there is Luma's matter."""
@@ -40,11 +46,18 @@ class AccessGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or call the application."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            REFUSALS.labels(str(refusal.status_code)).inc()
-            await enveloped(scope["path"], refusal)(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None and SESSION in scope and _is_write(scope, mcp_counts=True):
+            checked = await csrf.check(scope, receive, scope[SESSION].csrf_token)
+            receive, refusal = checked.receive, None if checked.valid else _forged()
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        REFUSALS.labels(str(refusal.status_code)).inc()
+        await enveloped(scope["path"], refusal)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         path = scope["path"]
@@ -64,6 +77,7 @@ class AccessGuard:
             path in _UNGUARDED
             or (scope["method"] == "OPTIONS" and not is_gateway(path))
             or not self._authenticator.need_tokens
+            or _is_before_sign_in(scope)
         ):
             return None
         return self._refusal_by_token(scope)
@@ -83,24 +97,28 @@ class AccessGuard:
         """Check the token where tokens are set."""
         authorization = _first(scope, b"authorization")
         digest = self._authenticator.digest_of(authorization)
+        if digest is None and sent_token(authorization):
+            return self._wrong_token(scope)
+        if digest is None and (session := self._session(scope)):
+            scope[SESSION] = session
+            digest = session.digest
         if digest is None:
-            return self._wrong_token(scope) if sent_token(authorization) else _unauthorized()
+            return _sign_in_first(scope) if _is_of_browser(scope) else _unauthorized()
         if _is_write(scope, mcp_counts=False) and not self._authenticator.may_write(digest):
             return problem(403, "This token is read-only.", hint="Send a token without `ro:`.")
         return None
 
+    def _session(self, scope: Scope) -> Session | None:
+        """Return the session of the cookie. Programs send a token: MCP and the gateway want one."""
+        if scope["path"] == "/mcp" or is_gateway(scope["path"]):
+            return None
+        cookies = cookie_parser(Headers(scope=scope).get("cookie", ""))
+        return self._authenticator.session_of(cookies[COOKIE]) if COOKIE in cookies else None
+
     def _wrong_token(self, scope: Scope) -> Response:
         """Count and refuse a wrong token. A valid one always passes, whatever the count."""
         address, counter = (scope.get("client") or ("",))[0], self._authenticator.wrong_tokens
-        if not counter.too_many(address):
-            counter.add(address)
-            return _unauthorized()
-        return problem(
-            429,
-            "Too many wrong tokens came from this address.",
-            hint="Send a valid token, which is always accepted, or wait.",
-            headers={"Retry-After": f"{PERIOD:.0f}"},
-        )
+        return too_many_wrong() if counter.refuses(address) else _unauthorized()
 
     def _is_foreign(self, origin: str | None, host: str) -> bool:
         return bool(origin) and origin not in self._origins and _netloc(origin) != host
@@ -110,13 +128,52 @@ def _is_write(scope: Scope, *, mcp_counts: bool) -> bool:
     """Return whether the request may change something.
 
     Args:
-        mcp_counts: whether `/mcp` counts: all its requests are POSTs, but its tools only read.
+        mcp_counts: whether `/mcp` counts: all its requests are POSTs, but its tools only read; and
+            `/sign-out`, which changes nothing but the session.
     """
     if scope["path"] == "/mcp":
         return mcp_counts
     if is_gateway(scope["path"]):
         return scope["method"] not in _PASSED_ON_FOR_READERS
+    if scope["path"] == SIGN_OUT and not mcp_counts:
+        return False  # readers may sign out
     return scope["method"] not in _SAFE_METHODS
+
+
+def too_many_wrong() -> Response:
+    """Build the refusal of an address that sent too many wrong tokens."""
+    return problem(
+        429,
+        "Too many wrong tokens came from this address.",
+        hint="Send a valid token, which is always accepted, or wait.",
+        headers={"Retry-After": f"{PERIOD:.0f}"},
+    )
+
+
+def _is_before_sign_in(scope: Scope) -> bool:
+    """Return whether the request belongs to signing in."""
+    path: str = scope["path"]
+    return path == SIGN_IN or (path.startswith(FILES) and scope["method"] in _SAFE_METHODS)
+
+
+def _is_of_browser(scope: Scope) -> bool:
+    """Return whether a browser opens a page."""
+    shown = scope["method"] == "GET" and not is_gateway(scope["path"])
+    return shown and b"text/html" in _first(scope, b"accept").lower()
+
+
+def _sign_in_first(scope: Scope) -> Response:
+    query = scope["query_string"].decode("latin-1")
+    target = scope["path"] + (f"?{query}" if query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='/')}", 303)
+
+
+def _forged() -> Response:
+    return problem(
+        403,
+        "The CSRF token of the session is missing or wrong.",
+        hint="Reload the page and try again.",
+    )
 
 
 def _unauthorized() -> Response:

@@ -1,10 +1,12 @@
 """Authentication by bearer tokens or, if none are set, by being local."""
 
 import hashlib
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from service.web.guards.sessions import Session, Sessions
 from service.web.guards.wrong_tokens import WrongTokenCounter
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -24,15 +26,24 @@ class Authenticator:
             is false, every client that reaches the port is on this machine. Then two kinds of
             requests are refused: those that a web page in a browser may have sent (`Host` is not
             local), and those that a proxy forwarded nevertheless.
+        session_keys: secrets that sign the sessions of people, newest first; empty: a random one,
+            so that sessions end with the process.
     """
 
-    def __init__(self, tokens: Iterable[str], *, callbacks_only: bool = False) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[str],
+        *,
+        callbacks_only: bool = False,
+        session_keys: Sequence[str] = (),
+    ) -> None:
         self._may_write = {
             _digest(token.removeprefix(_READ_ONLY).encode()): not token.startswith(_READ_ONLY)
             for token in tokens
         }
         self.callbacks_only = callbacks_only and not self._may_write
         self.wrong_tokens = WrongTokenCounter()
+        self._sessions = Sessions(session_keys or (secrets.token_hex(),), self._may_write)
 
     @property
     def need_tokens(self) -> bool:
@@ -61,8 +72,21 @@ class Authenticator:
         Digests are compared instead of tokens, so that the time reveals nothing about a token.
         """
         token = sent_token(authorization)
-        digest = _digest(token) if token else None
-        return digest if digest in self._may_write else None
+        return self.digest_of_token(token) if token else None
+
+    def digest_of_token(self, token: bytes) -> bytes | None:
+        """Return the digest of a token if it is accepted, else None."""
+        digest = _digest(token)
+        return digest if token and digest in self._may_write else None
+
+    def cookie_for(self, digest: bytes) -> str:
+        """Return the cookie of a new session with an accepted token."""
+        return self._sessions.issue(digest)
+
+    def session_of(self, cookie: str) -> Session | None:
+        """Return the session of a cookie, if its token is still accepted, else None."""
+        found = self._sessions.read(cookie)
+        return Session(*found, self._may_write[found[0]]) if found else None
 
     def may_write(self, digest: bytes) -> bool:
         """Return whether an accepted token, given by its digest, may write."""

@@ -29,6 +29,13 @@ class WrongTokenCounter:
         times = self._times.get(_network(address), deque[float]())
         return len(times) == MAX_WRONG_TOKENS and self._clock() - times[0] < PERIOD
 
+    def refuses(self, address: str) -> bool:
+        """Count a wrong token, and return whether too many came before it."""
+        if self.too_many(address):
+            return True
+        self.add(address)
+        return False
+
     def add(self, address: str) -> None:
         """Count a wrong token."""
         network = _network(address)

@@ -1,0 +1,67 @@
+"""What pages show beside the generations themselves: counts, creates, messages that were sent."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from service.storage import attempts, state_counts, submissions
+from service.storage.attempts import Attempt
+from service.storage.engine import Database
+
+MOST_COUNTED = state_counts.MOST_COUNTED
+STATES = ("queued", "dreaming", "processing", "completed", "failed")
+_SENT_WITHIN = timedelta(days=2)
+"""How long after a change its messages are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A create that passed through the gateway, without its body."""
+
+    id: str
+    path: str
+    state: str
+    status: int | None
+    created_at: datetime
+
+
+class Overview:
+    """Reads from the database what no other use case needs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def state_counts(self) -> dict[str, int]:
+        """Return how many generations are in each state.
+
+        A count above `MOST_COUNTED` means: more than that.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        return await state_counts.of_states(self._database, STATES)
+
+    async def create_of(self, generation_id: str) -> Create | None:
+        """Return the create that made a generation; None if it did not pass through here."""
+        found = await self._database.read(submissions.of_generation, generation_id)
+        if found is None:
+            return None
+        return Create(found.id, found.path, found.state, found.status, found.created_at)
+
+    async def attempts_of(
+        self, generation_id: str, begin: datetime, end: datetime, limit: int
+    ) -> list[Attempt]:
+        """Return attempts to send changes of a generation to webhooks, oldest first.
+
+        Args:
+            generation_id: its id.
+            begin: when it first changed.
+            end: when it last changed.
+            limit: the maximum number of attempts.
+        """
+        return await self._database.read(
+            attempts.of_generation,
+            generation_id,
+            begin=begin,
+            end=end + _SENT_WITHIN,
+            limit=limit,
+        )
