@@ -1,4 +1,4 @@
-"""The start page, `/docs` and `/redoc`: complete without the internet, under a strict policy."""
+"""`/docs` and `/redoc`: complete without the internet, under a strict policy."""
 
 import re
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tests.web.api.test_generations import client_of
 pytestmark = pytest.mark.either_database
 
 STATIC = Path(service.web.__file__).parent / "static"
-PAGES = ["/", "/docs", "/redoc"]
+PAGES = ["/docs", "/redoc"]
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
@@ -145,18 +145,6 @@ async def test_pages_and_files_are_readable_with_a_token_alone_where_tokens_are_
 async def test_without_tokens_a_foreign_name_reads_no_page(http: httpx.AsyncClient) -> None:
     for path in [*PAGES, "/static/docs.js"]:
         assert (await http.get(path, headers={"Host": "other.example"})).status_code == 421
-
-
-async def test_the_start_page_says_what_is_where(http: httpx.AsyncClient) -> None:
-    html = (await http.get("/")).text
-
-    for path in (
-        *("/docs", "/redoc", "/openapi.json", "/v1/generations", "/v1/events"),
-        *("/mcp", "/healthz", "/readyz", "/metrics", "README.md"),
-    ):
-        assert path in re.sub(r'href="[^"]*"', "", html)
-    for link in Page(html).linked:
-        assert (await http.get(f"/{link}")).status_code == 200, link
 
 
 async def test_pages_are_no_part_of_the_description(http: httpx.AsyncClient) -> None:

@@ -1,5 +1,6 @@
 """One service on a socket, and one browser, for all tests of pages in a file."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -25,11 +26,22 @@ from tests.databases import migrated_in
 
 SECRET = "secret-of-the-tests-of-pages"
 CALLBACK = f"/callbacks/{CallbackTokens([SECRET]).reusable()}"
-PIXEL = (
-    b'<svg xmlns="http://www.w3.org/2000/svg" width="160" height="90">'
-    b'<rect width="160" height="90" fill="#7a86c9"/></svg>'
-)
 MEDIA = "https://storage.cdn-luma.com"
+
+
+def drawn(url: str) -> str:
+    """A picture of its own for each URL."""
+    hue = sum(url.encode()) * 47 % 360
+    stops = f'<stop stop-color="hsl({hue} 55% 62%)"/>'
+    stops += f'<stop offset="1" stop-color="hsl({hue + 70} 60% 30%)"/>'
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180">'
+        f'<linearGradient id="g" x2=".4" y2="1">{stops}</linearGradient>'
+        '<rect width="320" height="180" fill="url(#g)"/>'
+        f'<circle cx="{80 + hue / 2}" cy="70" r="26" fill="#fff8"/>'
+        f'<path d="M0 150Q90 {90 + hue / 8} 170 140T320 120V180H0z" fill="#0006"/></svg>'
+    )
+
 
 expect.set_options(timeout=20_000)  # milliseconds
 
@@ -49,18 +61,23 @@ class Served:
 
     def start(self, **changed: Any) -> None:
         values = {**self._settings.model_dump(), **changed}
-        app = create_app(Settings.model_validate(values))
+        self._app = app = create_app(Settings.model_validate(values))
         config = uvicorn.Config(app, port=self.port, log_level="warning", ws="none")
         config.timeout_graceful_shutdown = 1
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
         deadline = time.monotonic() + 30
         while not self._server.started and time.monotonic() < deadline:
             time.sleep(0.02)
         assert self._server.started
 
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve()
+
     def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._app.state.tracker.stop_waiting)  # as `serve` does
         self._server.should_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
@@ -122,7 +139,7 @@ class Visit:
         if "dead" in url:
             route.fulfill(status=403, body="expired")
         else:
-            route.fulfill(body=PIXEL, content_type="image/svg+xml")
+            route.fulfill(body=drawn(url), content_type="image/svg+xml")
 
     def violations(self) -> list[str]:
         """What an accessibility check finds."""

@@ -10,6 +10,7 @@ export function startSearch(enliven) {
     const input = document.getElementById("q");
     if (results.querySelector(".query-error pre")) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
+    document.getElementById("json").setAttribute("href", results.dataset.json);
     enliven(results);
   });
 }
