@@ -17,7 +17,7 @@ dialling/        requests to addresses that users name, checked when dialled
 fetcher          fetches generations from Luma, and stores the results
 history          the events of all generations: read, wait for, or follow
 deliveries       the inbox: receive, list, show and replay callbacks
-overview         counts, creates and sent messages, for pages
+overview         the create and the sent messages of a generation, for pages
 readiness        the checks behind the readiness probe
 schemas          response models for pages, events and deliveries
 changes          change notification, within the process and across processes

@@ -1,14 +1,12 @@
-"""What pages show beside the generations themselves: counts, creates, messages that were sent."""
+"""What pages show beside a generation: the create that made it, and messages that were sent."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.storage import attempts, state_counts, submissions
+from service.storage import attempts, submissions
 from service.storage.attempts import Attempt
 from service.storage.engine import Database
 
-MOST_COUNTED = state_counts.MOST_COUNTED
-STATES = ("queued", "dreaming", "processing", "completed", "failed")
 _SENT_WITHIN = timedelta(days=2)
 """How long after a change its messages are tried."""
 
@@ -29,16 +27,6 @@ class Overview:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def state_counts(self) -> dict[str, int]:
-        """Return how many generations are in each state.
-
-        A count above `MOST_COUNTED` means: more than that.
-
-        Raises:
-            StoreUnavailable: the database did not answer.
-        """
-        return await state_counts.of_states(self._database, STATES)
 
     async def create_of(self, generation_id: str) -> Create | None:
         """Return the create that made a generation; None if it did not pass through here."""

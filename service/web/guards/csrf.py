@@ -36,14 +36,13 @@ async def check(scope: Scope, receive: Receive, expected: str) -> Checked:
 async def _body(receive: Receive) -> bytes | None:
     """Read the body; None if it is too large or the client has disconnected."""
     body = b""
-    while len(body) <= _MOST_BYTES:
+    while True:
         message = await receive()
-        if message["type"] != "http.request":
-            return None
         body += bytes(message.get("body", b""))
+        if message["type"] != "http.request" or len(body) > _MOST_BYTES:
+            return None
         if not message.get("more_body"):
             return body
-    return None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

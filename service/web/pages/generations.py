@@ -11,7 +11,6 @@ from starlette.responses import Response
 from service.errors import InvalidInput, InvalidQuery
 from service.storage import listing
 from service.storage.shape import GenerationOut
-from service.tracking.overview import MOST_COUNTED
 from service.tracking.tracker import Tracker
 from service.web.pages import snippets
 from service.web.pages.media import media_of
@@ -23,6 +22,7 @@ COLUMNS = ("state", "prompt", "model", "operation", "created", "took", "cost", "
 _USUAL_COLUMNS = ("state", "prompt", "model", "created", "took", "cost")
 _RANGES = {"": "Any time", "-1h": "Last hour", "-24h": "Last 24 hours", "-7d": "Last 7 days",
            "-30d": "Last 30 days"}  # fmt: skip
+_STATES = ("queued", "dreaming", "processing", "completed", "failed")
 _SORTS = {
     "-created_at": "Newest first",
     "created_at": "Oldest first",
@@ -46,6 +46,7 @@ class Parameters(lists.ListParameters):
     def query(self) -> listing.Query:
         """Return the parameters as the tracker takes them; `newer` reads from the other end."""
         given = {name: getattr(self, name) for name in lists.ListParameters.model_fields}
+        given |= {"fields": None, "format": None}  # they are for the JSON twin
         query = lists.ListParameters.model_construct(**given).query()
         if self.newer:
             query = replace(query, sort=query.sort.opposite, cursor=self.newer)
@@ -79,8 +80,7 @@ async def list_generations(request: Request, tracker: TheTracker) -> Response:
         error=error,
         shown=shown,
         media_of=media_of,
-        counts=await tracker.overview.state_counts(),
-        most_counted=MOST_COUNTED,
+        counts=await _counts(tracker),
         filtered=any(name not in (*_OF_PAGE, "sort", "limit") for name, _ in given),
         link=Links(given),
         to_begin=snippets.to_begin(request),
@@ -121,6 +121,11 @@ class Links:
     def others(self, *names: str) -> list[tuple[str, str]]:
         """Return the parameters that a form does not name itself."""
         return [pair for pair in self._given if pair[0] not in (*names, "cursor", "newer")]
+
+
+async def _counts(tracker: Tracker) -> dict[str, int]:
+    """Return how many generations are in each state; known states first."""
+    return dict.fromkeys(_STATES, 0) | await tracker.stats.by_state()
 
 
 async def _page(tracker: Tracker, parameters: Parameters) -> Shown:

@@ -32,14 +32,12 @@ MEDIA = "https://storage.cdn-luma.com"
 def drawn(url: str) -> str:
     """A picture of its own for each URL."""
     hue = sum(url.encode()) * 47 % 360
-    stops = f'<stop stop-color="hsl({hue} 55% 62%)"/>'
-    stops += f'<stop offset="1" stop-color="hsl({hue + 70} 60% 30%)"/>'
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180">'
-        f'<linearGradient id="g" x2=".4" y2="1">{stops}</linearGradient>'
-        '<rect width="320" height="180" fill="url(#g)"/>'
-        f'<circle cx="{80 + hue / 2}" cy="70" r="26" fill="#fff8"/>'
-        f'<path d="M0 150Q90 {90 + hue / 8} 170 140T320 120V180H0z" fill="#0006"/></svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 180" width="320" height="180">'
+        f'<path fill="hsl({hue} 45% 70%)" d="M0 0H320V180H0z"/>'
+        f'<circle cx="{80 + hue / 2}" cy="70" r="26" fill="#fff9"/>'
+        f'<path fill="hsl({hue + 30} 40% 48%)" d="M0 150Q90 {60 + hue / 8} 170 120T320 100V180H0z"/>'
+        f'<path fill="hsl({hue + 50} 45% 28%)" d="M0 170Q120 110 320 165V180H0z"/></svg>'
     )
 
 
@@ -86,8 +84,8 @@ class Served:
         """Send a callback."""
         made = datetime.now(UTC) - timedelta(seconds=age)
         request = {"prompt": more.pop("prompt", f"a film of {generation_id}"), "model": "ray-2"}
-        body = {"id": generation_id, "state": state, "model": "ray-2", "generation_type": "video"}
-        body |= {"created_at": made.isoformat(), "request": request, **more}
+        body: dict[str, Any] = {"id": generation_id, "state": state, "generation_type": "video"}
+        body |= {"model": "ray-2", "created_at": made.isoformat(), "request": request, **more}
         assert self.http.post(CALLBACK, content=json.dumps(body)).status_code == 200
 
 

@@ -32,8 +32,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for number in range(40):
             service.tell(f"old-{number:02}", "completed", age=90_000 + number)
         service.tell("gen-dead", "completed", age=50, assets={"image": f"{MEDIA}/dead.jpg"})
-        service.tell("gen-script", "completed", age=45, prompt=HOSTILE,
-                     assets={"video": "javascript:alert(1)", "image": "data:text/html,x"})  # fmt: skip
+        hostile = {"video": "javascript:alert(1)", "image": "data:text/html,x"}
+        service.tell("gen-script", "completed", age=45, prompt=HOSTILE, assets=hostile)
         service.tell("gen-long", "dreaming", age=40, prompt="long " * 2_000)
         service.tell(
             "gen-failed", "failed", age=35, failure_reason="<b>Frame</b> moderation failed"
@@ -240,6 +240,7 @@ def test_a_generation_has_one_timeline_with_bodies_and_texts_to_copy(
             page.locator("summary", has_text=name).click()
             expect(page.locator(".snippet", has_text=name)).to_contain_text(text)
         assert seen.problems == []
+        assert not any(url.endswith(".mp4") for url in seen.asked)
 
 
 def test_what_luma_or_a_prompt_says_is_text(browser: Browser, service: Served) -> None:

@@ -22,6 +22,9 @@ export function startLive(enliven) {
     stream.setAttribute("hx-sse:connect", `/v1/events?after=${after}`);
     stream.setAttribute("hx-swap", "none");
     stream.addEventListener("htmx:sse:after:connection", () => show("Live"));
+    stream.addEventListener("htmx:sse:before:connection", (event) => {
+      if (event.detail.connection.attempt) show("Reconnecting");
+    });
     stream.addEventListener("htmx:sse:error", () => show("Reconnecting"));
     stream.addEventListener("htmx:error", retryLater);
     stream.addEventListener("htmx:response:error", retryLater);
