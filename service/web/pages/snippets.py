@@ -67,9 +67,8 @@ def _sdk(base: str, generation_id: str, upstream: str) -> str:
     else:
         package, client, path = "lumaai", "LumaAI", "dream-machine/v1"
     return (
-        "import os\n"
         f"from {package} import {client}\n\n"
         f'client = {client}(base_url="{base}/{path}", '
-        'auth_token=os.environ.get("TRACKER_TOKEN", "-"))\n'
+        'auth_token="TRACKER_TOKEN")\n'
         f'print(client.generations.get("{generation_id}"))'
     )

@@ -36,7 +36,7 @@ def drawn(url: str) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 180" width="320" height="180">'
         f'<path fill="hsl({hue} 45% 70%)" d="M0 0H320V180H0z"/>'
         f'<circle cx="{80 + hue / 2}" cy="70" r="26" fill="#fff9"/>'
-        f'<path fill="hsl({hue + 30} 40% 48%)" d="M0 150Q90 {60 + hue / 8} 170 120T320 100V180H0z"/>'
+        f'<path fill="hsl({hue + 30} 40% 48%)" d="M0 150Q90 {60 + hue / 8} 170 120T320 90V180H0z"/>'
         f'<path fill="hsl({hue + 50} 45% 28%)" d="M0 170Q120 110 320 165V180H0z"/></svg>'
     )
 
@@ -101,9 +101,9 @@ def served(folder: Path, **more: Any) -> Iterator[Served]:
         service.http.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium. While it runs, the thread has a loop, so all tests here are sync."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None and not os.environ.get("CI"):
         pytest.skip("chromium is not installed, as by `apt-get install chromium`")

@@ -332,6 +332,7 @@ def test_rows_and_details_follow_what_happens_also_over_a_restart_unless_paused(
             expect(page.locator(".row")).to_have_count(1)
             page.locator("[data-news] a").click()
             expect(page.locator(".row")).to_have_count(2)
+            expect(word).to_have_text("Live")
 
             service.stop()
             expect(word).to_have_text("Reconnecting")

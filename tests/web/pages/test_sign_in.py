@@ -40,7 +40,8 @@ def signed_in(someone: httpx.Client, token: str, to: str = "/") -> httpx.Respons
 
 
 def csrf_of(someone: httpx.Client) -> str:
-    return re.findall(r'name="csrf_token" value="([^"]+)"', someone.get("/").text)[0]
+    found: list[str] = re.findall(r'name="csrf_token" value="([^"]+)"', someone.get("/").text)
+    return found[0]
 
 
 def test_people_sign_in_see_everything_live_write_and_sign_out(
