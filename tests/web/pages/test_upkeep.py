@@ -1,0 +1,94 @@
+"""The pages of the inbox, of webhooks and of statistics, in a browser."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.endpoints import serving_endpoints
+from tests.web.pages.conftest import CALLBACK, Served, served, visit
+
+pytestmark = pytest.mark.either_database
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service with an inbox that holds something good and something bad."""
+    folder = tmp_path_factory.mktemp("upkeep")
+    with served(folder, webhook_allow="127.0.0.0/8") as service:
+        service.tell("ended", "completed", prompt="a lake")
+        service.tell("broken", "failed", failure_reason='moderated "again" <script>')
+        assert service.http.post(CALLBACK, content="<b>no JSON").status_code == 422
+        yield service
+
+
+def test_the_inbox_shows_what_was_not_understood_and_folds_it_again(
+    browser: Browser, service: Served
+) -> None:
+    with visit(browser, service, "/deliveries") as seen:
+        page = seen.page
+        expect(page.locator("tbody tr")).to_have_count(3)
+        assert seen.violations() == []
+        page.get_by_role("link", name="kept").click()
+        expect(page).to_have_url(f"{service.url}/deliveries?outcome=kept")
+        expect(page.locator("tbody tr")).to_have_count(1)
+        page.locator("tbody a").first.click()
+        expect(page.locator("pre")).to_have_text("<b>no JSON")
+        assert seen.violations() == []
+        page.get_by_role("button", name="Fold again").click()
+        expect(page.locator("h1")).to_contain_text("Delivery")
+        page.goto(f"{service.url}/deliveries")
+        page.get_by_role("button", name="Fold 1 kept again").click()
+        expect(page.get_by_role("status")).to_have_text("0 folded.")
+        assert seen.problems == []
+
+
+def test_an_endpoint_is_added_tested_replayed_and_deleted(
+    browser: Browser, service: Served, tmp_path: Path
+) -> None:
+    with serving_endpoints() as endpoint, visit(browser, service, "/webhooks") as seen:
+        page = seen.page
+        assert seen.violations() == []
+        page.get_by_label("URL").fill("http://10.0.0.1/private")
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("alert")).to_contain_text("10.0.0.1")
+        page.get_by_label("URL").fill(endpoint.url("/hook"))
+        page.get_by_label("Only what matches").fill("is:opne")
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("alert")).to_contain_text("did you mean open?")
+        page.get_by_label("Only what matches").fill("is:terminal")
+        page.get_by_role("button", name="Add").click()
+        expect(page.locator("h1")).to_have_text(endpoint.url("/hook"))
+        page.get_by_role("button", name="Send a test").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.locator("tbody")).to_contain_text("a test")
+        assert seen.violations() == []
+        page.get_by_text("Delete", exact=True).click()
+        page.get_by_role("button", name="Delete, and drop").click()
+        expect(page.locator("h2").first).to_have_text("No endpoints yet")
+
+
+def test_statistics_are_bars_and_numbers_that_lead_to_the_generations(
+    browser: Browser, service: Served
+) -> None:
+    with visit(browser, service, "/stats?since=-7d", java_script_enabled=False) as seen:
+        page = seen.page
+        expect(page.locator(".tiles dd").first).to_have_text("2")
+        expect(page.locator("tbody tr")).to_have_count(8)
+        page.get_by_role("link", name='moderated "again" <script>').click()
+        expect(page.locator(".card")).to_have_count(1)
+        expect(page.locator(".card")).to_contain_text("film of broken")
+    with visit(browser, service, "/stats?by=model") as seen:
+        page = seen.page
+        assert seen.violations() == []
+        page.get_by_role("link", name="ray-2").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".card")).to_have_count(2)
+        page.go_back()
+        page.get_by_role("link", name="By day").click()
+        page.locator("tbody tr").last.get_by_role("link").click()
+        expect(page.locator(".card")).to_have_count(2)
+        twin = service.http.get("/v1/stats?since=-30d&by=day")
+        assert json.loads(twin.content)["totals"]["generations"] == 2
