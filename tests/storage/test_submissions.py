@@ -284,3 +284,12 @@ def test_a_create_that_was_committed_unnoticed_is_itself(connection: Connection)
     submissions.begin(connection, new, is_retry=False)
     written(connection, seconds=1, body_digest="another")
     assert submissions.begin(connection, new, is_retry=False) == new
+
+
+def test_the_create_of_a_generation_is_found(connection: Connection) -> None:
+    new = written(connection)
+    assert submissions.of_generation(connection, "made") is None
+    settle(connection, new, 201, State.ACCEPTED, generation_id="made")
+    made = submissions.of_generation(connection, "made")
+    assert made
+    assert (made.id, made.status) == (new.id, 201)

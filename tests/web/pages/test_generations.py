@@ -1,14 +1,17 @@
 """The pages of generations in a real browser, with and without scripts."""
 
+import base64
 import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from service.simulator import ManualClock, Simulator
 from tests.web.pages.conftest import MEDIA, Served, served, visit
 
 pytestmark = pytest.mark.either_database
@@ -371,3 +374,34 @@ def test_answers_are_compressed_for_who_takes_that(service: Served) -> None:
     assert b"<h1" in gzip.decompress(raw)
     plain = httpx.get(service.url, headers={"Accept-Encoding": "identity"}, trust_env=False)
     assert "content-encoding" not in plain.headers
+
+
+def test_creates_and_webhooks_are_on_the_timeline_and_parents_in_the_lineage(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with Simulator(clock=ManualClock()).running() as luma:
+        more = {
+            "luma_api_key": "luma-key",
+            "dream_machine_url": luma.dream_machine_url,
+            "webhook_allow": "127.0.0.0/8",
+            "webhook_secret": f"whsec_{base64.b64encode(bytes(32)).decode()}",
+        }
+        with served(tmp_path, **more) as service:
+            hook = {"url": f"{luma.dream_machine_url}/nowhere"}
+            assert service.http.post("/v1/webhooks", json=hook).status_code == 201
+            create = "/dream-machine/v1/generations"
+            first = service.http.post(create, json={"model": "ray-2", "prompt": "a lake"}).json()
+            upscale = f"{create}/{first['id']}/upscale"
+            second = service.http.post(upscale, json={"resolution": "4k"}).json()
+            with visit(browser, service, f"/generations/{second['id']}") as seen:
+                page = seen.page
+                expect(page.locator(".timeline")).to_contain_text("Created through the gateway")
+                expect(page.locator(".timeline")).to_contain_text("accepted with 20")
+                expect(page.locator(".timeline")).to_contain_text("Webhook sent: queued")
+                assert seen.violations() == []
+                page.locator(".tree").get_by_role("link").click()
+                expect(page).to_have_url(f"{service.url}/generations/{first['id']}")
+                expect(page.locator(".tree")).to_contain_text("upscale video")
+                host = urlsplit(luma.dream_machine_url).netloc
+                media = f"img-src 'self' https: http://{host};"
+                assert media in service.http.get("/").headers["content-security-policy"]

@@ -1,0 +1,28 @@
+"""Attempts of one generation, although no index names it."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from service.storage import attempts
+from service.storage.attempts import Attempt
+
+NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
+
+
+def made(number: int, generation_id: str, seconds: float) -> Attempt:
+    at = NOON + timedelta(seconds=seconds)
+    return Attempt(f"{number:036}", generation_id, "hook", at, "completed", 200, None, None)
+
+
+def test_the_attempts_of_a_generation_are_found_within_its_time(connection: Connection) -> None:
+    all_ = [made(1, "g", -1), made(2, "g", 0), made(3, "other", 1), made(4, "g", 2)]
+    attempts.add(connection, [(number, each) for number, each in enumerate(all_, 1)])
+
+    def found(limit: int = 10) -> list[Attempt]:
+        end = NOON + timedelta(hours=1)
+        return attempts.of_generation(connection, "g", begin=NOON, end=end, limit=limit)
+
+    assert found() == [all_[1], all_[3]]
+    assert found(1) == [all_[1]]
+    assert attempts.of_generation(connection, "none", begin=NOON, end=NOON, limit=9) == []
