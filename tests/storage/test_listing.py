@@ -92,6 +92,22 @@ async def test_pages_hold_every_row_once_even_of_one_moment(
     assert len(set(found)) == 13
 
 
+@pytest.mark.parametrize("sort", Sort)
+async def test_what_is_before_a_page_is_listed_from_the_other_end(
+    database: Database, sort: Sort
+) -> None:
+    for number in range(5):
+        await put(database, f"g{number}", minute=number // 2)  # some of one moment
+    everything = await ids(database, sort=sort)
+    first = await page(database, Query(sort=sort, limit=2), NOW)
+    second = await page(database, Query(sort=sort, limit=2, cursor=first.next_cursor), NOW)
+    before = Query(sort=sort.opposite, limit=9, cursor=second.first_cursor)
+
+    found = [item.id for item in (await page(database, before, NOW)).items]
+
+    assert found[::-1] == everything[:2]
+
+
 async def test_rows_that_come_in_meanwhile_move_nothing(database: Database) -> None:
     for n in range(6):
         await put(database, f"g{n}", n)
