@@ -6,6 +6,10 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from service.domain.generation import Outcome
+from service.domain.times import FORMS
+from service.storage.listing import MAX_LIMIT
+from service.tracking.stats import By
 from service.tracking.tracker import Tracker
 
 LONGEST_WAIT = 60  # seconds
@@ -33,6 +37,37 @@ class Strict(BaseModel):
     """Base of query parameters: an unknown one is an error, as it would silently do nothing."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class DeliveryParameters(Strict):
+    """The query parameters of the inbox."""
+
+    outcome: list[Outcome] = Field([], description="Repeatable.")
+    generation_id: list[str] = Field([], description="Repeatable.")
+    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    cursor: str | None = Field(
+        None, max_length=64, description="`next_cursor` of the previous page."
+    )
+
+
+class AttemptParameters(Strict):
+    """The query parameters of a list of attempts."""
+
+    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    cursor: str | None = Field(
+        None, max_length=64, description="`next_cursor` of the previous page."
+    )
+
+
+class StatsParameters(Strict):
+    """The query parameters of statistics."""
+
+    since: Time | None = Field(
+        None,
+        description=f"Only generations created on this day or later: {FORMS}.",
+        examples=["-30d"],
+    )
+    by: By = Field("day", description="What the series is by.")
 
 
 async def _tracker(request: Request) -> Tracker:

@@ -4,12 +4,9 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
-from service.domain.generation import Outcome
-from service.storage.listing import MAX_LIMIT
 from service.tracking.schemas import DeliveriesOut, DeliveryWithBody, ReplayOut
-from service.web.parameters import Strict, TheTracker
+from service.web.parameters import DeliveryParameters, Strict, TheTracker
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
@@ -17,17 +14,6 @@ router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 _PROBLEMS = responses(
     HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
 )
-
-
-class DeliveryParameters(Strict):
-    """The query parameters of the inbox."""
-
-    outcome: list[Outcome] = Field([], description="Repeatable.")
-    generation_id: list[str] = Field([], description="Repeatable.")
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
-    cursor: str | None = Field(
-        None, max_length=64, description="`next_cursor` of the previous page."
-    )
 
 
 @router.get(

@@ -4,26 +4,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
-from service.domain.times import FORMS
-from service.tracking.stats import By
 from service.tracking.stats_schema import StatsOut
-from service.web.parameters import Strict, TheTracker, Time
+from service.web.parameters import StatsParameters, TheTracker
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1", tags=["stats"])
-
-
-class StatsParameters(Strict):
-    """The query parameters of statistics."""
-
-    since: Time | None = Field(
-        None,
-        description=f"Only generations created on this day or later: {FORMS}.",
-        examples=["-30d"],
-    )
-    by: By = Field("day", description="What the series is by.")
 
 
 @router.get(

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
-from service.storage.listing import MAX_LIMIT
 from service.tracking.webhooks.endpoints import LONGEST_Q, NewWebhook
 from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
-from service.web.parameters import Strict, TheTracker
+from service.web.parameters import AttemptParameters, Strict, TheTracker
 from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -44,15 +43,6 @@ class WebhookIn(Strict):
         max_length=LONGEST_Q,
         pattern=r"^[^\x00]*$",
         description="Only generations that contain these words.",
-    )
-
-
-class AttemptParameters(Strict):
-    """The query parameters of a list of attempts."""
-
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
-    cursor: str | None = Field(
-        None, max_length=64, description="`next_cursor` of the previous page."
     )
 
 

@@ -9,10 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from service.domain.generation import Outcome
 from service.tracking.schemas import DeliveriesOut, DeliveryWithBody
 from service.tracking.tracker import Tracker
-from service.web.api.deliveries import DeliveryParameters
 from service.web.pages.page import PageRoute, show
 from service.web.pages.paths import path_with
-from service.web.parameters import TheTracker
+from service.web.parameters import DeliveryParameters, TheTracker
 
 _MOST = 200  # deliveries that one click folds again
 _KEPT = DeliveryParameters(outcome=[Outcome.KEPT], limit=_MOST, cursor=None)

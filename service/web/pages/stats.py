@@ -8,10 +8,9 @@ from starlette.responses import Response
 
 from service.tracking.stats import By
 from service.tracking.stats_schema import SeriesItem, StatsOut
-from service.web.api.stats import StatsParameters
 from service.web.pages.page import PageRoute, show
 from service.web.pages.paths import path_with
-from service.web.parameters import TheTracker
+from service.web.parameters import StatsParameters, TheTracker
 
 _RANGES = {"-7d": "7 days", "-30d": "30 days", "-90d": "90 days", "-365d": "A year"}
 _BYS: tuple[By, ...] = ("day", "model", "operation", "upstream")

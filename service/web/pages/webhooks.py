@@ -9,10 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from service.errors import InvalidInput, SettingsError
 from service.tracking.webhooks.endpoints import CREATORS_ID, NewWebhook
 from service.tracking.webhooks.schemas import AttemptsOut, WebhookOut
-from service.web.api.webhooks import AttemptParameters
 from service.web.pages.page import PageRoute, show
 from service.web.pages.paths import path_with
-from service.web.parameters import TheTracker
+from service.web.parameters import AttemptParameters, TheTracker
 
 STATES = ("queued", "dreaming", "processing", "completed", "failed")
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
