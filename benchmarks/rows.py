@@ -1,6 +1,6 @@
 """The table: what is measured, against what, and how good it has to be."""
 
-from benchmarks import callbacks, gateway, reads, size, starts, tools, waits
+from benchmarks import callbacks, gateway, pages, reads, size, starts, tools, waits
 from benchmarks.finding import Row
 
 RAW = "raw ASGI app, as many fixed bytes"
@@ -139,6 +139,16 @@ ROWS = [
         size.newest_page,
         1.3,
         1.6,
+        least=False,
+    ),
+    Row(
+        "pages",
+        "first load of the heaviest page, compressed",
+        "nothing",
+        pages.first_load,
+        60,
+        60,
+        unit="kB",
         least=False,
     ),
     Row("workers", "two workers' lookups", "one worker's", reads.workers, 1.7, 1.4),
