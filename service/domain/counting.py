@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from service.domain.generation import Generation
 
@@ -54,37 +54,61 @@ class Key(NamedTuple):
     key: str = ""
 
 
-def facts(generation: Generation | None) -> Counter[Key]:
+class Countable(Protocol):
+    """The fields that counters depend on; a `Generation` has them."""
+
+    @property
+    def upstream(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def operation(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def cost_usd_estimate(self) -> float | None: ...
+    @property
+    def failure_reason(self) -> str | None: ...
+    @property
+    def failure_code(self) -> str | None: ...
+    @property
+    def took(self) -> float | None: ...
+    @property
+    def is_gone(self) -> bool: ...
+
+
+def facts(row: Countable, day: str) -> Counter[Key]:
     """Return what a row adds to the counters; one that is gone adds nothing, as in lists."""
-    if generation is None or generation.is_gone:
+    if row.is_gone:
         return Counter()
-    place = _place(generation)
-    found = Counter({Key(Name.STATE, *place, generation.state[:_LONGEST]): 1})
-    if generation.cost_usd_estimate:
-        found[Key(Name.COST, *place)] = round(generation.cost_usd_estimate * MICRO)
-    if (seconds := generation.took) is not None:
+    place = _place(row, day)
+    found = Counter({Key(Name.STATE, *place, row.state[:_LONGEST]): 1})
+    if row.cost_usd_estimate:
+        found[Key(Name.COST, *place)] = round(row.cost_usd_estimate * MICRO)
+    if (seconds := row.took) is not None:
         found[Key(Name.TOOK, *place, str(bucket(seconds)))] = 1
-    if generation.state == "failed":
-        reason = generation.failure_reason or generation.failure_code or "unknown"
+    if row.state == "failed":
+        reason = row.failure_reason or row.failure_code or "unknown"
         found[Key(Name.FAILURE, *place, reason[:_LONGEST_REASON])] = 1
     return found
 
 
 def change(before: Generation | None, after: Generation) -> Counter[Key]:
     """Return what a change of a row adds to the counters."""
-    found = facts(after)
-    found.subtract(facts(before))
+    found = facts(after, day_of(after))
+    if before:
+        found.subtract(facts(before, day_of(before)))
     if after.terminal and not (before and before.terminal):
-        found[Key(Name.TOLD, *_place(after), after.source.value)] += 1
+        found[Key(Name.TOLD, *_place(after, day_of(after)), after.source.value)] += 1
     return found
 
 
-def _place(generation: Generation) -> tuple[str, str, str, str]:
+def _place(row: Countable, day: str) -> tuple[str, str, str, str]:
     return (
-        day_of(generation),
-        generation.upstream[:_LONGEST],
-        (generation.operation or "")[:_LONGEST],
-        (generation.model or "")[:_LONGEST],
+        day,
+        row.upstream[:_LONGEST],
+        (row.operation or "")[:_LONGEST],
+        (row.model or "")[:_LONGEST],
     )
 
 

@@ -33,13 +33,14 @@ _IS = {
     Is.ARCHIVED: "FALSE",  # nothing is archived yet
 }
 _SETTLED = """(state = 'failed' OR (state = 'completed' AND CAST(assets AS TEXT) <> '{}'))"""
-_TOOK = {
+TOOK = {
     # `strftime` alone would round the fractions of a second.
     Dialect.SQLITE: """(strftime('%s', substr(finished_at, 1, 19))
         - strftime('%s', substr(created_at, 1, 19))
         + (substr(finished_at, 21) - substr(created_at, 21)) / 1e6)""",
     Dialect.POSTGRES: "CAST(extract(epoch FROM finished_at - created_at) AS float8)",
 }
+"""The seconds that a generation took, null if they are not known: `Generation.took`."""
 
 
 class Criteria:
@@ -115,7 +116,7 @@ def _condition(where: Criteria, term: Term, order: str, conditions: Conditions) 
             limit = where.value(resolve(at, conditions.now))
             return f"ordered_at {'>' if after else '<'} {limit}"
         case Compare(key, operator, limit):
-            number = "cost_usd_estimate" if key == "cost" else _TOOK[where.dialect]
+            number = "cost_usd_estimate" if key == "cost" else TOOK[where.dialect]
             return f"{number} {operator} {where.value(limit)}"
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, select
 
-from service.domain.counting import OF_ROWS, Key, Name, facts
+from service.domain.counting import OF_ROWS, Key, Name, day_of, facts
 from service.domain.generation import Observation, Source
 from service.storage import counters, generations
 from service.storage.engine import Database, open_database
@@ -57,7 +57,8 @@ def _empty(connection: Connection) -> None:
 
 def _rows(connection: Connection) -> Counter[Key]:
     found = connection.execute(select(*COLUMNS)).mappings()
-    return +sum((facts(as_generation(row)) for row in found), Counter[Key]())
+    rows = map(as_generation, found)
+    return +sum((facts(row, day_of(row)) for row in rows), Counter[Key]())
 
 
 def _counted(connection: Connection) -> Counter[Key]:
