@@ -111,7 +111,7 @@ _LONG = (
     *("test_soak", "test_demo", "test_exhaustion", "test_upkeep", "test_hostile"),
     *("test_limits_of_luma", "test_migrations", "test_two_instances", "test_access"),
     *("test_tracker", "test_benchmarks", "test_pooler", "test_limits", "test_fast_path"),
-    *("test_schemathesis", "test_serve"),
+    *("test_schemathesis", "test_serve", "test_sign_in", "test_generations"),
 )
 """Files that take long begin first, so that no worker is left with one at the end."""
 
