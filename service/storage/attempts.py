@@ -30,6 +30,15 @@ class Attempt:
     next_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt, and the body that it sent."""
+
+    attempt: Attempt
+    body: bytes | None
+    """None if the message is no longer stored."""
+
+
 _FIELDS = tuple(Attempt.__dataclass_fields__)
 _MOST_READ = 2_000
 
@@ -58,16 +67,18 @@ def page(
 
 def of_generation(
     connection: Connection, generation_id: str, *, begin: datetime, end: datetime, limit: int
-) -> list[Attempt]:
+) -> list[Sent]:
     """List attempts of messages about a generation within a time, oldest first.
 
     No index names the generation, so of a busy time only the first `_MOST_READ` are looked at.
     """
     within = select(ATTEMPTS).where(ATTEMPTS.c.at >= begin, ATTEMPTS.c.at <= end)
     read = within.order_by(ATTEMPTS.c.at).limit(_MOST_READ).subquery()
-    found = select(*(read.c[name] for name in _FIELDS)).where(read.c.generation_id == generation_id)
-    rows = connection.execute(found.order_by(read.c.id).limit(limit)).mappings()
-    return [Attempt(**row) for row in rows]
+    found = select(*(read.c[name] for name in _FIELDS), OUTBOX.c.body)
+    found = found.outerjoin(OUTBOX, OUTBOX.c.seq == read.c.message_seq)
+    found = found.where(read.c.generation_id == generation_id).order_by(read.c.id).limit(limit)
+    rows = connection.execute(found).mappings()
+    return [Sent(Attempt(**{n: row[n] for n in _FIELDS}), row["body"]) for row in rows]
 
 
 def message_of(connection: Connection, webhook_id: str, attempt_id: str) -> int | None:

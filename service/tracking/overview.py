@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from service.luma.bodies import shown
 from service.storage import attempts, submissions
 from service.storage.attempts import Attempt
 from service.storage.engine import Database
@@ -13,13 +15,24 @@ _SENT_WITHIN = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A create that passed through the gateway, without its body."""
+    """A create that passed through the gateway."""
 
     id: str
     path: str
     state: str
     status: int | None
     created_at: datetime
+    request: Any
+    """Its body, if Luma does not echo it, else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An attempt to send a message to a webhook."""
+
+    attempt: Attempt
+    body: Any
+    """What was sent: parsed if it is JSON; None if it is no longer stored."""
 
 
 class Overview:
@@ -33,11 +46,13 @@ class Overview:
         found = await self._database.read(submissions.of_generation, generation_id)
         if found is None:
             return None
-        return Create(found.id, found.path, found.state, found.status, found.created_at)
+        return Create(
+            found.id, found.path, found.state, found.status, found.created_at, found.request
+        )
 
     async def attempts_of(
         self, generation_id: str, begin: datetime, end: datetime, limit: int
-    ) -> list[Attempt]:
+    ) -> list[Message]:
         """Return attempts to send changes of a generation to webhooks, oldest first.
 
         Args:
@@ -46,10 +61,11 @@ class Overview:
             end: when it last changed.
             limit: the maximum number of attempts.
         """
-        return await self._database.read(
+        found = await self._database.read(
             attempts.of_generation,
             generation_id,
             begin=begin,
             end=end + _SENT_WITHIN,
             limit=limit,
         )
+        return [Message(each.attempt, each.body and shown(each.body)) for each in found]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from service.storage import attempts
+from service.storage import attempts, outbox
 from service.storage.attempts import Attempt
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -21,8 +21,29 @@ def test_the_attempts_of_a_generation_are_found_within_its_time(connection: Conn
 
     def found(limit: int = 10) -> list[Attempt]:
         end = NOON + timedelta(hours=1)
-        return attempts.of_generation(connection, "g", begin=NOON, end=end, limit=limit)
+        sent = attempts.of_generation(connection, "g", begin=NOON, end=end, limit=limit)
+        return [each.attempt for each in sent]
 
     assert found() == [all_[1], all_[3]]
     assert found(1) == [all_[1]]
     assert attempts.of_generation(connection, "none", begin=NOON, end=NOON, limit=9) == []
+
+
+def test_attempts_have_what_they_sent_as_long_as_that_is_stored(connection: Connection) -> None:
+    row = outbox.message_row(
+        id_="m",
+        webhook_id="hook",
+        generation_id="g",
+        destination="hook",
+        state="completed",
+        body=b"{}",
+        at=NOON,
+    )
+    seq = outbox.add_one(connection, row)
+    attempts.add(connection, [(seq, made(1, "g", 0)), (seq + 1, made(2, "g", 1))])
+
+    sent = attempts.of_generation(
+        connection, "g", begin=NOON, end=NOON + timedelta(hours=1), limit=9
+    )
+
+    assert [each.body for each in sent] == [b"{}", None]

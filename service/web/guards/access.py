@@ -118,7 +118,7 @@ class AccessGuard:
     def _wrong_token(self, scope: Scope) -> Response:
         """Count and refuse a wrong token. A valid one always passes, whatever the count."""
         address, counter = (scope.get("client") or ("",))[0], self._authenticator.wrong_tokens
-        return too_many_wrong() if counter.refuses(address) else _unauthorized()
+        return _too_many_wrong() if counter.refuses(address) else _unauthorized()
 
     def _is_foreign(self, origin: str | None, host: str) -> bool:
         return bool(origin) and origin not in self._origins and _netloc(origin) != host
@@ -140,7 +140,7 @@ def _is_write(scope: Scope, *, mcp_counts: bool) -> bool:
     return scope["method"] not in _SAFE_METHODS
 
 
-def too_many_wrong() -> Response:
+def _too_many_wrong() -> Response:
     """Build the refusal of an address that sent too many wrong tokens."""
     return problem(
         429,
@@ -157,9 +157,10 @@ def _is_before_sign_in(scope: Scope) -> bool:
 
 
 def _is_of_browser(scope: Scope) -> bool:
-    """Return whether a browser opens a page."""
+    """Return whether a browser opens a page; a script of a page would not see that it has to."""
     shown = scope["method"] == "GET" and not is_gateway(scope["path"])
-    return shown and b"text/html" in _first(scope, b"accept").lower()
+    by_script = _first(scope, b"hx-request") == b"true"
+    return shown and not by_script and b"text/html" in _first(scope, b"accept").lower()
 
 
 def _sign_in_first(scope: Scope) -> Response:

@@ -7,13 +7,16 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from service.web.guards.access import SIGN_IN, SIGN_OUT, too_many_wrong
+from service.web.guards.access import SIGN_IN, SIGN_OUT
 from service.web.guards.authentication import Authenticator
 from service.web.guards.sessions import COOKIE, LIFETIME
+from service.web.guards.wrong_tokens import PERIOD
 from service.web.pages.page import PageRoute, show
 
 _OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # a path of this server, in whatever browser
 _MOST_BYTES = 16_384
+_WRONG = "This token is not accepted."
+_TOO_MANY = "Too many wrong tokens came from this address. Wait, or use a valid one."
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -25,7 +28,7 @@ def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next")] = 
     signed_in = authenticator.session_of(request.cookies.get(COOKIE, ""))
     if signed_in or not authenticator.need_tokens:
         return RedirectResponse(_own(next_), 303)
-    return show(request, "sign_in.html", title="Sign in", next=_own(next_), wrong=False)
+    return show(request, "sign_in.html", title="Sign in", next=_own(next_), wrong="")
 
 
 @router.post(SIGN_IN)
@@ -37,10 +40,8 @@ async def sign_in(request: Request) -> Response:
     digest = authenticator.digest_of_token(fields.get("token", [""])[0].strip().encode())
     if digest is None:
         address = request.client.host if request.client else ""
-        if authenticator.wrong_tokens.refuses(address):
-            return too_many_wrong()
-        page = {"title": "Sign in", "next": target, "wrong": True}
-        return show(request, "sign_in.html", status=401, **page)  # type: ignore[arg-type]
+        refused = authenticator.wrong_tokens.refuses(address)
+        return _again(request, target, _TOO_MANY if refused else _WRONG, 429 if refused else 401)
     response = RedirectResponse(target, 303)
     _set_cookie(request, response, authenticator.cookie_for(digest), LIFETIME)
     return response
@@ -52,6 +53,14 @@ def sign_out(request: Request) -> Response:
     response = RedirectResponse(SIGN_IN, 303)
     _set_cookie(request, response, "", 0)
     return response
+
+
+def _again(request: Request, target: str, wrong: str, status: int) -> Response:
+    """Ask again, and say what is wrong."""
+    page = show(request, "sign_in.html", title="Sign in", status=status, next=target, wrong=wrong)
+    if wrong is _TOO_MANY:
+        page.headers["Retry-After"] = f"{PERIOD:.0f}"
+    return page
 
 
 def _set_cookie(request: Request, response: Response, value: str, max_age: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -19,7 +20,7 @@ def of_generation(request: Request, generation_id: str, upstream: str) -> list[S
     arguments = {"name": "get_generation", "arguments": {"generation_id": generation_id}}
     return [
         Snippet("curl", f"curl {_bearer(request)}{base}/v1/generations/{generation_id}"),
-        Snippet("Python SDK", _sdk(base, generation_id, upstream)),
+        Snippet("Python SDK", _sdk(request, generation_id, upstream)),
         Snippet("Command line", f"luma-tracker get {generation_id}"),
         Snippet("MCP", json.dumps(arguments, indent=2)),
     ]
@@ -52,23 +53,34 @@ def to_begin(request: Request) -> list[Snippet]:
 
 
 def base_of(request: Request) -> str:
-    """Return the URL under which this service is seen by who asks."""
+    """Return the URL under which this service is seen by who asks.
+
+    A proxy that ends TLS may not say so. The public URL does, if it has the name that was asked.
+    """
+    public: str | None = request.app.state.public_url
+    if public and urlsplit(public).netloc == request.headers.get("host"):
+        return public
     return str(request.base_url).rstrip("/")
 
 
+def _needs_token(request: Request) -> bool:
+    return bool(request.app.state.authenticator.need_tokens)
+
+
 def _bearer(request: Request) -> str:
-    needed = request.app.state.authenticator.need_tokens
-    return '-H "Authorization: Bearer $TRACKER_TOKEN" ' if needed else ""
+    return '-H "Authorization: Bearer $TRACKER_TOKEN" ' if _needs_token(request) else ""
 
 
-def _sdk(base: str, generation_id: str, upstream: str) -> str:
+def _sdk(request: Request, generation_id: str, upstream: str) -> str:
+    needed = _needs_token(request)
+    imported = "from os import environ\n\n" if needed else ""
+    token = 'environ["TRACKER_TOKEN"]' if needed else '"any"'
     if upstream == "agents":
         package, client, path = "luma_agents", "Luma", "agents/v1"
     else:
         package, client, path = "lumaai", "LumaAI", "dream-machine/v1"
     return (
-        f"from {package} import {client}\n\n"
-        f'client = {client}(base_url="{base}/{path}", '
-        'auth_token="TRACKER_TOKEN")\n'
+        f"{imported}from {package} import {client}\n\n"
+        f'client = {client}(base_url="{base_of(request)}/{path}", auth_token={token})\n'
         f'print(client.generations.get("{generation_id}"))'
     )

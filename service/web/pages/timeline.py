@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from service.domain.generation import Outcome
-from service.storage.attempts import Attempt
 from service.storage.shape import GenerationOut
-from service.tracking.overview import Create
+from service.tracking.overview import Create, Message
 from service.tracking.schemas import DeliveryOut, DeliveryWithBody, EventOut
 from service.tracking.tracker import Tracker
 
@@ -63,7 +62,9 @@ def _of_create(create: Create) -> Entry:
     status = f" with {create.status}" if create.status else ""
     detail = f"POST {create.path}, {create.state}{status}."
     url = f"/v1/submissions/{create.id}"
-    return Entry(create.created_at, "create", "Created through the gateway", detail, None, url)
+    return Entry(
+        create.created_at, "create", "Created through the gateway", detail, create.request, url
+    )
 
 
 def _of_event(event: EventOut, generation_id: str) -> Entry:
@@ -104,8 +105,9 @@ def _of_delivery(delivery: DeliveryWithBody) -> Entry:
     return Entry(delivery.received_at, "callback", title, detail, delivery.body, url)
 
 
-def _of_attempt(attempt: Attempt) -> Entry:
+def _of_attempt(message: Message) -> Entry:
+    attempt = message.attempt
     answer = f"answered {attempt.status}" if attempt.status else "no answer"
     detail = f"{answer}{f': {attempt.error}' if attempt.error else ''}."
     url = f"/v1/webhooks/{attempt.webhook_id or 'creators'}/attempts"
-    return Entry(attempt.at, "webhook", f"Webhook sent: {attempt.state}", detail, None, url)
+    return Entry(attempt.at, "webhook", f"Webhook sent: {attempt.state}", detail, message.body, url)

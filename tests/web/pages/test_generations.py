@@ -3,13 +3,15 @@
 import base64
 import gzip
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from service.simulator import ManualClock, Simulator
 from tests.web.pages.conftest import MEDIA, Served, served, visit
@@ -376,6 +378,18 @@ def test_answers_are_compressed_for_who_takes_that(service: Served) -> None:
     assert "content-encoding" not in plain.headers
 
 
+def run_copies(page: Page, generation_id: str) -> None:
+    """Run what can be copied: it finds the generation."""
+    texts = page.locator(".snippet code")
+    curl, sdk = texts.filter(has_text="curl"), texts.filter(has_text="lumaai")
+    command = ["/bin/sh", "-c", f"{curl.text_content()} -s"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert f'"id":"{generation_id}"' in printed.stdout
+    program = [sys.executable, "-c", sdk.text_content() or ""]
+    printed = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert generation_id in printed.stdout, printed.stderr
+
+
 def test_creates_and_webhooks_are_on_the_timeline_and_parents_in_the_lineage(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -398,6 +412,10 @@ def test_creates_and_webhooks_are_on_the_timeline_and_parents_in_the_lineage(
                 expect(page.locator(".timeline")).to_contain_text("Created through the gateway")
                 expect(page.locator(".timeline")).to_contain_text("accepted with 20")
                 expect(page.locator(".timeline")).to_contain_text("Webhook sent: queued")
+                sent = page.locator(".entry-webhook").first
+                sent.locator("summary").click()
+                expect(sent.locator("pre")).to_contain_text('"type": "generation.queued"')
+                run_copies(page, second["id"])
                 assert seen.violations() == []
                 page.locator(".tree").get_by_role("link").click()
                 expect(page).to_have_url(f"{service.url}/generations/{first['id']}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -147,8 +148,21 @@ def test_only_browsers_that_open_a_page_are_sent_to_sign_in(someone: httpx.Clien
     assert page.status_code == 303
     assert page.headers["location"] == "/sign-in?next=/%3Fq%3Da%2Blake%26view%3Dtable"
     assert someone.get("/", headers={"Accept": "application/json"}).status_code == 401
+    assert someone.get("/v1/events", headers={"HX-Request": "true"}).status_code == 401
     assert someone.post("/generations/gen-1/refresh").status_code == 401
     assert someone.get("/", headers={"Authorization": f"Bearer {READS}"}).status_code == 200
+
+
+def test_copies_name_the_token_and_the_public_address_if_that_was_asked(tmp_path: Path) -> None:
+    with served(tmp_path, api_tokens=ALL, public_url="https://tracker.example") as service:
+        service.tell("gen-1", "dreaming")
+        for host, base in (("tracker.example", "https://tracker.example"), (None, service.url)):
+            headers = {"Authorization": f"Bearer {ALL}", **({"Host": host} if host else {})}
+            page = unescape(service.http.get("/generations/gen-1", headers=headers).text)
+            assert f'"Authorization: Bearer $TRACKER_TOKEN" {base}/v1/generations/gen-1' in page
+            assert (
+                f'base_url="{base}/dream-machine/v1", auth_token=environ["TRACKER_TOKEN"]' in page
+            )
 
 
 def test_wrong_tokens_count_wherever_they_are_tried(tmp_path: Path) -> None:
@@ -161,7 +175,9 @@ def test_wrong_tokens_count_wherever_they_are_tried(tmp_path: Path) -> None:
             ),
         ]
         assert statuses == [401] * 20
-        assert signed_in(service.http, "one-more").status_code == 429
+        refused = signed_in(service.http, "one-more")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        assert "Too many wrong tokens" in refused.text
         assert service.http.get("/", headers={"Authorization": "Bearer x"}).status_code == 429
         assert signed_in(service.http, ALL).status_code == 303
 
