@@ -88,6 +88,7 @@ def test_previews_load_when_they_are_looked_at_and_dead_ones_say_so(
     browser: Browser, service: Served
 ) -> None:
     service.tell("far-away", "completed", age=95_000, assets={"image": f"{MEDIA}/far.jpg"})
+    service.tell("far-film", "completed", age=95_001, assets={"video": f"{MEDIA}/far.mp4"})
     with visit(browser, service, "/?limit=60") as seen:
         dead = seen.page.locator('[data-part="g-gen-dead"]')
         expect(dead.locator(".dead")).to_be_visible()
@@ -96,9 +97,12 @@ def test_previews_load_when_they_are_looked_at_and_dead_ones_say_so(
             "src", f"{MEDIA}/1/thumb.jpg"
         )
         assert f"{MEDIA}/far.jpg" not in seen.asked
+        assert not any(url.endswith(".mp4") for url in seen.asked)
         seen.page.locator('[data-part="g-far-away"]').scroll_into_view_if_needed()
         expect(seen.page.locator('[data-part="g-far-away"] img')).to_be_visible()
-        assert not any(url.endswith(".mp4") for url in seen.asked)
+        seen.page.locator('[data-part="g-far-film"]').scroll_into_view_if_needed()
+        expect(seen.page.locator('[data-part="g-far-film"] .dead')).to_be_visible()
+        assert f"{MEDIA}/far.mp4" in seen.asked, "which is a picture here, so no film"
         dead.scroll_into_view_if_needed()
         dead.get_by_role("button", name="Ask Luma again").click()
         expect(seen.page).to_have_url(f"{service.url}/generations/gen-dead")
