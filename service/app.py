@@ -16,6 +16,7 @@ from service.mcp_server import Caller, HttpTransport, ResourceUpdates, Service
 from service.tracking.callback_tokens import CallbackTokens
 from service.web import callbacks, gateway, pages, problems
 from service.web.api import (
+    assets,
     backfill,
     deliveries,
     docs,
@@ -116,6 +117,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
     for router in (
         callbacks.router,
         generations.router,
+        assets.router,
         events.router,
         deliveries.router,
         stats.router,

@@ -28,6 +28,9 @@ from service.luma import (
 from service.storage import migrating
 from service.storage.engine import Database, open_database
 from service.storage.request_log import RequestLog
+from service.tracking.archive.copier import Copier
+from service.tracking.archive.keeping import Archive
+from service.tracking.archive.library import Library
 from service.tracking.backfill.walks import Backfill
 from service.tracking.background import background
 from service.tracking.cache import Cache
@@ -64,6 +67,8 @@ class Parts:
     rewriter: Rewriter
     word_indexer: WordIndexer
     sender: Sender
+    copier: Copier | None
+    """Copies assets; None: there is no archive."""
 
 
 @asynccontextmanager
@@ -102,6 +107,8 @@ async def open_service(
         ]
         if settings.reconcile:
             loops.append(parts.reconciler.run)
+        if parts.copier:
+            loops.append(parts.copier.run)
         async with background(*loops):
             yield parts
 
@@ -148,9 +155,13 @@ def _build(
     opened.push_async_callback(fetcher.close)
     by_name = {upstream.name: upstream for upstream in upstreams}
     common = _Common(settings, clock, database, by_name, changes)
-    webhooks, sender = _make_webhooks(common, opened)
+    dialler = Dialler(settings.webhook_networks)
+    opened.push_async_callback(dialler.aclose)
+    webhooks, sender = _make_webhooks(common, dialler)
+    archive, copier = _make_archive(common, dialler, fetcher)
     tracker = Tracker(
         *(database, fetcher, changes, cache, Backfill(database, by_name, changes, clock), webhooks),
+        archive,
         stale_after=timedelta(seconds=settings.stale_after),
         clock=clock,
     )
@@ -164,13 +175,24 @@ def _build(
         Rewriter(database, clock),
         WordIndexer(database, changes),
         sender,
+        copier,
     )
 
 
-def _make_webhooks(common: _Common, opened: AsyncExitStack) -> tuple[Webhooks, Sender]:
+def _make_archive(
+    common: _Common, dialler: Dialler, fetcher: Fetcher
+) -> tuple[Archive, Copier | None]:
     settings, clock, database, _, changes = common
-    dialler = Dialler(settings.webhook_networks)
-    opened.push_async_callback(dialler.aclose)
+    if settings.archive is None:
+        return Archive(database, None, None, clock), None
+    library = Library(settings.archive)
+    limit = settings.archive_limit
+    copier = Copier(database, library, limit, dialler, fetcher, changes, clock)
+    return Archive(database, library, copier, clock), copier
+
+
+def _make_webhooks(common: _Common, dialler: Dialler) -> tuple[Webhooks, Sender]:
+    settings, clock, database, _, changes = common
     attempts = Attempts(database, dialler, partial(webhook_secrets, settings), clock)
     webhooks = Webhooks(database, attempts, settings.webhook_networks, clock)
     return webhooks, Sender(database, attempts, changes, clock)

@@ -36,6 +36,10 @@ WEBHOOK_ATTEMPTS = Counter(
 WEBHOOK_LAG = Gauge(
     "luma_tracker_webhook_lag_seconds", "Age of the oldest message that was not delivered yet."
 )
+ARCHIVE_COPIES = Counter(
+    "luma_tracker_archive_copies", "Tries to copy a generation's assets, by outcome.", ["outcome"]
+)
+ARCHIVE_BYTES = Counter("luma_tracker_archive_bytes", "Bytes copied to the archive.")
 COMMIT_SECONDS = Histogram("luma_tracker_commit_seconds", "Duration of one group commit.")
 COMMIT_WRITES = Histogram(
     "luma_tracker_commit_writes", "Writes in one group commit.", buckets=[1, 2, 4, 8, 16, 64, 256]

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from service.config.secret_files import SecretFiles, is_signing_secret
 from service.domain.addresses import Network, parse_networks
 from service.domain.request_budget import Rate
+from service.domain.sizes import parse_size
 
 _PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib parses one host at most
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -96,6 +97,10 @@ class Settings(BaseSettings):
     """Networks (CIDR) that messages may be sent to although they are not public."""
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
     """Days after which deliveries, events and attempts to send are deleted."""
+    archive: str | None = None
+    """Where finished assets are kept: a folder, `s3://bucket/prefix`, `gs://…` or `az://…`."""
+    archive_max: str | None = None
+    """Most bytes kept there, such as `500GB`; the oldest go first. Empty: no limit."""
     reconcile: bool = True
     """Whether this process asks Luma about open generations and unverified states."""
     slow_after: float = Field(1, gt=0, allow_inf_nan=False)
@@ -155,6 +160,13 @@ class Settings(BaseSettings):
     @classmethod
     def _is_rate(cls, value: str) -> str:
         Rate.parse(value)
+        return value
+
+    @field_validator("archive_max")
+    @classmethod
+    def _is_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_size(value)
         return value
 
     @field_validator("luma_api_key", "luma_agents_api_key", "token")
@@ -233,6 +245,11 @@ class Settings(BaseSettings):
     def webhook_networks(self) -> tuple[Network, ...]:
         """The networks that messages may be sent to although they are not public."""
         return parse_networks(self.webhook_allow)
+
+    @property
+    def archive_limit(self) -> int | None:
+        """The most bytes that the archive may keep; None: no limit."""
+        return parse_size(self.archive_max) if self.archive_max else None
 
     @property
     def callback_base(self) -> str:

@@ -73,6 +73,9 @@ class Observation(NamedTuple):
     parent_id: str | None = None
     callback_url: str | None = None
     """The URL that the creator wants called; only known if it was created through us."""
+    archived: Mapping[str, Mapping[str, Any]] | None = None
+    """The assets that are kept, by name: their size, SHA-256, content type, and when. None: none.
+    """
     document: str | None = None
     """The generation as Luma reported it, with all its fields, as JSON."""
     gone: bool = False

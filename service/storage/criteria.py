@@ -30,7 +30,7 @@ _IS = {
     Is.OPEN: OPEN,
     Is.GONE: "gone_at IS NOT NULL",
     Is.VERIFIED: "verified",
-    Is.ARCHIVED: "FALSE",  # nothing is archived yet
+    Is.ARCHIVED: "archived IS NOT NULL",
 }
 _SETTLED = """(state = 'failed' OR (state = 'completed' AND CAST(assets AS TEXT) <> '{}'))"""
 TOOK = {

@@ -36,6 +36,7 @@ _SQLITE = {
     "assets": f"json_patch('{dump_json(NO_ASSETS)}', assets)",
     "outputs": "outputs",  # stored in the form in which it is sent
     "request": "coalesce(request, 'null')",
+    "archived": "coalesce(archived, 'null')",
     **{at: f"""coalesce('"' || replace({at}, ' ', 'T') || 'Z"', 'null')""" for at in INSTANTS},
 }
 _POSTGRES = {
@@ -47,6 +48,7 @@ _POSTGRES = {
     "cost_usd_estimate": """coalesce(cost_usd_estimate::text ||
         CASE WHEN cost_usd_estimate = trunc(cost_usd_estimate) THEN '.0' ELSE '' END, 'null')""",
     "request": "coalesce(request, 'null')",
+    "archived": "coalesce(archived, 'null')",
     "rev": "rev",
     **{
         at: f"""coalesce(to_char({at} AT TIME ZONE 'UTC', '"\\""YYYY-MM-DD"T"HH24:MI:SS.US"Z\\""'),

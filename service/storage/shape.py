@@ -31,6 +31,7 @@ EXAMPLE: dict[str, Any] = {
     "request": {"generation_type": "video", "model": "ray-2", "callback_url": "[redacted]"},
     "parent_id": None,
     "cost_usd_estimate": 0.71,
+    "archived": None,
     "rev": 3,
     "source": "callback",
     "verified": False,
@@ -107,6 +108,10 @@ class GenerationOut(BaseModel):
     cost_usd_estimate: float | None = Field(
         description="The price in US dollars, estimated from Luma's price list. 0 if Luma refunds "
         "it; null if it is unknown."
+    )
+    archived: dict[str, Any] | None = Field(
+        description="The assets that the tracker keeps, by name: `bytes`, `sha256`, "
+        "`content_type`, and `at`, when each was copied. Null if none is kept."
     )
     rev: int = Field(
         description="The revision of this record. It increases by one on every change, except "

@@ -20,7 +20,7 @@ from service.domain.generation import Generation, Observation, Outcome
 from service.domain.merge import merge
 from service.domain.schedule import check_after_callback, next_check
 from service.luma.prices import estimate
-from service.storage import counters, durations, events, generations
+from service.storage import archive, counters, durations, events, generations
 from service.tracking.outbox import Step, add_messages, causes_messages
 
 
@@ -67,6 +67,8 @@ def observe(
     events.add(connection, recorded)
     counters.add(connection, changes)
     add_messages(connection, steps)
+    if batch:
+        archive.add(connection, changes, batch[-1].received_at)
     return results
 
 

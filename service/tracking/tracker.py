@@ -19,6 +19,7 @@ from service.storage import events, generations, listing
 from service.storage.engine import Database
 from service.storage.representation import Representation, Representations
 from service.tracking.answer import Answer, Served
+from service.tracking.archive.keeping import Archive
 from service.tracking.backfill.walks import Backfill
 from service.tracking.cache import Cache, PendingRead
 from service.tracking.changes import Changes, wait_until_set
@@ -52,6 +53,7 @@ class Tracker:
         cache: recently read representations.
         backfill: walks through the upstreams' lists.
         webhooks: the endpoints that changes are sent to; surfaces reach them through here.
+        archive: the assets that are kept.
         stale_after: the time without a report after which an open generation is stale.
         clock: returns the current time, aware and in UTC.
     """
@@ -64,6 +66,7 @@ class Tracker:
         cache: Cache,
         backfill: Backfill,
         webhooks: Webhooks,
+        archive: Archive,
         *,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
@@ -79,6 +82,7 @@ class Tracker:
         self.overview = Overview(database)
         self.readiness = Readiness(database, clock)
         self.webhooks = webhooks
+        self.archive = archive
         self.stats = Stats(database, clock)
         self._stale_after = stale_after
         self._clock = clock

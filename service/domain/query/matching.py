@@ -81,4 +81,4 @@ def _is(value: Is, generation: Generation, conditions: Conditions) -> bool:
         case Is.VERIFIED:
             return generation.verified
         case Is.ARCHIVED:
-            return False  # nothing is archived yet
+            return generation.archived is not None

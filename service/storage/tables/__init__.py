@@ -16,8 +16,12 @@ readiness    one row, written to check whether the database accepts writes
 rewrites     the progress of each rewrite of old rows
 texts        what the index of words contains
 word_index   one row: how far that index is
+archive      one row: how many bytes are kept
+copies       generations whose assets are to be copied; written in the transaction of the change
+archived_files  one row per asset that is kept
 """
 
+from service.storage.tables.archive import ArchivedFileRow, ArchiveRow, CopyRow
 from service.storage.tables.creates import BackfillRow, SubmissionRow
 from service.storage.tables.generations import CounterRow, DurationRow, EventRow, GenerationRow
 from service.storage.tables.inbox import GIVEN_UP, MAX_TRIES, UNFOLDED, BindingRow, DeliveryRow
@@ -34,9 +38,12 @@ __all__ = [
     "GIVEN_UP",
     "MAX_TRIES",
     "UNFOLDED",
+    "ArchiveRow",
+    "ArchivedFileRow",
     "AttemptRow",
     "BackfillRow",
     "BindingRow",
+    "CopyRow",
     "CounterRow",
     "DeliveryRow",
     "DurationRow",

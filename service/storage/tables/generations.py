@@ -79,6 +79,7 @@ class GenerationRow(SQLModel, table=True):
     checks: int
     missing_since: datetime | None
     refusals: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    archived: dict[str, Any] | None = Field(sa_column=Column(JSON(none_as_null=True)))
     document: str | None
 
 

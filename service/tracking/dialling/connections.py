@@ -2,15 +2,16 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpcore
 import httpx
 
 from service.domain.addresses import Address, Network, is_reachable
-from service.tracking.dialling.reply import Reply, Resolve, Undeliverable
+from service.tracking.dialling.reply import Download, Reply, Resolve, Undeliverable
 
 _CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
 _RESOLVERS = 32  # threads; a name server that does not answer must not delay other names
@@ -30,40 +31,72 @@ class Connections:
             max_keepalive_connections=0,
             network_backend=self._backend,
         )
+        self._download_backend = _GuardedBackend(allowed, resolve, limited=False)
+        self._downloads = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=None,  # the archive limits them
+            max_keepalive_connections=0,
+            network_backend=self._download_backend,
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+        await self._downloads.aclose()
         self._backend.close()
+        self._download_backend.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send a POST request; see `Dialler.post`."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._post(url, headers, body)
-        except TimeoutError as error:
-            raise Undeliverable(f"No answer within {self._timeout:g} s.") from error
-        except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError) as error:
-            raise Undeliverable("The URL is malformed.") from error
-        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
-            reason = str(error) or type(error).__name__
-            raise Undeliverable(f"The connection failed: {reason}.") from error
-        except (httpcore.ProtocolError, OSError) as error:
-            raise Undeliverable(f"The answer is not HTTP: {type(error).__name__}.") from error
+        with _failures():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._post(url, headers, body)
+            except TimeoutError as error:
+                raise Undeliverable(f"No answer within {self._timeout:g} s.") from error
+
+    @asynccontextmanager
+    async def download(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Download]:
+        """Send a GET request; see `Dialler.download`."""
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
+        with _failures():
+            target, sent = _target(url, headers)
+            async with self._downloads.stream(
+                "GET", target, headers=sent, extensions={"timeout": timeouts}
+            ) as answer:
+                found = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in answer.headers}
+                yield Download(answer.status, found, answer.aiter_stream())
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        parsed = httpx.URL(url)
-        target = httpcore.URL(
-            scheme=parsed.raw_scheme,
-            host=parsed.raw_host,
-            port=parsed.port,
-            target=parsed.raw_path,
-        )
-        sent = {"Host": parsed.netloc.decode("ascii"), "Connection": "close", **headers}
-        async with self._pool.stream(
-            "POST", target, headers=list(sent.items()), content=body
-        ) as answer:
+        target, sent = _target(url, headers)
+        async with self._pool.stream("POST", target, headers=sent, content=body) as answer:
             return await _reply(answer)
+
+
+def _target(url: str, headers: Mapping[str, str]) -> tuple[httpcore.URL, list[tuple[str, str]]]:
+    parsed = httpx.URL(url)
+    target = httpcore.URL(
+        scheme=parsed.raw_scheme,
+        host=parsed.raw_host,
+        port=parsed.port,
+        target=parsed.raw_path,
+    )
+    sent = {"Host": parsed.netloc.decode("ascii"), "Connection": "close", **headers}
+    return target, list(sent.items())
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what can go wrong with a request into `Undeliverable`."""
+    try:
+        yield
+    except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError) as error:
+        raise Undeliverable("The URL is malformed.") from error
+    except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+        reason = str(error) or type(error).__name__
+        raise Undeliverable(f"The connection failed: {reason}.") from error
+    except (httpcore.ProtocolError, OSError) as error:
+        raise Undeliverable(f"The answer is not HTTP: {type(error).__name__}.") from error
 
 
 async def _reply(answer: httpcore.Response) -> Reply:
@@ -126,8 +159,11 @@ class _LimitedStream(httpcore.AsyncNetworkStream):
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections to addresses that may be reached, and to no others."""
 
-    def __init__(self, allowed: Sequence[Network], resolve: Resolve) -> None:
+    def __init__(
+        self, allowed: Sequence[Network], resolve: Resolve, *, limited: bool = True
+    ) -> None:
         self._allowed = allowed
+        self._limited = limited
         self._resolve = resolve
         self._resolvers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
         self._backend = httpcore.AnyIOBackend()
@@ -153,7 +189,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
             else:
-                return _LimitedStream(stream)
+                return _LimitedStream(stream) if self._limited else stream
         raise failure
 
     async def sleep(self, seconds: float) -> None:

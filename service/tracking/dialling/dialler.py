@@ -6,11 +6,12 @@ the resolved addresses are checked, and the connection goes to one of these very
 is followed, no cookie is kept, no proxy is used, and every request opens a new connection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from service.domain.addresses import Network
-from service.tracking.dialling.reply import Reply, Resolve, resolve
+from service.tracking.dialling.reply import Download, Reply, Resolve, resolve
 
 if TYPE_CHECKING:
     from service.tracking.dialling.connections import Connections
@@ -47,6 +48,18 @@ class Dialler:
             Undeliverable: the URL cannot be called, or no answer came in time.
         """
         return await self._connections().post(url, headers, body)
+
+    @asynccontextmanager
+    async def download(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Download]:
+        """Send a GET request, and provide the answer, whose body is of any size.
+
+        The timeout is that of each step: connecting, and each read.
+
+        Raises:
+            Undeliverable: the URL cannot be called, or the connection broke.
+        """
+        async with self._connections().download(url, headers) as answer:
+            yield answer
 
     def _connections(self) -> "Connections":
         from service.tracking.dialling.connections import Connections

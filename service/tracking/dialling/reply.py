@@ -1,7 +1,7 @@
 """What a request to an endpoint leads to, and how names are resolved for it."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -28,6 +28,15 @@ class Reply:
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The answer to a request for a file; the names of headers are in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterable[bytes]
 
 
 def resolve(host: str, port: int) -> list[Address]:

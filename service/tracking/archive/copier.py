@@ -1,0 +1,175 @@
+"""Copies the assets of completed and verified generations to the archive.
+
+    due generations ──claim (next_at)──► download ──► put in place ──► recorded: `archived`
+          ▲                                                                  │
+          └──────── next_at: the waits grow, until it is given up ◄──────────┘
+
+A claim runs out if its process does not live to end it, and another one resumes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from service.domain.generation import Generation, has_expired_assets
+from service.domain.retries import next_attempt
+from service.errors import StoreUnavailable
+from service.logs import log
+from service.metrics import ARCHIVE_BYTES, ARCHIVE_COPIES
+from service.storage import archive, generations
+from service.storage.archive import ArchivedFile, Copy
+from service.storage.engine import Database
+from service.storage.snapshot import body_of
+from service.tracking.archive.assets import file_name, folder_of, urls_of
+from service.tracking.archive.download import Dead, Staged, download
+from service.tracking.archive.library import Library, beside
+from service.tracking.changes import Changes, wait_until_set
+from service.tracking.dialling.dialler import Dialler
+from service.tracking.dialling.reply import Undeliverable
+from service.tracking.fetcher import Fetcher
+
+AT_ONCE = 4
+_CLAIM = timedelta(minutes=10)
+_LONGEST = 540.0  # seconds for one generation; less than its claim, and the next try resumes
+_EXEMPT = timedelta(days=1)
+_WAIT = 5.0  # seconds between looks for work of other processes, and for retries
+_BATCH = 100
+
+
+class Copier:
+    """Copies assets, at most `AT_ONCE` generations at a time.
+
+    Args:
+        database: open, and migrated.
+        library: where the assets are kept.
+        limit: the most bytes that are kept; None: any number.
+        dialler: sends the requests.
+        fetcher: fetches generations whose URLs have died.
+        changes: notified of every generation that has changed.
+        clock: returns the current time, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        library: Library,
+        limit: int | None,
+        dialler: Dialler,
+        fetcher: Fetcher,
+        changes: Changes,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._library = library
+        self._limit = limit
+        self._dialler = dialler
+        self._fetcher = fetcher
+        self._changes = changes
+        self._clock = clock
+        self.is_open: Callable[[str], bool] = lambda _path: False
+        """Whether a reader has the file at a path open."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await self._database.write(archive.prepare)
+        changed = asyncio.Event()
+        with self._changes.wake(changed):
+            while True:
+                changed.clear()
+                await self.copy_due()
+                await wait_until_set(changed, _WAIT)
+
+    async def copy_due(self, done: Callable[[int], None] = lambda _bytes: None) -> None:
+        """Copy all that is due.
+
+        Args:
+            done: called for each generation that was looked at, with the bytes that were copied.
+        """
+        workers = [self._work(done) for _ in range(AT_ONCE)]
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker)
+
+    async def _work(self, done: Callable[[int], None]) -> None:
+        while True:
+            now = self._clock()
+            claimed = await self._database.write(archive.claim, now, now + _CLAIM, 1)
+            if not claimed:
+                return
+            done(await self._copy(claimed[0]))
+            await self._evict()
+
+    async def _copy(self, copy: Copy) -> int:
+        """Copy what is missing of a generation, and end its claim; returns the bytes copied."""
+        next_at, error, copied = None, None, 0
+        try:
+            async with asyncio.timeout(_LONGEST):
+                copied = await self._copy_all(copy.generation)
+        except (Undeliverable, Dead, StoreUnavailable, OSError) as failure:
+            error = str(failure) or f"It took longer than {_LONGEST:g} s."
+            next_at = next_attempt(copy.tries + 1, self._clock())
+            log.warning("copy_failed", generation_id=copy.generation.id, error=error)
+        ARCHIVE_COPIES.labels("failed" if error else "copied").inc()
+        await self._database.write(archive.finish, copy, next_at, error)
+        return copied
+
+    async def _copy_all(self, row: Generation) -> int:
+        if has_expired_assets(row, self._clock()):
+            row = await self._fetched(row)
+        copied = 0
+        for name in urls_of(row.assets, row.outputs):
+            kept = await self._database.read(archive.files_of, row.id)
+            if name not in kept:
+                row, size = await self._copy_one(row, name)
+                copied += size
+        return copied
+
+    async def _copy_one(self, row: Generation, name: str) -> tuple[Generation, int]:
+        if not archive.is_wanted(row):
+            raise Undeliverable("Luma has not confirmed that it is completed.")
+        try:
+            staged = await self._download(row, name)
+        except Dead:
+            row = await self._fetched(row)
+            staged = await self._download(row, name)
+        return await self._keep(row, name, staged), staged.bytes
+
+    async def _download(self, row: Generation, name: str) -> Staged:
+        url = urls_of(row.assets, row.outputs).get(name)
+        if url is None:
+            raise Dead("Luma no longer names a URL.")
+        key = f"{row.id}/{name}"
+        return await download(self._dialler, url, self._library.staging, key)
+
+    async def _fetched(self, row: Generation) -> Generation:
+        """Return the generation as Luma reports it now; as it was, if Luma does not answer."""
+        await self._fetcher.refresh(row.id)
+        return await self._database.read(generations.find, row.id) or row
+
+    async def _keep(self, row: Generation, name: str, staged: Staged) -> Generation:
+        path = f"{folder_of(row)}/{file_name(name, staged.content_type)}"
+        await self._library.put_file(path, staged.path)
+        file = ArchivedFile(
+            *(row.id, name, path, staged.bytes, staged.sha256, staged.content_type),
+            at=self._clock(),
+        )
+        after = await self._database.write(archive.record, file)
+        await self._library.put_bytes(beside(path, "generation.json"), body_of(after))
+        ARCHIVE_BYTES.inc(staged.bytes)
+        self._changes.notify(row.id)
+        return after
+
+    async def _evict(self) -> None:
+        """Delete the oldest files until the limit holds, except new ones and those being read."""
+        if self._limit is None:
+            return
+        over = await self._database.read(archive.kept_bytes) - self._limit
+        if over <= 0:
+            return
+        before = self._clock() - _EXEMPT
+        for file in await self._database.read(archive.oldest, before, _BATCH):
+            if over > 0 and not self.is_open(file.path):
+                await self._database.write(archive.evict, file, self._clock())
+                await self._library.delete(file.path)
+                self._changes.notify(file.generation_id)
+                over -= file.bytes

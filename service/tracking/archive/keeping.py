@@ -1,0 +1,118 @@
+"""What surfaces use of the archive: finds and reads what is kept, and says what is missing."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from service.errors import InvalidInput
+from service.storage import archive
+from service.storage.archive import ArchivedFile
+from service.storage.engine import Database
+from service.tracking.archive.copier import Copier
+from service.tracking.archive.library import Library
+
+_BATCH = 1000
+
+
+class Standing(NamedTuple):
+    """How much is kept, and how many generations wait to be copied or were given up."""
+
+    bytes: int
+    waiting: int
+    given_up: int
+
+
+class Archive:
+    """The archive, whether or not one is set.
+
+    Args:
+        database: open, and migrated.
+        library: where the assets are kept; None: TRACKER_ARCHIVE is not set.
+        copier: makes the copies; None likewise.
+        clock: returns the current time, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        library: Library | None,
+        copier: Copier | None,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._library = library
+        self._copier = copier
+        self._clock = clock
+        self._reading = Counter[str]()
+        if copier:
+            copier.is_open = lambda path: self._reading[path] > 0
+
+    async def find(self, generation_id: str, name: str) -> ArchivedFile | None:
+        """Return a kept asset; None: it is not kept, or there is no archive."""
+        if self._library is None:
+            return None
+        return (await self._database.read(archive.files_of, generation_id)).get(name)
+
+    async def open(self, file: ArchivedFile, start: int, end: int) -> AsyncIterator[bytes]:
+        """Open a kept asset; returns its bytes from `start` up to before `end`, in chunks.
+
+        The file is not deleted while it is read.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        if self._library is None:
+            raise AssertionError("without an archive nothing is found")
+        return self._counted(file.path, await self._library.read(file.path, start, end))
+
+    async def missing(self, limit: int) -> list[dict[str, Any]]:
+        """Return the completed generations of which nothing is kept, newest first."""
+        return await self._database.read(archive.missing, limit)
+
+    async def standing(self) -> Standing:
+        """Return how much is kept, and what is not yet."""
+        kept = await self._database.read(archive.kept_bytes)
+        return Standing(kept, *await self._database.read(archive.waiting))
+
+    async def check(self) -> None:
+        """Check that the archive can be written, if there is one.
+
+        Raises:
+            StoreUnavailable: it cannot be written.
+        """
+        if self._library:
+            await self._library.check()
+
+    async def add_missing(self) -> int:
+        """Write down all that is not kept, to be copied; returns how many are waiting.
+
+        Raises:
+            InvalidInput: there is no archive.
+        """
+        self._require()
+        await self._database.write(archive.prepare)
+        while await self._database.write(archive.add_missing, self._clock(), _BATCH):
+            pass
+        return (await self.standing()).waiting
+
+    async def copy_due(self, done: Callable[[int], None]) -> None:
+        """Copy all that is due; `done` is called after each generation, with its bytes."""
+        await self._require().copy_due(done)
+
+    def _require(self) -> Copier:
+        if self._copier is None:
+            raise InvalidInput(
+                "archive",
+                "TRACKER_ARCHIVE is not set.",
+                "Set it to a folder, or to s3://bucket/prefix, gs://… or az://…",
+            )
+        return self._copier
+
+    async def _counted(self, path: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self._reading[path] += 1
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            self._reading[path] -= 1

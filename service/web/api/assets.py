@@ -1,0 +1,101 @@
+"""The route of assets: what the archive keeps, else a redirect to Luma's URL."""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from service.errors import NotFound
+from service.storage.archive import ArchivedFile
+from service.tracking.archive.assets import name_of, urls_of
+from service.web.parameters import TheTracker
+from service.web.problems import responses
+from service.web.responses.generation import etag_matches
+
+router = APIRouter(prefix="/v1", tags=["generations"])
+
+_INLINE = re.compile(r"video/[a-z0-9.+-]+|audio/[a-z0-9.+-]+|image/(?!svg)[a-z0-9.-]+")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+@router.get(
+    "/generations/{generation_id}/assets/{name}",
+    summary="Get an asset",
+    operation_id="getGenerationAsset",
+    response_class=Response,
+    responses={
+        **responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+        ),
+        200: {"description": "The asset, from the archive."},
+        206: {"description": "The part of it that `Range` asks for."},
+        304: {"description": "Not modified: your copy is current."},
+        307: {"description": "It is not archived: Luma's URL."},
+        416: {"description": "The asset has no such part."},
+    },
+)
+async def get_asset(
+    generation_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")],
+    name: Annotated[str, Path(description="`video`, `image`, or the number of an output.")],
+    tracker: TheTracker,
+    range_: Annotated[str | None, Header(alias="range")] = None,
+    if_range: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Answers with the archived file, or redirects to Luma's URL, fetched anew if it has died."""
+    generation = (await tracker.lookup(generation_id)).representation.generation()
+    known = name_of(name, generation.assets, generation.outputs)
+    kept = await tracker.archive.find(generation_id, known or name)
+    if kept is None:
+        url = known and urls_of(generation.assets, generation.outputs)[known]
+        if not url or not url.startswith(("https://", "http://")):
+            raise NotFound(f"The generation has no asset {name[:64]!r}.", "Look at `assets`.")
+        return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
+    headers = _headers(kept)
+    if if_none_match and etag_matches(if_none_match, headers["ETag"]):
+        return Response(None, HTTPStatus.NOT_MODIFIED, headers)
+    wanted = range_ if if_range in (None, headers["ETag"]) else None
+    part = part_of(wanted, kept.bytes)
+    if part is None:
+        headers["Content-Range"] = f"bytes */{kept.bytes}"
+        return Response(None, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+    start, end = part
+    status = HTTPStatus.OK if end - start == kept.bytes else HTTPStatus.PARTIAL_CONTENT
+    if status is HTTPStatus.PARTIAL_CONTENT:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{kept.bytes}"
+    headers["Content-Length"] = str(end - start)
+    chunks = await tracker.archive.open(kept, start, end)
+    return StreamingResponse(chunks, status, headers, media_type=kept.content_type)
+
+
+def part_of(range_: str | None, size: int) -> tuple[int, int] | None:
+    """Return the part that a `Range` asks for, as its start and its end; None: there is none.
+
+    Any other unit, and more than one range, mean the whole (RFC 9110, 14.2).
+    """
+    found = _RANGE.fullmatch(range_ or "")
+    if found is None or found[0] == "bytes=-":
+        return 0, size
+    first, last = found[1], found[2]
+    if not first:
+        return (max(0, size - int(last)), size) if int(last) and size else None
+    if last and int(last) < int(first):
+        return 0, size
+    end = min(size, int(last) + 1) if last else size
+    return (int(first), end) if int(first) < size else None
+
+
+def _headers(kept: ArchivedFile) -> dict[str, str]:
+    file_name = kept.path.rpartition("/")[2]
+    how = "inline" if _INLINE.fullmatch(kept.content_type) else "attachment"
+    headers: Mapping[str, str] = {
+        "ETag": f'"{kept.sha256}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'{how}; filename="{kept.generation_id[:36]}-{file_name}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return dict(headers)
