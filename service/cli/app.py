@@ -10,6 +10,7 @@ import typer
 
 from service.cli import (
     agent_setup,
+    archive,
     backfill,
     callback_test,
     callback_url,
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 for group in (
     *(serve, generations, watch, create, open_page),
-    *(events, deliveries, backfill, stats),
+    *(events, deliveries, backfill, archive, stats),
     *(callback_url, callback_test, agent_setup, doctor),
 ):
     app.add_typer(group.commands)

@@ -4,6 +4,7 @@ import stat
 from collections.abc import AsyncIterator
 
 from service.bootstrap import make_upstreams
+from service.cli.archive_checks import archive
 from service.cli.counter_checks import counts
 from service.cli.findings import Finding, Level
 from service.cli.schema import contents, revisions
@@ -52,6 +53,7 @@ async def _findings(settings: Settings, client: LumaClient) -> AsyncIterator[Fin
         yield await _upstream(upstream, rows.newest_confirmed[upstream.name])
     yield await _public_url(settings, client)
     yield await webhooks(settings, utc_now())
+    yield await archive(settings)
     yield await words(settings)
     yield await counts(settings)
     yield _access(settings)

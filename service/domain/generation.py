@@ -73,9 +73,6 @@ class Observation(NamedTuple):
     parent_id: str | None = None
     callback_url: str | None = None
     """The URL that the creator wants called; only known if it was created through us."""
-    archived: Mapping[str, Mapping[str, Any]] | None = None
-    """The assets that are kept, by name: their size, SHA-256, content type, and when. None: none.
-    """
     document: str | None = None
     """The generation as Luma reported it, with all its fields, as JSON."""
     gone: bool = False
@@ -131,6 +128,9 @@ class Generation(NamedTuple):
     last answered so. Internal, not shown."""
     refusals: int = 0
     """The number of consecutive checks that the upstream refused. Internal, not shown."""
+    archived: Mapping[str, Mapping[str, Any]] | None = None
+    """The assets that are kept, by name: their size, SHA-256, content type, and when. None: none.
+    """
     document: str | None = None
     """The generation as Luma last reported it, with all its fields, as JSON. None if it is too
     large. Only the gateway shows it."""

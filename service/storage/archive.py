@@ -71,9 +71,7 @@ def add(connection: Connection, changes: Sequence[Change], at: datetime) -> None
 
 def add_ids(connection: Connection, ids: Collection[str], at: datetime) -> int:
     """Write down that the assets of these generations are to be copied, if that is not yet done."""
-    rows = [
-        {"generation_id": id_, "next_at": at, "tries": 0, "error": None} for id_ in sorted(ids)
-    ]
+    rows = [{"generation_id": id_, "next_at": at, "tries": 0, "error": None} for id_ in sorted(ids)]
     return batches.insert(connection, COPIES, rows, batches.skip)
 
 
@@ -131,9 +129,7 @@ def record(connection: Connection, file: ArchivedFile) -> Generation:
     return _show(connection, file.generation_id, file.at)
 
 
-def finish(
-    connection: Connection, copy: Copy, next_at: datetime | None, error: str | None
-) -> None:
+def finish(connection: Connection, copy: Copy, next_at: datetime | None, error: str | None) -> None:
     """End a claim: all is kept (no error), it is tried again at `next_at`, or it is given up."""
     held = COPIES.c.generation_id == copy.generation.id, COPIES.c.next_at == copy.until
     if error is None:

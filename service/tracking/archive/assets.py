@@ -5,6 +5,7 @@ import mimetypes
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.domain.generation import Generation
 
@@ -65,4 +66,4 @@ def content_type_of(header: str | None, url: str) -> str:
     named = (header or "").split(";")[0].strip().lower()
     if _TYPE.fullmatch(named) and named != OCTETS and not named.startswith("binary/"):
         return named
-    return mimetypes.guess_type(url.split("?")[0].split("#")[0])[0] or OCTETS
+    return mimetypes.guess_type(urlsplit(url).path)[0] or OCTETS

@@ -103,14 +103,16 @@ def _begin(answer: Download, start: int, part: Path, tag: Path) -> int:
 async def _receive(answer: Download, part: Path, total: int) -> None:
     with await asyncio.to_thread(part.open, "ab") as file:
         waiting = bytearray()
-        async for chunk in answer.chunks:
-            waiting += chunk
-            if len(waiting) >= _CHUNK:
-                await asyncio.to_thread(file.write, waiting)
-                waiting = bytearray()
-                if file.tell() > total:
-                    break
-        await asyncio.to_thread(file.write, waiting)
+        try:
+            async for chunk in answer.chunks:
+                waiting += chunk
+                if len(waiting) >= _CHUNK:
+                    full, waiting = waiting, bytearray()
+                    await asyncio.to_thread(file.write, full)
+                    if file.tell() > total:
+                        break
+        finally:  # also what came before the connection broke: the next try resumes there
+            file.write(waiting)
 
 
 def _digest(part: Path) -> tuple[int, str]:

@@ -114,7 +114,7 @@ class Library:
             raise _unwritable(error) from error
 
 
-async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:
+async def _chunks(found: "obstore.GetResult") -> AsyncIterator[bytes]:
     async for chunk in found.stream(min_chunk_size=_CHUNK):
         yield bytes(chunk)
 

@@ -64,7 +64,9 @@ class Connections:
             async with self._downloads.stream(
                 "GET", target, headers=sent, extensions={"timeout": timeouts}
             ) as answer:
-                found = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in answer.headers}
+                found = {
+                    n.decode("latin-1").lower(): v.decode("latin-1") for n, v in answer.headers
+                }
                 yield Download(answer.status, found, answer.aiter_stream())
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:

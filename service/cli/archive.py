@@ -1,0 +1,47 @@
+"""The command that copies assets to the archive: `archive`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.opening import on_this_machine, with_tracker
+from service.cli.options import Json
+
+if TYPE_CHECKING:
+    from service.tracking.tracker import Tracker
+
+commands = typer.Typer()
+_MOST_SHOWN = 1000
+
+
+@commands.command()
+def archive(
+    missing: Annotated[
+        bool, typer.Option("--missing", help="List what is not kept, and why; copy nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Copy the assets of all completed generations that are not kept yet.
+
+    Works on the database and the archive of this machine, beside a running service
+    if there is one. An interrupted run is continued by the next one.
+
+    Example:
+
+      luma-tracker archive --missing
+    """
+    from service.cli.archive_output import show_missing, show_standing
+    from service.cli.archive_progress import copying
+
+    settings = on_this_machine("the database and the archive")
+    if missing:
+        found = with_tracker(settings, lambda tracker: tracker.archive.missing(_MOST_SHOWN))
+        show_missing(found, as_json=json)
+        return
+
+    async def copy(tracker: "Tracker") -> object:
+        with copying(await tracker.archive.add_missing()) as done:
+            await tracker.archive.copy_due(done)
+        return await tracker.archive.standing()
+
+    show_standing(with_tracker(settings, copy), as_json=json)

@@ -1,0 +1,137 @@
+"""The archive, from outside: real processes, a real server of assets, a real folder."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
+from tests.acceptance.conftest import Service
+from tests.waiting import until
+
+FINISHED = Plan(0, 0)
+REACHABLE = {"TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8"}
+
+
+@pytest.fixture
+def luma() -> Iterator[Luma]:
+    with Simulator(clock=ManualClock(), serve_assets=True).running() as running:
+        yield running
+
+
+def shown(service: Service, generation_id: str) -> dict[str, Any]:
+    answer = httpx.get(f"{service.url}/v1/generations/{generation_id}", timeout=20)
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def archived(service: Service, generation_id: str, *names: str) -> dict[str, Any]:
+    """What is archived, once all these are."""
+    until(lambda: {*names} <= {*(shown(service, generation_id)["archived"] or ())})
+    kept: dict[str, Any] = shown(service, generation_id)["archived"]
+    return kept
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.rglob("*") if p.is_file() and ".partial" not in p.parts}
+
+
+def test_a_completed_video_is_kept_and_served_when_lumas_url_is_dead(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    service = start_service(TRACKER_ARCHIVE=str(folder), **REACHABLE)
+    generation_id = luma.create(plan=FINISHED)
+    before = shown(service, generation_id)
+    content = httpx.get(before["assets"]["video"]).content
+
+    kept = archived(service, generation_id, "video", "image")
+
+    digest = hashlib.sha256(content).hexdigest()
+    assert kept["video"] | {"at": ""} == {
+        "bytes": len(content),
+        "sha256": digest,
+        "content_type": "video/mp4",
+        "at": "",
+    }
+    [home] = folder.glob(f"*/*/*/{generation_id}")
+    assert {p.name for p in home.iterdir()} == {"video.mp4", "image.jpg", "generation.json"}
+    assert (home / "video.mp4").read_bytes() == content
+    assert json.loads((home / "generation.json").read_bytes())["id"] == generation_id
+    assert shown(service, generation_id)["rev"] > before["rev"]
+
+    luma.fault(Fault(status=410, times=None, path="/assets/"))
+    url = f"{service.url}/v1/generations/{generation_id}/assets/video"
+    whole = httpx.get(url)
+    part = httpx.get(url, headers={"Range": "bytes=4-11"})
+    assert (whole.content, whole.headers["etag"]) == (content, f'"{digest}"')
+    assert whole.headers["content-disposition"].startswith("inline; filename=")
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    assert (part.status_code, part.content) == (206, content[4:12])
+    assert part.headers["content-range"] == f"bytes 4-11/{len(content)}"
+    assert httpx.get(url, headers={"If-None-Match": f'"{digest}"'}).status_code == 304
+    assert httpx.get(url, headers={"Range": f"bytes={len(content)}-"}).status_code == 416
+    head = httpx.head(url)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(content)))
+    found = httpx.get(f"{service.url}/v1/generations", params={"q": "is:archived"}).json()
+    assert [each["id"] for each in found["items"]] == [generation_id]
+
+
+def test_nothing_is_kept_from_an_address_that_is_not_public(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    service = start_service(TRACKER_ARCHIVE=str(folder))
+    generation_id = luma.create(plan=FINISHED)
+    url = shown(service, generation_id)["assets"]["video"]
+    until(lambda: "copy_failed" in service.said)
+
+    assert shown(service, generation_id)["archived"] is None
+    assert files(folder) == set()
+    redirect = httpx.get(f"{service.url}/v1/generations/{generation_id}/assets/video")
+    assert (redirect.status_code, redirect.headers["location"]) == (307, url)
+    nothing = httpx.get(f"{service.url}/v1/generations/{generation_id}/assets/7")
+    assert nothing.status_code == 404
+    missing = service.command("archive", "--missing")
+    assert generation_id in missing.stdout
+    assert "not public" in missing.stdout
+
+
+def test_a_copy_that_broke_off_is_never_visible_and_is_resumed(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    service = start_service(TRACKER_ARCHIVE=str(folder), **REACHABLE)
+    generation_id = luma.create(plan=FINISHED)
+    content = httpx.get(luma.body(generation_id)["assets"]["image"]).content
+    luma.fault(Fault(drop_after=1000, path=".jpg", times=1))
+    shown(service, generation_id)
+    until(lambda: "copy_failed" in service.said)
+    assert "image.jpg" not in files(folder)
+    [part] = (folder / ".partial").glob("*.part")
+    assert part.stat().st_size == 1000
+    kept = archived(service, generation_id, "video", "image")
+    assert kept["image"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert not [*(folder / ".partial").iterdir()]
+
+
+def test_the_command_copies_what_came_before(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    service = start_service()
+    ids = [luma.create(plan=FINISHED) for _ in range(3)]
+    assert [shown(service, each)["archived"] for each in ids] == [None] * 3
+    service.stop()
+
+    set_ = {"TRACKER_ARCHIVE": str(tmp_path / "kept"), **REACHABLE}
+    done = service.command("archive", "--json", **set_)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["waiting"] == 0
+    assert service.command("archive", "--missing", **set_).stdout == ""
+    service.start()
+    assert all(archived(service, each, "video", "image") for each in ids)
