@@ -37,6 +37,7 @@ _KINDS = {  # type and title; the phrases of `http.HTTPStatus` differ between Py
     405: ("method-not-allowed", "Method not allowed"),
     408: ("too-slow", "The request took too long"),
     413: ("too-large", "The request is too large"),
+    416: ("no-such-part", "No such part"),
     421: ("misdirected", "Not served under this name"),
     422: ("invalid-input", "Invalid input"),
     429: ("too-many-requests", "Too many requests"),

@@ -103,6 +103,8 @@ def test_head_is_answered_wherever_get_is(shared: Running) -> None:
         return head.headers["content-length"] == full.headers["content-length"]
 
     for path, operations in described(shared).items():
+        if "{name}" in path:  # an asset that is not kept is redirected
+            continue
         if "get" in operations:  # lists and counts may change between the two questions
             eventually(partial(alike, real(path)), f"HEAD {path} is as long as GET")
 

@@ -60,7 +60,7 @@ async def test_the_views_have_the_documented_columns(database: Database, engine:
 
 async def test_the_views_say_what_rest_says(database: Database) -> None:
     [generation] = await database.read(_rows, "luma_generations")
-    shown = set(GenerationOut.model_fields) - {"assets", "outputs", "request"}
+    shown = set(GenerationOut.model_fields) - {"assets", "outputs", "request", "archived"}
     assert shown <= generation.keys()
     assert generation["video_url"] == "https://a.example/v.mp4"
     assert float(generation["took_seconds"]) == 60

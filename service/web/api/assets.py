@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from service.errors import NotFound
 from service.storage.archive import ArchivedFile
 from service.tracking.archive.assets import name_of, urls_of
-from service.web.parameters import TheTracker
-from service.web.problems import responses
+from service.web.parameters import Strict, TheTracker
+from service.web.problems import problem, responses
 from service.web.responses.generation import etag_matches
 
 router = APIRouter(prefix="/v1", tags=["generations"])
@@ -28,18 +28,21 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
     response_class=Response,
     responses={
         **responses(
-            HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
         ),
         200: {"description": "The asset, from the archive."},
         206: {"description": "The part of it that `Range` asks for."},
         304: {"description": "Not modified: your copy is current."},
         307: {"description": "It is not archived: Luma's URL."},
-        416: {"description": "The asset has no such part."},
     },
 )
 async def get_asset(
     generation_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")],
     name: Annotated[str, Path(description="`video`, `image`, or the number of an output.")],
+    _: Annotated[Strict, Query()],
     tracker: TheTracker,
     range_: Annotated[str | None, Header(alias="range")] = None,
     if_range: Annotated[str | None, Header()] = None,
@@ -60,8 +63,12 @@ async def get_asset(
     wanted = range_ if if_range in (None, headers["ETag"]) else None
     part = part_of(wanted, kept.bytes)
     if part is None:
-        headers["Content-Range"] = f"bytes */{kept.bytes}"
-        return Response(None, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+        return problem(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            f"The asset has {kept.bytes} bytes.",
+            hint="Ask for a `Range` within them.",
+            headers={"Content-Range": f"bytes */{kept.bytes}"},
+        )
     start, end = part
     status = HTTPStatus.OK if end - start == kept.bytes else HTTPStatus.PARTIAL_CONTENT
     if status is HTTPStatus.PARTIAL_CONTENT:
