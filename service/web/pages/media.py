@@ -1,6 +1,7 @@
 """What of a generation can be looked at."""
 
 from typing import NamedTuple
+from urllib.parse import quote
 
 from service.storage.shape import GenerationOut
 from service.web.pages.formatting import web_url
@@ -18,8 +19,9 @@ class Media(NamedTuple):
 
 
 def media_of(generation: GenerationOut) -> Media:
-    """Return the media of a generation."""
-    assets = {name: web_url(url) for name, url in generation.assets.items()}
+    """Return the media of a generation; what the archive keeps comes from there."""
+    kept = {name: _kept(generation.id, name) for name in generation.archived or ()}
+    assets = {name: web_url(url) for name, url in generation.assets.items()} | kept
     links = [(name, url) for name, url in assets.items() if url]
     listed = {url for _, url in links}
     for number, output in enumerate(generation.outputs):
@@ -29,3 +31,7 @@ def media_of(generation: GenerationOut) -> Media:
     final = assets.get("video")
     video = final or assets.get("progress_video")
     return Media(video, assets.get("image"), bool(video and not final), links)
+
+
+def _kept(generation_id: str, name: str) -> str:
+    return f"/v1/generations/{quote(generation_id)}/assets/{name}"
