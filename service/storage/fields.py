@@ -15,8 +15,8 @@ KNOWN = tuple(
     field for name in NAMES for field in ((name, *_ASSETS) if name == "assets" else (name,))
 )
 """Every field with a fixed name, in the order in which a generation is shown."""
-_OPEN = ("request",)
-"""The fields whose own members Luma decides: any name may follow them."""
+_OPEN = ("request", "archived")
+"""The fields whose members are not fixed: any name may follow them."""
 _MEMBERS = r"(?:\.[A-Za-z0-9_-]{1,64}){1,8}"
 _FIELD = "|".join([*map(re.escape, KNOWN), *(f"{name}{_MEMBERS}" for name in _OPEN)])
 _IS_FIELD = re.compile(_FIELD)

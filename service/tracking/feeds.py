@@ -23,7 +23,7 @@ from service.tracking.tracker import Tracker
 
 _PAGE = MAX_LIMIT  # rows in memory at a time
 _TRIES = 4  # for each page but the first
-_WITHOUT_CELLS = ("assets", "outputs", "request")
+_WITHOUT_CELLS = ("assets", "outputs", "request", "archived")
 CSV_FIELDS = tuple(field for field in KNOWN if field not in _WITHOUT_CELLS)
 """The columns of a CSV feed, unless others are asked for: all that fit in a cell."""
 _FORMULA = frozenset("=+-@")

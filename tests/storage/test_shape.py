@@ -71,7 +71,7 @@ def test_the_shape_has_every_documented_key() -> None:
         *("id", "upstream", "state", "terminal", "generation_type", "operation", "model"),
         *("prompt", "created_at", "failure_reason", "failure_code", "assets", "outputs"),
         *("request", "parent_id", "cost_usd_estimate", "rev", "source", "verified"),
-        *("gone_at", "first_seen_at", "updated_at", "finished_at"),
+        *("gone_at", "first_seen_at", "updated_at", "finished_at", "archived"),
     }
     assert set(shape(row())) == documented
     assert set(EXAMPLE) == documented

@@ -281,7 +281,7 @@ async def test_a_callback_shows_in_the_next_answer(keyless: Both) -> None:
 
 async def test_what_has_gone_quiet_is_not_answered_at_once(settings: Settings, luma: Luma) -> None:
     made = luma.create()
-    async with both_ways(settings.model_copy(update={"stale_after": 0.2})) as both:
+    async with both_ways(settings.model_copy(update={"stale_after": 2})) as both:
         await told(both, luma.body(made))
         url = f"/v1/generations/{made}"
         await both.warm(url)

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from service.simulator import ManualClock, Simulator
+from tests.waiting import until
 from tests.web.pages.conftest import MEDIA, Served, served, visit
 
 pytestmark = pytest.mark.either_database
@@ -406,11 +407,13 @@ def test_creates_and_webhooks_are_on_the_timeline_and_parents_in_the_lineage(
         }
         with served(tmp_path, **more) as service:
             hook = {"url": f"{luma.dream_machine_url}/nowhere"}
-            assert service.http.post("/v1/webhooks", json=hook).status_code == 201
+            webhook = service.http.post("/v1/webhooks", json=hook).json()
             create = "/dream-machine/v1/generations"
             first = service.http.post(create, json={"model": "ray-2", "prompt": "a lake"}).json()
             upscale = f"{create}/{first['id']}/upscale"
             second = service.http.post(upscale, json={"resolution": "4k"}).json()
+            attempts = f"/v1/webhooks/{webhook['id']}/attempts"
+            until(lambda: second["id"] in service.http.get(attempts).text)
             with visit(browser, service, f"/generations/{second['id']}") as seen:
                 page = seen.page
                 expect(page.locator(".timeline")).to_contain_text("Created through the gateway")
