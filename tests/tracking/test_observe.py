@@ -158,7 +158,7 @@ def test_a_delivery_that_was_kept_is_folded_when_it_comes_again(connection: Conn
 def test_an_error_of_the_database_itself_is_not_taken_for_the_bodys(
     connection: Connection,
 ) -> None:
-    connection.execute(text("DROP TABLE events"))
+    connection.execute(text("ALTER TABLE events RENAME TO away"))
     with pytest.raises(DBAPIError):
         record(connection, COMPLETED, Grant(), NOON)
 
