@@ -1,5 +1,6 @@
 """The pages of the inbox, of webhooks and of statistics, in a browser."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.either_database
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service with an inbox that holds something good and something bad."""
     folder = tmp_path_factory.mktemp("upkeep")
-    with served(folder, webhook_allow="127.0.0.0/8") as service:
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    with served(folder, webhook_allow="127.0.0.0/8", webhook_secret=secret) as service:
         service.tell("ended", "completed", prompt="a lake")
         service.tell("broken", "failed", failure_reason='moderated "again" <script>')
         assert service.http.post(CALLBACK, content="<b>no JSON").status_code == 422
