@@ -642,7 +642,7 @@ def test_what_has_been_quiet_is_answered_at_once_and_refreshed_behind(impatient:
     )
     assert isinstance(new, httpx.Response)
     assert new.json()["state"] == "completed"
-    assert asked(impatient, generation_id) == 2
+    assert asked(impatient, generation_id) in (2, 3), "3: it was stale again before it ended"
 
 
 def test_readers_of_something_stale_cost_one_request_together(impatient: Running) -> None:
