@@ -187,12 +187,13 @@ class Postgres(Database):
     async def close(self) -> None:
         """Close every connection."""
         await self._notices.close()
-        self._reader.close()
         if self._writes:
             await asyncio.wait(self._writes, timeout=_CLOSE_TIMEOUT)
         with suppress(TimeoutError):  # the network may be down
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await asyncio.gather(self._write_engine.dispose(), self._read_engine.dispose())
+                await asyncio.gather(
+                    self._reader.close(), self._write_engine.dispose(), self._read_engine.dispose()
+                )
 
 
 def _make_engine(

@@ -5,7 +5,8 @@ connections of lookups, and neither can use up those of writers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,11 @@ _SMALL_CONNECTIONS = 2
 _SEARCH_CONNECTIONS = 3
 _SMALL_POOL, _SEARCH_POOL = range(2)  # indexes of the pools
 _SMALL_TIMEOUT = 10.0  # seconds for a small query
+_CANCEL_TIMEOUT = 5.0  # seconds
+_CANCEL_INTERVAL = 0.1  # seconds
+# Only a query that is older than the interval: the process may already run the next one.
+_CANCEL = """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND state = 'active' AND query_start < clock_timestamp() - interval '0.1 s'"""
 BY_KEY = {"enable_seqscan": "off"}
 """Settings for connections whose queries all use an index. A plan that was made while the table was
 small would scan the whole table until there are statistics."""
@@ -62,16 +68,15 @@ class PostgresReader:
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
                 raise search_timeout(self._longest_search) from error
 
-    def close(self) -> None:
-        """Close every connection."""
-        for pool in self._pools:
-            pool.terminate()
+    async def close(self) -> None:
+        """Close every connection, after its query or cancellation."""
+        await asyncio.gather(*(pool.close() for pool in self._pools))
 
     async def _query(
         self, pool: int, seconds: float, sql: str, values: tuple[object, ...]
     ) -> Sequence[Row]:
         try:
-            async with asyncio.timeout(seconds), self._pools[pool].acquire() as connection:
+            async with asyncio.timeout(seconds), self._acquired(self._pools[pool]) as connection:
                 found: Sequence[Row]
                 if not self._pooled:
                     found = await connection.fetch(sql, *values)
@@ -81,6 +86,32 @@ class PostgresReader:
                     return found
         except asyncpg.InterfaceError as error:  # the connection was lost
             raise ConnectionError(str(error)) from error
+
+    @asynccontextmanager
+    async def _acquired(self, pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+        """Borrow a connection. A query that still runs when the block is left is cancelled."""
+        connection = await pool.acquire()
+        try:
+            yield connection
+        except BaseException:
+            await asyncio.shield(self._cancel(pool, connection))
+            raise
+        await pool.release(connection)
+
+    async def _cancel(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+        """Return a connection to its pool, and until it is there, cancel its query.
+
+        The driver cancels once. A server ignores that if it overtakes the query, which would then
+        run until its timeout and keep others waiting.
+        """
+        server_process = connection.get_server_pid()
+        releasing = asyncio.ensure_future(pool.release(connection, timeout=_CANCEL_TIMEOUT))
+        with suppress(TimeoutError):  # then the connection was closed
+            while not (await asyncio.wait({releasing}, timeout=_CANCEL_INTERVAL))[0]:
+                if not self._pooled:  # a pooler hides the process
+                    with suppress(asyncpg.PostgresError, OSError):
+                        await self.fetch(_CANCEL, (server_process,))
+            await releasing
 
 
 def _pool(connect: Connect, size: int, settings: Mapping[str, str]) -> asyncpg.Pool:
