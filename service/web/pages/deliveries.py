@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.domain.generation import Outcome
@@ -14,7 +14,6 @@ from service.web.pages.paths import path_with
 from service.web.parameters import DeliveryParameters, TheTracker
 
 _MOST = 200  # deliveries that one click folds again
-_KEPT = DeliveryParameters(outcome=[Outcome.KEPT], limit=_MOST, cursor=None)
 
 router = APIRouter(prefix="/deliveries", include_in_schema=False, route_class=PageRoute)
 
@@ -31,11 +30,9 @@ async def list_deliveries(
 ) -> Response:
     """Show the inbox, newest first."""
     found = await _page(tracker, parameters)
-    chosen: dict[str, Sequence[str]] = {
-        "outcome": parameters.outcome,
-        "generation_id": parameters.generation_id,
-    }
+    chosen = _chosen(parameters)
     older = found.next_cursor and path_with("/deliveries", **chosen, cursor=[found.next_cursor])
+    again = _to_replay(parameters)
     return show(
         request,
         "deliveries.html",
@@ -44,20 +41,28 @@ async def list_deliveries(
         parameters=parameters,
         outcomes=list(Outcome),
         older=older,
-        kept=len((await _page(tracker, _KEPT)).items),
-        most=_MOST,
+        again=again,
+        count=len((await _page(tracker, again)).items),
         replayed=parameters.replayed,
         json_url=path_with("/v1/deliveries", **chosen),
     )
 
 
 @router.post("/replay")
-async def replay_kept(tracker: TheTracker) -> Response:
-    """Fold everything again that was kept."""
-    kept = (await _page(tracker, _KEPT)).items
-    receipts = [await tracker.deliveries.replay(each.id) for each in kept]
+async def replay_all(
+    tracker: TheTracker,
+    outcome: Annotated[list[Outcome] | None, Form()] = None,
+    generation_id: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Fold the newest deliveries of a filter again, those that were kept if there is none."""
+    given = DeliveryParameters(
+        outcome=outcome or [], generation_id=generation_id or [], limit=_MOST, cursor=None
+    )
+    again = _to_replay(given)
+    found = (await _page(tracker, again)).items
+    receipts = [await tracker.deliveries.replay(each.id) for each in found]
     folded = sum(receipt.outcome is not Outcome.KEPT for receipt in receipts)
-    return RedirectResponse(f"/deliveries?outcome=kept&replayed={folded}", 303)
+    return RedirectResponse(path_with("/deliveries", **_chosen(again), replayed=[str(folded)]), 303)
 
 
 @router.get("/{delivery_id}")
@@ -80,6 +85,18 @@ async def replay(delivery_id: str, tracker: TheTracker) -> Response:
     """Fold a delivery again, then show it."""
     await tracker.deliveries.replay(delivery_id)
     return RedirectResponse(f"/deliveries/{delivery_id}", 303)
+
+
+def _chosen(parameters: DeliveryParameters) -> dict[str, Sequence[str]]:
+    return {"outcome": parameters.outcome, "generation_id": parameters.generation_id}
+
+
+def _to_replay(parameters: DeliveryParameters) -> DeliveryParameters:
+    """Return which deliveries the button folds again: those shown, or what was not understood."""
+    chosen = _chosen(parameters)
+    if not any(chosen.values()):
+        chosen["outcome"] = [Outcome.KEPT]
+    return DeliveryParameters.model_validate({**chosen, "limit": _MOST})
 
 
 async def _page(tracker: Tracker, parameters: DeliveryParameters) -> DeliveriesOut:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
+from zlib import crc32
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -35,6 +36,7 @@ async def show_stats(
 ) -> Response:
     """Show the statistics."""
     since = parameters.since or "-30d"
+    after = await tracker.history.newest()  # before reading, so that no change is missed
     stats = await tracker.stats.read(since, parameters.by)
     given: dict[str, Sequence[str]] = {"since": [since], "by": [parameters.by]}
     return show(
@@ -52,6 +54,8 @@ async def show_stats(
         told_share=_told_share(stats),
         saved=stats.totals.lookups - stats.totals.upstream_requests,
         json_url=path_with("/v1/stats", **given),
+        live_after=after,
+        rev=crc32(stats.model_dump_json().encode()),
     )
 
 

@@ -44,6 +44,15 @@ def test_the_inbox_shows_what_was_not_understood_and_folds_it_again(
         page.goto(f"{service.url}/deliveries")
         page.get_by_role("button", name="Fold 1 kept again").click()
         expect(page.get_by_role("status")).to_have_text("0 folded.")
+        page.goto(f"{service.url}/deliveries?outcome=applied")
+        page.get_by_role("button", name="Fold 2 again").click()
+        expect(page.get_by_role("status")).to_have_text("2 folded.")
+        generation = page.locator("tbody code").first.inner_text()
+        page.get_by_label("Generation ID").fill(generation)
+        page.get_by_label("Generation ID").press("Enter")
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.get_by_role("button", name="Fold 1 again")).to_be_visible()
+        assert seen.violations() == []
         assert seen.problems == []
 
 
@@ -94,3 +103,9 @@ def test_statistics_are_bars_and_numbers_that_lead_to_the_generations(
         expect(page.locator(".card")).to_have_count(2)
         twin = service.http.get("/v1/stats?since=-30d&by=day")
         assert json.loads(twin.content)["totals"]["generations"] == 2
+    with visit(browser, service, "/stats?by=model") as seen:
+        page = seen.page
+        page.get_by_role("link", name="ray-2").focus()
+        service.tell("later", "completed")
+        expect(page.locator(".tiles dd").first).to_have_text("3")
+        expect(page.get_by_role("link", name="ray-2")).to_be_focused()

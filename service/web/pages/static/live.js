@@ -100,9 +100,13 @@ function replace(old, part, enliven) {
   unwatchMedia(old);
   old.replaceWith(part);
   [...part.querySelectorAll("details")].forEach((each, number) => { each.open = open[number] ?? false; });
-  if (focused) (focused.matches("[data-row]") ? part.querySelector("[data-row]") : part.querySelector("a, button"))?.focus();
+  if (focused) (same(part, focused) ?? part.querySelector("[data-row], a, button"))?.focus();
   part.classList.add("changed");
   enliven(part);
+}
+
+function same(part, link) {
+  return [...part.querySelectorAll("a")].find((each) => each.href === link.href);
 }
 
 function tell(count) {
