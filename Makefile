@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+WORKERS ?= 6 # processes that run tests; most tests wait longer than they work
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Tests start Python hundreds of times; what it has compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,7 +23,7 @@ demo: $(READY) ## Show the main job: no key, no network; stays up until Ctrl-C
 serve: $(READY) ## Run the service (settings: environment or .env)
 	@$(BIN)/luma-tracker serve
 
-test: $(READY) ## Run the tests, on both databases
+test: $(READY) ## Run the tests, on both databases; CI=1: also what takes long
 	@echo "testing on SQLite, then on PostgreSQL; this takes some minutes"
 	@$(PYTEST) tests
 	@$(PYTEST) --database postgres tests
@@ -36,8 +37,8 @@ test-postgres: $(READY) ## Run what touches a database on another PostgreSQL: PR
 
 coverage: $(READY) ## Run the tests, and show what they do not reach; takes twice as long
 	@$(BIN)/coverage erase
-	@$(PYTEST) --cov --cov-report= tests
-	@$(PYTEST) --cov --cov-report= --cov-append --database postgres tests
+	@CI=1 $(PYTEST) --cov --cov-report= tests
+	@CI=1 $(PYTEST) --cov --cov-report= --cov-append --database postgres tests
 	@$(BIN)/coverage report
 
 check: $(READY) ## Lint, types, import rules, Dockerfile

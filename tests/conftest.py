@@ -20,7 +20,7 @@ from service.tracking.tracker import Tracker
 from tests.databases import CHOSEN, drop_in, engine_for, migrated_in, on_postgres, template
 from tests.launching import launcher
 from tests.postgres import INSTALLED
-from tests.thoroughness import rounds
+from tests.thoroughness import in_ci, rounds
 
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "luma.json").read_text()
@@ -78,11 +78,14 @@ def _avoid_slow_defaults() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is about the other database; on PostgreSQL also what touches none.
 
-    What is marked `either_database` runs there only with `--everything`.
+    What is marked `either_database` runs there only with `--everything`, and what is marked
+    `thorough` only where CI is set.
     """
     others = ["sqlite" if on_postgres() else "postgres"]
     if on_postgres() and not config.getoption("--everything"):
         others.append("either_database")
+    if not in_ci():
+        others += ["thorough", *(["thorough_on_postgres"] if on_postgres() else [])]
     left_out = [
         item
         for item in items
@@ -93,8 +96,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.path.stem not in _LONG)
 
 
+def pytest_collection() -> None:
+    """Collect tests without collecting garbage, which takes a third of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays; garbage collection need not go through it again and again."""
+    gc.enable()
     gc.freeze()
 
 

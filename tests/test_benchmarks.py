@@ -90,6 +90,7 @@ def test_what_was_answered_is_held_against_what_is_stored_one_by_one() -> None:
     assert not balance({}, {"a": 1}).exact
 
 
+@pytest.mark.thorough
 def test_a_storm_is_answered_and_stored_exactly(stage: Stage) -> None:
     found = against_naive(stage)
 
@@ -179,7 +180,12 @@ def test_every_row_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "known", "most"), [(5, 300, 1.5), (50, 200, 1.5), (500, 100, 1.1)]
+    ("number", "known", "most"),
+    [
+        (5, 300, 1.5),
+        pytest.param(50, 200, 1.5, marks=pytest.mark.thorough),
+        pytest.param(500, 100, 1.1, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_schedule_is_near_the_best_that_the_limit_allows(
     number: int, known: int, most: float

@@ -13,6 +13,8 @@ from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from tests.acceptance.conftest import Service
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 FINISHED = Plan(0, 0)
 REACHABLE = {"TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8"}
 

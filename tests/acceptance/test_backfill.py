@@ -21,6 +21,8 @@ from tests.databases import execute
 from tests.launching import run
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 LIST = "/dream-machine/v1/generations"
 MANY = 750
 ONE_KEY = {"LUMA_AGENTS_API_KEY": "", **UNASKED}

@@ -19,6 +19,8 @@ from tests.acceptance.conftest import Service, environment_for
 from tests.databases import locked
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 VIDEO = {"prompt": "a lake at sunset", "model": "ray-2"}
 PATH = "/dream-machine/v1/generations/video"
 

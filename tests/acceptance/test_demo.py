@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 
 def test_the_demo_shows_that_lookups_cost_luma_nothing(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.acceptance.talk import new_id
 from tests.listening import Stream
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 Start = Callable[..., Service]
 
 SOON = 20.0

@@ -60,6 +60,7 @@ def _push(connection: socket.socket, data: bytes, times: int) -> int:
 
 
 @pytest.mark.parametrize("request_", [ASK, SHORT], ids=["lookups", "short ones"])
+@pytest.mark.thorough
 def test_twenty_megabytes_of_pipelined_requests_cost_little_memory(
     attacked: Target, request_: bytes
 ) -> None:

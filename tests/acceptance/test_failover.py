@@ -134,6 +134,7 @@ def test_a_failover_in_a_storm_loses_nothing_that_was_answered(
     assert dict(execute(url, "SELECT id, rev FROM generations")) == revs
 
 
+@pytest.mark.thorough
 def test_after_an_outage_that_was_answered_503_the_service_is_soon_there_again(
     services: list[Service], pair: Pair
 ) -> None:
@@ -160,6 +161,7 @@ def test_who_waits_through_a_failover_hears_what_another_instance_is_told_after_
     assert time.monotonic() - begun < 5, "by hearing of it, not when the wait ran out"
 
 
+@pytest.mark.thorough
 async def test_who_listens_through_a_failover_hears_of_changes_at_once(
     services: list[Service], pair: Pair
 ) -> None:
@@ -182,6 +184,7 @@ async def test_who_listens_through_a_failover_hears_of_changes_at_once(
         assert sum([await seconds_to_hear() for _ in range(10)]) < 5, "without, each takes a second"
 
 
+@pytest.mark.thorough
 def test_a_primary_that_stays_but_takes_no_more_writes_is_left(
     services: list[Service], pair: Pair
 ) -> None:

@@ -131,6 +131,7 @@ def mortal() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.thorough
 def test_a_server_that_restarts_in_a_storm_loses_nothing_that_was_answered(
     start_service: Start, mortal: Server, how: signal.Signals
 ) -> None:
@@ -166,6 +167,7 @@ def _ready(service: Service) -> bool:
     return httpx.get(f"{service.url}/readyz", timeout=10).status_code == 200
 
 
+@pytest.mark.thorough
 def test_a_network_that_stalls_for_ten_seconds_loses_nothing_and_shows_nothing_old(
     start_service: Start, mortal: Server
 ) -> None:

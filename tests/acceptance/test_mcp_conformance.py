@@ -7,7 +7,7 @@ import pytest
 from tests import node_tools
 from tests.acceptance.conftest import Running
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 BASELINES = Path(__file__).parents[1] / "mcp_server"
 """What need not pass, with reasons; `tests/mcp_server/test_conformance.py` checks these."""

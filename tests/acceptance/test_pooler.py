@@ -65,6 +65,7 @@ def test_instances_that_start_together_behind_a_pooler_migrate_once(
     check_health(services)
 
 
+@pytest.mark.thorough
 def test_a_storm_of_duplicates_behind_a_pooler_is_folded_once(
     services: list[Service], pooler: Pooler
 ) -> None:

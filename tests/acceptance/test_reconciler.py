@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from service.simulator import Fault, Luma, Plan
 from tests.acceptance.conftest import UNASKED, Service
 from tests.acceptance.storm import Storm, life_of
 from tests.databases import execute
 from tests.waiting import until
+
+pytestmark = pytest.mark.thorough_on_postgres
 
 NO_AGENTS = {"LUMA_AGENTS_API_KEY": ""}
 MANY = 200

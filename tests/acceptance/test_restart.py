@@ -15,6 +15,8 @@ from tests.acceptance.conftest import UNASKED, Service, environment_for
 from tests.thoroughness import rounds
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 RESTARTS, RELOADS = 10, rounds(3, 10)  # each reload starts the interpreter twice
 FINISHING = 120  # generations that finish during all of them
 
@@ -43,6 +45,7 @@ def _missing(service: Service, ids: set[str]) -> set[str]:
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_reloads_under_callbacks_lose_no_final_state(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

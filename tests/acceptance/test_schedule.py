@@ -12,6 +12,8 @@ from tests.acceptance.conftest import ASKING, UNASKED, Service
 from tests.acceptance.test_reconciler import arrivals, asked, confirmed, fullest
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 RATE = 5
 MANY = 20
 AGE = timedelta(seconds=20)

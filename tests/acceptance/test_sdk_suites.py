@@ -18,7 +18,7 @@ import pytest
 from service.simulator import Luma, Simulator
 from tests.acceptance.conftest import UNASKED, Service, environment_for
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 SUITES = {
     "lumaai": ("/dream-machine/v1", 275),

@@ -29,6 +29,7 @@ PHASES = 3
 
 pytestmark = [
     pytest.mark.either_database,
+    pytest.mark.thorough,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc"),
 ]
 

@@ -20,6 +20,8 @@ from tests.acceptance.talk import body_of, new_id
 from tests.launching import run
 from tests.waiting import until
 
+pytestmark = pytest.mark.either_database
+
 STAND_IN = """\
 #!/bin/sh
 folder=$(dirname "$0")

@@ -21,6 +21,8 @@ from tests.older import OLD as OLD_DOCUMENT
 from tests.older import fill
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 NO_LUMA = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": ""}
 OLD, RECENT = "2020-01-01 00:00:00.000000", "2100-01-01 00:00:00.000000"
 FILL_DELIVERIES = """

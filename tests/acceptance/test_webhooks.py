@@ -24,6 +24,8 @@ from tests.acceptance.talk import body_of, call_back, eventually, new_id, proble
 from tests.databases import at, on_postgres
 from tests.endpoints import SECRETS, Answer, EndpointServer, serving_endpoints
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 OPEN = {"TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8", "TRACKER_WEBHOOK_SECRET": SECRETS[0]}
 RESENT_WITHIN = 15.0  # seconds after the process died
 
@@ -275,6 +277,7 @@ def test_what_was_claimed_or_under_way_at_kill_9_is_sent_again(
     assert rows(running.database, done, webhook_id) == [("delivered",)]
 
 
+@pytest.mark.thorough
 def test_what_was_written_and_not_claimed_at_kill_9_is_sent(
     killable: Callable[[], Running], server: EndpointServer, path: str
 ) -> None:

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 from tests.waiting import until
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 ROOT = Path(__file__).parents[2]
 NAME = "luma-tracker"

@@ -78,24 +78,33 @@ def _taken(client: httpx.Client) -> list[str]:
     return re.findall(r"^luma_tracker_callbacks_total.*$", told, re.MULTILINE)
 
 
-def _of_another(service: Pair, one: httpx.Client, clients: list[httpx.Client]) -> httpx.Client:
+def _of_another(
+    service: Pair, one: httpx.Client, clients: list[httpx.Client]
+) -> httpx.Client | None:
     """A connection to the process that `one` does not speak to, which counts its own callbacks."""
     before = [_taken(client) for client in clients]
     one.post(service.callback_path, json=body_of(new_id(), "queued"))
     after = [_taken(client) for client in clients]
     both = zip(clients, before, after, strict=True)
-    return next(client for client, was, is_ in both if was == is_)
+    return next((client for client, was, is_ in both if was == is_), None)
 
 
 @pytest.fixture
 def connections(service: Pair) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """One that is kept open to each of them; of many that come at once, each takes some."""
+    """One that is kept open to each of them, as soon as both have started.
+
+    Of many connections that come at once, each process takes some.
+    """
     with ExitStack() as stack, ThreadPoolExecutor(32) as threads:
-        clients = [
-            stack.enter_context(httpx.Client(base_url=service.url, timeout=20)) for _ in range(32)
-        ]
-        assert {answer.status_code for answer in threads.map(_alive, clients)} == {200}
-        yield clients[0], _of_another(service, clients[0], clients)
+
+        def connected() -> tuple[httpx.Client, httpx.Client] | None:
+            new = (httpx.Client(base_url=service.url, timeout=20) for _ in range(32))
+            clients = [stack.enter_context(client) for client in new]
+            assert {answer.status_code for answer in threads.map(_alive, clients)} == {200}
+            other = _of_another(service, clients[0], clients)
+            return (clients[0], other) if other else None
+
+        yield until(connected)
 
 
 def _alive(client: httpx.Client) -> httpx.Response:
@@ -132,6 +141,7 @@ def test_one_that_dies_is_begun_anew_and_nobody_is_refused(service: Pair) -> Non
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_a_hangup_restarts_all_in_place(service: Pair) -> None:
     before = service.pids
     assert service.process.pid
@@ -142,6 +152,7 @@ def test_a_hangup_restarts_all_in_place(service: Pair) -> None:
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Pair) -> None:
     settings = service.folder / ".env"
     settings.write_text("TRACKER_STALE_AFTER=soon\n")
@@ -189,6 +200,7 @@ def _send(pid: int, sent: signal.Signals) -> None:
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_workers_that_cannot_start_are_not_started_for_ever(nowhere: Pair) -> None:
     """Also if one of them fails while the other, which has failed before, is started again."""
     slow = nowhere.pids[1]

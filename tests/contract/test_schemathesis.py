@@ -84,6 +84,7 @@ def _failures(scenario: "events.ScenarioFinished") -> list[str]:
     ]
 
 
+@pytest.mark.thorough
 def test_no_request_that_schemathesis_thinks_of_makes_the_description_untrue(
     running: Target,
 ) -> None:

@@ -109,7 +109,7 @@ def test_previews_load_when_they_are_looked_at_and_dead_ones_say_so(
         expect(seen.page).to_have_url(f"{service.url}/generations/gen-dead")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.thorough)])
 def test_every_view_is_accessible_in_both_themes_and_on_a_phone(
     browser: Browser, service: Served, theme: str
 ) -> None:
