@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ class Received:
     path: str
     headers: dict[str, str]
     raw: bytes
+    at: float = field(default_factory=time.monotonic, compare=False)
+    """When it arrived, in seconds."""
 
     @property
     def body(self) -> dict[str, Any]:

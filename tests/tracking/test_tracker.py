@@ -459,8 +459,8 @@ async def test_a_quiet_row_is_answered_at_once_and_refreshed_behind(
     assert (await alone.lookup(made)).served is Served.HIT
     assert luma.count() == 0
     clock.turn(0.001)
-    luma.fault(Fault(delay=1))
-    for _ in range(10):
+    luma.fault(Fault(delay=0.6))
+    for _ in range(5):
         answer = await alone.lookup(made)
         assert (answer.served, answer.generation.state) == (Served.STALE, "queued")
     refreshed = await alone.lookup(made, fresh=True)  # joins the request that is under way

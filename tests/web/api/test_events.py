@@ -22,7 +22,7 @@ from tests.web.api.test_generations import client_of, told
 
 pytestmark = pytest.mark.either_database
 
-SOON = 10.0
+SOON = 30.0
 KEYLESS: dict[str, object] = {"luma_api_key": None, "luma_agents_api_key": None}
 
 

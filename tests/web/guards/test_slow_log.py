@@ -19,9 +19,12 @@ SECRET = "secret-of-the-tests"
 
 
 @pytest.fixture
-async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service that logs requests of more than a quarter of a second."""
-    given = {**settings.model_dump(), "callback_secret": SECRET, "slow_after": 0.25}
+async def http(
+    settings: Settings, request: pytest.FixtureRequest
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service that logs requests of more than a quarter of a second, or as given."""
+    slow_after = getattr(request, "param", 0.25)
+    given = {**settings.model_dump(), "callback_secret": SECRET, "slow_after": slow_after}
     app = create_app(Settings.model_validate(given))
     transport = httpx.ASGITransport(app)
     async with (
@@ -53,7 +56,8 @@ async def test_other_requests_are_not_logged(http: httpx.AsyncClient, luma: Luma
     assert await slow(http, "GET", f"/v1/generations/{made}") == []
 
 
-@pytest.mark.parametrize("url", ["/v1/generations/{}?wait=0.5", "/v1/events?after=now&wait=0.5"])
+@pytest.mark.parametrize("http", [1.0], indirect=True)
+@pytest.mark.parametrize("url", ["/v1/generations/{}?wait=1.1", "/v1/events?after=now&wait=1.1"])
 async def test_waiting_on_purpose_is_not_slow(
     http: httpx.AsyncClient, luma: Luma, url: str
 ) -> None:
