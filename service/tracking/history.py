@@ -17,6 +17,7 @@ from service.tracking.cache import Cache
 from service.tracking.changes import Changes, wait_until_set
 
 _BATCH = 200  # the maximum number of events in a batch for a follower
+_TURNS = 2  # the maximum number of followers that read at the same time
 _RETRY_DELAY = 1.0  # seconds before a follower reads again after the database has failed
 
 
@@ -37,6 +38,7 @@ class History:
         self._database = database
         self._changes = changes
         self._cache = cache
+        self._turns = asyncio.Semaphore(_TURNS)
         self._stopping = False
 
     def stop_waiting(self) -> None:
@@ -59,11 +61,11 @@ class History:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         with self._changes.subscribe(Changes.ANY) as changed:
-            found = await self.after(seq, limit)
+            found = await self._in_turn(seq, limit)
             while not (found.events or self._stopping) and (left := deadline - clock()) > 0:
                 await wait_until_set(changed, left)
                 changed.clear()  # before the read, so that no change in between is missed
-                found = await self.after(seq, limit)
+                found = await self._in_turn(seq, limit)
         return found
 
     async def follow(self, seq: int, heartbeat: float) -> AsyncGenerator[EventBatch, None]:
@@ -84,6 +86,14 @@ class History:
                 found = EventBatch([])
             yield found
             seq = found.events[-1].seq if found.events else seq
+
+    async def _in_turn(self, seq: int, limit: int) -> EventBatch:
+        """Like `after`, but hundreds of readers that are far behind do not read all at once.
+
+        Lookups and callbacks would wait for all of them.
+        """
+        async with self._turns:
+            return await self.after(seq, limit)
 
     async def _has_gap(self, seq: int, found: list[Event]) -> bool:
         """Return whether events after `seq` may have been deleted.

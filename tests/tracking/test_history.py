@@ -145,6 +145,33 @@ async def test_what_happens_while_one_looks_is_not_overlooked(
         assert len((await history.wait(0, 100, 3600)).events) == 1
 
 
+class Counted:
+    """A database that notes how many reads it was asked for at the same time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._now = self.most = 0
+
+    async def read(self, fn: Callable[..., Any], *args: Any) -> Any:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            return await self._database.read(fn, *args)
+        finally:
+            self._now -= 1
+
+
+async def test_many_followers_that_are_far_behind_leave_the_database_to_others(
+    others: Store, changes: Changes
+) -> None:
+    await others.store("a", *STATES)
+    counted = Counted(others.database)
+    history = History(cast("Database", counted), changes, Cache(0))
+    async with asyncio.timeout(SOON):
+        assert await asyncio.gather(*(_until(history, 0, 3) for _ in range(40))) == [[1, 2, 3]] * 40
+    assert 1 <= counted.most <= 4
+
+
 async def test_a_wait_that_runs_out_has_nothing(history: History, others: Store) -> None:
     await others.store("a")
     assert (await history.wait(await history.newest(), 100, 0.1)).events == []
