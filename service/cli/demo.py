@@ -44,7 +44,8 @@ async def run(*, stay: bool) -> None:
             serving(luma, Path(folder)) as service,
             receiving(service.webhook_secret) as receiver,
         ):
-            console.print(f"Luma (simulator): {luma.dream_machine_url}, {luma.agents_url}")
+            console.print(f"Luma (simulator): {luma.dream_machine_url}")
+            console.print(f"                  {luma.agents_url}")
             console.print(f"luma-tracker:     {service.url}")
             console.print(f"A program:        {receiver.url}\n")
             ids = await _create(service, receiver)
@@ -147,7 +148,8 @@ async def _show_callback(receiver: Receiver) -> None:
 
 
 async def _stay(url: str, generation_id: str) -> None:
-    console.print(f"\nThe service runs until Ctrl-C:\n  {url}/v1/generations/{generation_id}")
+    console.print(f"\nThe service runs until Ctrl-C. Open it in a browser:\n  {url}/")
+    console.print(f"  {url}/v1/generations/{generation_id}")
     console.print(f"  {url}/docs\n  {url}/mcp", highlight=False)
     try:
         await asyncio.Event().wait()

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
-from service.domain.query import parse
+from service.domain.query import LONGEST, parse
 from service.mcp_server import schemas
 from service.mcp_server.describing import lines, next_step, summary
 from service.mcp_server.tool import READS, Call, Json, TrackerTool, define, success
@@ -59,7 +59,7 @@ class ListGenerations(BaseModel):
     q: Annotated[
         str,
         Field(
-            max_length=500,
+            max_length=LONGEST,
             description="Words in prompt, id or failure, and terms: state:failed model:ray-2 "
             "is:open after:-24h cost:>0.5 took:>60s; - negates.",
         ),

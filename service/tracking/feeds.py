@@ -26,7 +26,7 @@ _TRIES = 4  # for each page but the first
 _WITHOUT_CELLS = ("assets", "outputs", "request", "archived")
 CSV_FIELDS = tuple(field for field in KNOWN if field not in _WITHOUT_CELLS)
 """The columns of a CSV feed, unless others are asked for: all that fit in a cell."""
-_FORMULA = frozenset("=+-@")
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")  # also full width, which some take as the same
 
 Lines = Callable[[Sequence[Listed]], bytes]
 

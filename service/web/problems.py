@@ -194,7 +194,7 @@ def _methods_of(request: Request) -> set[str]:
 def _message(error: Mapping[str, Any], request: Request) -> str:
     """Return what is wrong with a field; for an unknown parameter, with the nearest known one."""
     if error["type"] != "extra_forbidden":
-        return str(error["msg"])
+        return str(error["msg"]).removeprefix("Value error, ")
     unknown = str(error["loc"][-1])
     nearest = get_close_matches(unknown.lower(), _parameters_of(request.scope.get("endpoint")), n=1)
     return f"Unknown parameter.{f' Did you mean `{nearest[0]}`?' if nearest else ''}"

@@ -119,6 +119,7 @@ def test_what_texts_mean(text: str, terms: list[Term]) -> None:
         ("cost:>1s", 5, "cost:>0.5"),
         ("took:>", 5, "took:>60s"),
         ("took:>-1", 5, "took:>60s"),
+        ("lake " * 101, 500, "A query has at most 500 characters; this one has 505."),
     ],
 )
 def test_an_error_says_where_and_what_would_be_right(text: str, at: int, message: str) -> None:

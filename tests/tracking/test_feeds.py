@@ -179,6 +179,8 @@ def test_an_unknown_field_is_named_with_the_nearest_one() -> None:
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'\t=1"),
         ("\r\n=1", "'\r\n=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff20SUM(A1)", "'\uff20SUM(A1)"),
         ("\x7f", "'\x7f"),
         ("\x85=1", "'\x85=1"),
         (-1, "'-1"),

@@ -8,7 +8,7 @@ matching  whether a generation matches; `service.storage.criteria` is the same i
 """
 
 from service.domain.query.matching import Conditions, matches
-from service.domain.query.parsing import parse
+from service.domain.query.parsing import LONGEST, parse
 from service.domain.query.terms import (
     EVERYTHING,
     Compare,
@@ -24,6 +24,7 @@ from service.domain.query.terms import (
 
 __all__ = [
     "EVERYTHING",
+    "LONGEST",
     "Compare",
     "Conditions",
     "Is",

@@ -21,6 +21,8 @@ from service.domain.text import clean_text
 from service.domain.times import FORMS, parse_moment
 from service.errors import InvalidQuery
 
+LONGEST = 500
+"""The most characters of a query."""
 _SPACE = re.compile(r"\s*")
 _BARE_WORD = re.compile(r"\S+")
 _BARE_VALUE = re.compile(r"[^\s,]*")
@@ -43,6 +45,9 @@ def parse(text: str) -> Query:
     Raises:
         InvalidQuery: the text is not a query.
     """
+    if len(text) > LONGEST:
+        message = f"A query has at most {LONGEST} characters; this one has {len(text)}."
+        raise InvalidQuery(text, LONGEST, message)
     return _Parser(clean_text(text)).query()
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
-from service.tracking.webhooks.endpoints import LONGEST_Q, NewWebhook
+from service.domain.query import LONGEST
+from service.tracking.webhooks.endpoints import NewWebhook
 from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
 from service.web.parameters import AttemptParameters, Strict, TheTracker
 from service.web.problems import responses
@@ -40,7 +41,7 @@ class WebhookIn(Strict):
     )
     q: str | None = Field(
         None,
-        max_length=LONGEST_Q,
+        max_length=LONGEST,
         pattern=r"^[^\x00]*$",
         description="Only generations that contain these words.",
     )

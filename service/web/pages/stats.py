@@ -14,6 +14,7 @@ from service.web.pages.paths import path_with
 from service.web.parameters import StatsParameters, TheTracker
 
 _RANGES = {"-7d": "7 days", "-30d": "30 days", "-90d": "90 days", "-365d": "A year"}
+_SHOWN = 160  # characters of a reason; a link with all of it might be longer than a query
 _BYS: tuple[By, ...] = ("day", "model", "operation", "upstream")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -50,7 +51,9 @@ async def show_stats(
         since=since,
         ranges=_RANGES,
         link=lambda name, value: path_with("/stats", **(given | {name: [value]})),
-        failed_link=lambda reason: path_with("/", q=[f'state:failed "{_escaped(reason)}"']),
+        failed_link=lambda reason: path_with(
+            "/", q=[f'state:failed "{_escaped(reason[:_SHOWN])}"']
+        ),
         told_share=_told_share(stats),
         saved=stats.totals.lookups - stats.totals.upstream_requests,
         json_url=path_with("/v1/stats", **given),

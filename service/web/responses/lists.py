@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 from starlette.types import Receive
 
-from service.domain.query import parse
+from service.domain.query import LONGEST, parse
 from service.domain.times import FORMS, Moment, parse_moment
 from service.errors import InvalidQuery
 from service.storage import listing
@@ -57,10 +57,10 @@ class ListParameters(Strict):
     model: _Values = Field([])
     q: str | None = Field(
         None,
-        max_length=500,
         pattern=r"^[^\x00]*$",
         description="A query: words in prompt, id or failure, and terms such as `state:failed`.",
         examples=["lake -is:open after:-7d"],
+        json_schema_extra={"maxLength": LONGEST},  # the error of a longer one says where
     )
     created_after: _Moment | None = Field(None, description=_FORMS, examples=["-24h"])
     created_before: _Moment | None = Field(None, description=_FORMS, examples=["2026-05-30"])

@@ -336,6 +336,10 @@ async def test_a_query_that_does_not_parse_says_where_and_what_would_be_right(
     assert (answer.status_code, error["loc"], error["at"]) == (422, ["q"], 5)
     assert "did you mean model?" in error["msg"]
     assert problem["hint"] == "Correct the query at character 5: 'modle:ray-2'."
+    [error] = (await http.get(f"/v1/generations?q={'lake+' * 101}")).json()["errors"]
+    assert (error["loc"], error["at"]) == (["q"], 500)
+    [error] = (await http.get("/v1/generations?fields=stat")).json()["errors"]
+    assert error["msg"].startswith("Unknown field `stat`.")
 
 
 async def test_a_word_that_nothing_can_hold_finds_nothing(http: httpx.AsyncClient) -> None:

@@ -13,6 +13,8 @@ from tests.web.pages.conftest import CALLBACK, Served, served, visit
 
 pytestmark = pytest.mark.either_database
 
+LONG = {"model": f"ray-{'2' * 70}", "failure_reason": "again and " * 900}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -22,6 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(folder, webhook_allow="127.0.0.0/8", webhook_secret=secret) as service:
         service.tell("ended", "completed", prompt="a lake")
         service.tell("broken", "failed", failure_reason='moderated "again" <script>')
+        service.tell("long", "failed", age=9 * 86_400, **LONG)
         assert service.http.post(CALLBACK, content="<b>no JSON").status_code == 422
         yield service
 
@@ -31,7 +34,7 @@ def test_the_inbox_shows_what_was_not_understood_and_folds_it_again(
 ) -> None:
     with visit(browser, service, "/deliveries") as seen:
         page = seen.page
-        expect(page.locator("tbody tr")).to_have_count(3)
+        expect(page.locator("tbody tr")).to_have_count(4)
         assert seen.violations() == []
         page.get_by_role("link", name="kept").click()
         expect(page).to_have_url(f"{service.url}/deliveries?outcome=kept")
@@ -45,8 +48,8 @@ def test_the_inbox_shows_what_was_not_understood_and_folds_it_again(
         page.get_by_role("button", name="Fold 1 kept again").click()
         expect(page.get_by_role("status")).to_have_text("0 folded.")
         page.goto(f"{service.url}/deliveries?outcome=applied")
-        page.get_by_role("button", name="Fold 2 again").click()
-        expect(page.get_by_role("status")).to_have_text("2 folded.")
+        page.get_by_role("button", name="Fold 3 again").click()
+        expect(page.get_by_role("status")).to_have_text("3 folded.")
         generation = page.locator("tbody code").first.inner_text()
         page.get_by_label("Generation ID").fill(generation)
         page.get_by_label("Generation ID").press("Enter")
@@ -93,6 +96,15 @@ def test_statistics_are_bars_and_numbers_that_lead_to_the_generations(
         expect(page.locator(".card")).to_contain_text("film of broken")
     with visit(browser, service, "/stats?by=model") as seen:
         page = seen.page
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        page.get_by_role("link", name="again and again").click()
+        expect(page.locator(".card")).to_have_count(1)
+        page.locator(".card a").first.click()
+        assert page.locator(".failure").evaluate("it => it.clientHeight < innerHeight")
+        assert seen.violations() == []
+    with visit(browser, service, "/stats?by=model&since=-7d") as seen:
+        page = seen.page
         assert seen.violations() == []
         page.get_by_role("link", name="ray-2").focus()
         page.keyboard.press("Enter")
@@ -101,9 +113,9 @@ def test_statistics_are_bars_and_numbers_that_lead_to_the_generations(
         page.get_by_role("link", name="By day").click()
         page.locator("tbody tr").last.get_by_role("link").click()
         expect(page.locator(".card")).to_have_count(2)
-        twin = service.http.get("/v1/stats?since=-30d&by=day")
+        twin = service.http.get("/v1/stats?since=-7d&by=day")
         assert json.loads(twin.content)["totals"]["generations"] == 2
-    with visit(browser, service, "/stats?by=model") as seen:
+    with visit(browser, service, "/stats?by=model&since=-7d") as seen:
         page = seen.page
         page.get_by_role("link", name="ray-2").focus()
         service.tell("later", "completed")
