@@ -151,7 +151,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         fields = [
-            {"loc": list(each["loc"]), "msg": _message(each, request)} for each in error.errors()
+            {"loc": list(each["loc"]), "msg": message_of(each, request)} for each in error.errors()
         ]
         detail = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in fields)
         hint = "Correct these parameters; /openapi.json lists what each route accepts."
@@ -191,7 +191,7 @@ def _methods_of(request: Request) -> set[str]:
     }
 
 
-def _message(error: Mapping[str, Any], request: Request) -> str:
+def message_of(error: Mapping[str, Any], request: Request) -> str:
     """Return what is wrong with a field; for an unknown parameter, with the nearest known one."""
     if error["type"] != "extra_forbidden":
         return str(error["msg"]).removeprefix("Value error, ")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.errors import TrackerError
 from service.web.guards.sessions import SESSION, Session
 from service.web.pages import rendering
-from service.web.problems import status_of
+from service.web.problems import message_of, status_of
 
 
 class Link(NamedTuple):
@@ -107,7 +107,9 @@ class PageRoute(APIRoute):
             except TrackerError as error:
                 return _error_page(request, status_of(error), str(error), error.hint)
             except RequestValidationError as error:
-                message = "; ".join(str(each["msg"]) for each in error.errors())
+                message = "; ".join(
+                    f"{each['loc'][-1]}: {message_of(each, request)}" for each in error.errors()
+                )
                 return _error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, message, "")
 
         return answer

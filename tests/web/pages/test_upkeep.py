@@ -121,3 +121,4 @@ def test_statistics_are_bars_and_numbers_that_lead_to_the_generations(
         service.tell("later", "completed")
         expect(page.locator(".tiles dd").first).to_have_text("3")
         expect(page.get_by_role("link", name="ray-2")).to_be_focused()
+    assert "bye: Unknown parameter. Did you mean `by`?" in service.http.get("/stats?bye=day").text
