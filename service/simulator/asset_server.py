@@ -1,6 +1,7 @@
 """Serves small, valid images and videos at every asset URL; each URL has bytes of its own."""
 
 import hashlib
+import os
 import struct
 from pathlib import Path, PurePosixPath
 
@@ -22,11 +23,18 @@ _KINDS = {
 
 
 class AssetServer:
-    """The function of the route `/assets/{path}`; `folder` keeps what it has served."""
+    """The function of the route `/assets/{path}`.
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    Args:
+        folder: keeps what it has served.
+        clock: tells which URLs have expired.
+        size: the fewest bytes that an asset has.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, size: int = 0) -> None:
         self._folder = folder
         self._clock = clock
+        self._size = size
 
     async def get(self, request: Request) -> Response:
         """Answer an asset or a part of it; URLs of the Agents API are refused after an hour."""
@@ -42,10 +50,14 @@ class AssetServer:
         file = self._folder / hashlib.sha256(str(path).encode()).hexdigest()
         if not file.exists():
             sample = (_SAMPLES / _KINDS[path.suffix][0]).read_bytes()
-            file.write_bytes(sample + _trailer(str(path).encode()))
+            file.write_bytes(sample + _trailer(str(path).encode(), self._size - len(sample)))
+            os.truncate(file, max(self._size, file.stat().st_size))  # zeros, without disk space
         return file
 
 
-def _trailer(content: bytes) -> bytes:
-    """Return an MP4 box that players skip; decoders of images ignore what follows the image."""
-    return struct.pack(">I4s", 8 + len(content), b"free") + content
+def _trailer(content: bytes, size: int) -> bytes:
+    """Return the beginning of an MP4 box of at least `size` bytes; zeros are to follow.
+
+    Players skip it, and decoders of images ignore what follows the image.
+    """
+    return struct.pack(">I4s", max(size, 8 + len(content)), b"free") + content

@@ -4,42 +4,22 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
+from service.simulator import Fault, Luma
+from tests.acceptance.archiving import FINISHED, REACHABLE, archived, files, luma_with_assets, shown
 from tests.acceptance.conftest import Service
 from tests.waiting import until
 
 pytestmark = pytest.mark.thorough_on_postgres
 
-FINISHED = Plan(0, 0)
-REACHABLE = {"TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8"}
-
 
 @pytest.fixture
 def luma() -> Iterator[Luma]:
-    with Simulator(clock=ManualClock(), serve_assets=True).running() as running:
+    with luma_with_assets() as running:
         yield running
-
-
-def shown(service: Service, generation_id: str) -> dict[str, Any]:
-    answer = httpx.get(f"{service.url}/v1/generations/{generation_id}", timeout=20)
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def archived(service: Service, generation_id: str, *names: str) -> dict[str, Any]:
-    """What is archived, once all these are."""
-    until(lambda: {*names} <= {*(shown(service, generation_id)["archived"] or ())})
-    kept: dict[str, Any] = shown(service, generation_id)["archived"]
-    return kept
-
-
-def files(folder: Path) -> set[str]:
-    return {p.name for p in folder.rglob("*") if p.is_file() and ".partial" not in p.parts}
 
 
 def test_a_completed_video_is_kept_and_served_when_lumas_url_is_dead(

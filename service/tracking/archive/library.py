@@ -5,10 +5,14 @@ one step, so that nobody sees a part of it.
 """
 
 import asyncio
+import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
@@ -16,9 +20,17 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from service.errors import SettingsError, StoreUnavailable
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
 _CHUNK = 1 << 20  # bytes that are read and sent at once
-_PART = 16 << 20  # bytes of a part of an upload
+_PART = 8 << 20  # bytes of a part of an upload
 _PROBE = ".luma-tracker"
+_READ_TIMEOUT = "60s"
+_TIMEOUT = "1h"  # for all of a request to an object store: readers may be slow
+_RETRIES = 3
+_RETRY_FOR = timedelta(seconds=30)
+_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 
 
 class Library:
@@ -43,12 +55,18 @@ class Library:
 
     def _open(self, location: str) -> ObjectStore:
         if self._folder is None:
-            self.staging = Path(tempfile.gettempdir()) / f"luma-tracker-archive-{os.getuid()}"
-            self.staging.mkdir(mode=0o700, exist_ok=True)
-            return from_url(location)
+            self.staging = _temporary(location)
+            return _remote(location)
         self.staging = self._folder / ".partial"
         self.staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalStore(self._folder)
+
+    def tidy(self, before: datetime) -> None:
+        """Delete staged files that nobody has written since `before`."""
+        for path in self.staging.iterdir():
+            with suppress(OSError):  # another process has finished it
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
 
     async def check(self) -> None:
         """Write, and delete, a small file.
@@ -112,6 +130,32 @@ class Library:
             pass
         except (OSError, BaseError) as error:
             raise _unwritable(error) from error
+
+
+def _temporary(location: str) -> Path:
+    """Return a folder on this machine for what is not yet in the object store; nobody else's."""
+    name = hashlib.sha256(location.encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"luma-tracker-archive-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def _remote(location: str) -> ObjectStore:
+    """Open an object store. Its keys come from the environment.
+
+    What is given here for the client replaces all that obstore reads of it from there.
+    """
+    allow_http = any(os.environ.get(name, "").lower() == "true" for name in _ALLOW_HTTP)
+    client: ClientConfig = {
+        "allow_http": allow_http,
+        "read_timeout": _READ_TIMEOUT,
+        "timeout": _TIMEOUT,
+    }
+    retries: RetryConfig = {"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR}
+    store: ObjectStore = from_url(location, client_options=client, retry_config=retries)
+    return store
 
 
 async def _chunks(found: "obstore.GetResult") -> AsyncIterator[bytes]:
