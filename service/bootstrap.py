@@ -183,12 +183,13 @@ def _make_archive(
     common: _Common, dialler: Dialler, fetcher: Fetcher
 ) -> tuple[Archive, Copier | None]:
     settings, clock, database, _, changes = common
+    stale_after = timedelta(seconds=settings.stale_after)
     if settings.archive is None:
-        return Archive(database, None, None, clock), None
+        return Archive(database, None, None, clock, stale_after), None
     library = Library(settings.archive)
     limit = settings.archive_limit
     copier = Copier(database, library, limit, dialler, fetcher, changes, clock)
-    return Archive(database, library, copier, clock), copier
+    return Archive(database, library, copier, clock, stale_after), copier
 
 
 def _make_webhooks(common: _Common, dialler: Dialler) -> tuple[Webhooks, Sender]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.opening import on_this_machine, with_tracker
-from service.cli.options import Json
+from service.cli.options import Json, Words
 
 if TYPE_CHECKING:
     from service.tracking.tracker import Tracker
@@ -19,28 +19,32 @@ def archive(
     missing: Annotated[
         bool, typer.Option("--missing", help="List what is not kept, and why; copy nothing.")
     ] = False,
+    q: Words = None,
     json: Json = False,
 ) -> None:
-    """Copy the assets of all completed generations that are not kept yet.
+    """Copy the assets of completed generations that are not kept yet.
 
-    Works on the database and the archive of this machine, beside a running service
-    if there is one. An interrupted run is continued by the next one.
+    Without --query: of all of them. Works on the database and the archive of this
+    machine, beside a running service if there is one. An interrupted run is
+    continued by the next one.
 
     Example:
 
-      luma-tracker archive --missing
+      luma-tracker archive --query 'upstream:agents after:-30d'
     """
     from service.cli.archive_output import show_missing, show_standing
     from service.cli.archive_progress import copying
+    from service.domain.query import parse
 
+    query = parse(q or "")
     settings = on_this_machine("the database and the archive")
     if missing:
-        found = with_tracker(settings, lambda tracker: tracker.archive.missing(_MOST_SHOWN))
+        found = with_tracker(settings, lambda tracker: tracker.archive.missing(_MOST_SHOWN, query))
         show_missing(found, as_json=json)
         return
 
     async def copy(tracker: "Tracker") -> object:
-        with copying(await tracker.archive.add_missing()) as done:
+        with copying(await tracker.archive.add_missing(query)) as done:
             await tracker.archive.copy_due(done)
         return await tracker.archive.standing()
 

@@ -12,7 +12,7 @@ _NOT_TRIED = "not tried yet"
 
 
 def show_missing(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print the generations of which nothing is kept, one a line."""
+    """Print the generations of which not all is kept, one a line."""
     for row in found:
         if as_json:
             typer.echo(to_json(row).decode())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, union_all, update
 
 from service.domain.generation import Generation
 from service.storage import events, generations
@@ -35,6 +35,11 @@ class ArchivedFile:
     at: datetime
 
 
+_KEPT = select(*(FILES.c[name] for name in ArchivedFile.__slots__)).where(
+    FILES.c.evicted_at.is_(None)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A claimed generation, whose assets are to be copied."""
@@ -58,15 +63,21 @@ def prepare(connection: Connection) -> None:
 def add(connection: Connection, changes: Sequence[Change], at: datetime) -> None:
     """Write down that the assets of the rows that have become completed and true are to be copied.
 
-    Costs nothing for other changes.
+    So are those of completed rows that have got more assets. Costs nothing for other changes.
     """
     new = [
         change.after.id
         for change in changes
-        if is_wanted(change.after) and not (change.before and is_wanted(change.before))
+        if is_wanted(change.after) and not (change.before and _has_all(change.before, change.after))
     ]
     if new and connection.execute(select(ARCHIVE.c.id)).first():
         add_ids(connection, new, at)
+
+
+def _has_all(before: Generation, after: Generation) -> bool:
+    """Whether a row was wanted before, with as many assets."""
+    counted = len(before.outputs) >= len(after.outputs)
+    return is_wanted(before) and counted and before.assets.keys() >= after.assets.keys()
 
 
 def add_ids(connection: Connection, ids: Collection[str], at: datetime) -> int:
@@ -75,30 +86,63 @@ def add_ids(connection: Connection, ids: Collection[str], at: datetime) -> int:
     return batches.insert(connection, COPIES, rows, batches.skip)
 
 
-def add_missing(connection: Connection, at: datetime, limit: int) -> int:
-    """Write down older generations, and those that were given up; returns how many."""
+def add_missing(
+    connection: Connection, at: datetime, limit: int, ids: Collection[str] | None = None
+) -> int:
+    """Write down older generations, and those that were given up; returns how many.
+
+    Args:
+        connection: the transaction.
+        at: the time.
+        limit: the most older ones.
+        ids: only these; None: all.
+    """
     given_up = update(COPIES).where(COPIES.c.next_at.is_(None))
+    wanted = _never_copied().where(GENERATIONS.c.id.not_in(select(COPIES.c.generation_id)))
+    if ids is not None:
+        given_up = given_up.where(COPIES.c.generation_id.in_(ids))
+        wanted = wanted.where(GENERATIONS.c.id.in_(ids))
     again = connection.execute(given_up.values(next_at=at, tries=0, error=None)).rowcount
-    wanted = _missing().where(GENERATIONS.c.id.not_in(select(COPIES.c.generation_id)))
-    ids = connection.execute(wanted.limit(limit)).scalars().all()
-    return again + add_ids(connection, ids, at)
+    found = connection.execute(wanted.limit(limit)).scalars().all()
+    return again + add_ids(connection, found, at)
 
 
-def missing(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """Return the generations of which nothing is kept, newest first, with the last error."""
-    found = _missing().add_columns(COPIES.c.tries, COPIES.c.error, COPIES.c.next_at)
-    joined = found.outerjoin_from(GENERATIONS, COPIES, COPIES.c.generation_id == GENERATIONS.c.id)
-    ordered = joined.order_by(GENERATIONS.c.ordered_at.desc(), GENERATIONS.c.id.desc())
+def missing(
+    connection: Connection, limit: int, ids: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the generations of which not all is kept, newest first, with the last error.
+
+    What the limit has deleted is not missing.
+
+    Args:
+        connection: the transaction.
+        limit: the most generations.
+        ids: only these; None: all.
+    """
+    waiting = _wanted().where(GENERATIONS.c.id.in_(select(COPIES.c.generation_id)))
+    either = GENERATIONS.c.id.in_(union_all(waiting, _never_copied()))
+    columns = GENERATIONS.c.id, COPIES.c.tries, COPIES.c.error, COPIES.c.next_at
+    joined = GENERATIONS.outerjoin(COPIES, COPIES.c.generation_id == GENERATIONS.c.id)
+    found = select(*columns).select_from(joined).where(either)
+    if ids is not None:
+        found = found.where(GENERATIONS.c.id.in_(ids))
+    ordered = found.order_by(GENERATIONS.c.ordered_at.desc(), GENERATIONS.c.id.desc())
     return [dict(row) for row in connection.execute(ordered.limit(limit)).mappings()]
 
 
-def _missing() -> Any:
+def _wanted() -> Any:
+    """Return the query for the ids of `is_wanted`, but for those without assets."""
     return select(GENERATIONS.c.id).where(
         GENERATIONS.c.verified,
         GENERATIONS.c.state == "completed",
         GENERATIONS.c.gone_at.is_(None),
-        GENERATIONS.c.archived.is_(None),
     )
+
+
+def _never_copied() -> Any:
+    """Return the query for the wanted ids of which nothing is kept, nor ever was."""
+    once = select(FILES.c.generation_id).where(FILES.c.generation_id == GENERATIONS.c.id)
+    return _wanted().where(GENERATIONS.c.archived.is_(None), ~once.exists())
 
 
 def claim(connection: Connection, now: datetime, until: datetime, limit: int) -> list[Copy]:
@@ -118,43 +162,68 @@ def claim(connection: Connection, now: datetime, until: datetime, limit: int) ->
     return [Copy(found[row["generation_id"]], row["tries"], until) for row in rows]
 
 
+def next_due(connection: Connection) -> datetime | None:
+    """Return when the next copy is due; None if none waits."""
+    found: datetime | None = connection.execute(select(func.min(COPIES.c.next_at))).scalar()
+    return found
+
+
 def record(connection: Connection, file: ArchivedFile) -> Generation:
     """Record that an asset is kept; its generation has a new `rev`."""
     known = files_of(connection, file.generation_id).get(file.name)
     if known:
-        _remove_files(connection, [known])
+        _count(connection, -known.bytes)
+    connection.execute(delete(FILES).where(*_same(file)))
     values = {name: getattr(file, name) for name in ArchivedFile.__slots__}
     connection.execute(insert(FILES).values(values))
     _count(connection, file.bytes)
     return _show(connection, file.generation_id, file.at)
 
 
-def finish(connection: Connection, copy: Copy, next_at: datetime | None, error: str | None) -> None:
-    """End a claim: all is kept (no error), it is tried again at `next_at`, or it is given up."""
-    held = COPIES.c.generation_id == copy.generation.id, COPIES.c.next_at == copy.until
-    if error is None:
-        connection.execute(delete(COPIES).where(*held))
-        return
-    values = {"next_at": next_at, "tries": copy.tries + 1, "error": error}
-    connection.execute(update(COPIES).where(*held).values(values))
+def finish(connection: Connection, copy: Copy) -> None:
+    """End a claim: all is kept, or the generation is no longer wanted."""
+    connection.execute(delete(COPIES).where(*_held(copy)))
+
+
+def postpone(connection: Connection, copy: Copy, next_at: datetime | None, error: str) -> None:
+    """End a claim: the copy is tried again at `next_at`; None: it is given up.
+
+    `copy.tries` is recorded.
+    """
+    values = {"next_at": next_at, "tries": copy.tries, "error": error}
+    connection.execute(update(COPIES).where(*_held(copy)).values(values))
+
+
+def _held(copy: Copy) -> tuple[Any, ...]:
+    """Return the condition that the claim has not run out and been taken by somebody else."""
+    return COPIES.c.generation_id == copy.generation.id, COPIES.c.next_at == copy.until
 
 
 def files_of(connection: Connection, generation_id: str) -> dict[str, ArchivedFile]:
     """Return the kept assets of a generation, by name."""
-    found = connection.execute(select(FILES).where(FILES.c.generation_id == generation_id))
-    return {row["name"]: ArchivedFile(**row) for row in found.mappings()}
+    found = _KEPT.where(FILES.c.generation_id == generation_id)
+    return {row["name"]: ArchivedFile(**row) for row in connection.execute(found).mappings()}
+
+
+def names_of(connection: Connection, generation_id: str) -> set[str]:
+    """Return the names of the assets of a generation that are kept, or were."""
+    found = select(FILES.c.name).where(FILES.c.generation_id == generation_id)
+    return {*connection.execute(found).scalars()}
 
 
 def oldest(connection: Connection, before: datetime, limit: int) -> list[ArchivedFile]:
-    """Return the assets that were copied before that time, oldest first."""
-    old = select(FILES).where(FILES.c.at < before).order_by(FILES.c.at).limit(limit)
+    """Return the kept assets that were copied before that time, oldest first."""
+    old = _KEPT.where(FILES.c.at < before).order_by(FILES.c.at).limit(limit)
     return [ArchivedFile(**row) for row in connection.execute(old).mappings()]
 
 
 def evict(connection: Connection, file: ArchivedFile, at: datetime) -> None:
-    """Record that an asset is no longer kept."""
-    _remove_files(connection, [file])
-    _show(connection, file.generation_id, at)
+    """Record that an asset is no longer kept, and is not to be copied again."""
+    kept = FILES.c.evicted_at.is_(None)
+    gone = update(FILES).where(*_same(file), kept).values(evicted_at=at)
+    if connection.execute(gone).rowcount:
+        _count(connection, -file.bytes)
+        _show(connection, file.generation_id, at)
 
 
 def kept_bytes(connection: Connection) -> int:
@@ -170,11 +239,8 @@ def waiting(connection: Connection) -> tuple[int, int]:
     return due, total - due
 
 
-def _remove_files(connection: Connection, files: Sequence[ArchivedFile]) -> None:
-    for file in files:
-        which = FILES.c.generation_id == file.generation_id, FILES.c.name == file.name
-        if connection.execute(delete(FILES).where(*which)).rowcount:
-            _count(connection, -file.bytes)
+def _same(file: ArchivedFile) -> tuple[Any, ...]:
+    return FILES.c.generation_id == file.generation_id, FILES.c.name == file.name
 
 
 def _count(connection: Connection, change: int) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Integer
+from sqlalchemy import BigInteger, Column, Index, Integer, text
 from sqlmodel import Field, SQLModel
 
 
@@ -27,11 +27,16 @@ class CopyRow(SQLModel, table=True):
     error: str | None
 
 
+_KEPT = text("evicted_at IS NULL")
+
+
 class ArchivedFileRow(SQLModel, table=True):
-    """One asset that is kept."""
+    """One asset that is kept, or was until the limit deleted it."""
 
     __tablename__ = "archived_files"
-    __table_args__ = (Index("ix_archived_files_at", "at"),)
+    __table_args__ = (
+        Index("ix_archived_files_kept", "at", sqlite_where=_KEPT, postgresql_where=_KEPT),
+    )
 
     generation_id: str = Field(primary_key=True, max_length=128)
     name: str = Field(primary_key=True, max_length=32)
@@ -40,3 +45,4 @@ class ArchivedFileRow(SQLModel, table=True):
     sha256: str = Field(max_length=64)
     content_type: str
     at: datetime
+    evicted_at: datetime | None  # None: it is kept

@@ -9,11 +9,13 @@ A claim runs out if its process does not live to end it, and another one resumes
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from service.domain.generation import Generation, has_expired_assets
+from service.domain.request_budget import Purpose
 from service.domain.retries import next_attempt
-from service.errors import StoreUnavailable
+from service.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
 from service.logs import log
 from service.metrics import ARCHIVE_BYTES, ARCHIVE_COPIES
 from service.storage import archive, generations
@@ -22,7 +24,7 @@ from service.storage.engine import Database
 from service.storage.snapshot import body_of
 from service.tracking.archive.assets import file_name, folder_of, urls_of
 from service.tracking.archive.download import Dead, Staged, download
-from service.tracking.archive.library import Library, beside
+from service.tracking.archive.library import Library
 from service.tracking.changes import Changes, wait_until_set
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
@@ -34,6 +36,9 @@ _LONGEST = 540.0  # seconds for one generation; less than its claim, and the nex
 _EXEMPT = timedelta(days=1)
 _WAIT = 5.0  # seconds between looks for work of other processes, and for retries
 _BATCH = 100
+_SOONEST = 5.0  # seconds until Luma is asked again
+_ABANDONED = timedelta(days=2)  # without a byte: longer than a copy is tried
+_DESCRIPTION = "generation.json"
 
 
 class Copier:
@@ -72,6 +77,7 @@ class Copier:
     async def run(self) -> None:
         """Run until cancelled."""
         await self._database.write(archive.prepare)
+        await asyncio.to_thread(self._library.tidy, self._clock() - _ABANDONED)
         changed = asyncio.Event()
         with self._changes.wake(changed):
             while True:
@@ -83,7 +89,7 @@ class Copier:
         """Copy all that is due.
 
         Args:
-            done: called for each generation that was looked at, with the bytes that were copied.
+            done: called for each generation that needs no further try, with the bytes copied.
         """
         workers = [self._work(done) for _ in range(AT_ONCE)]
         async with asyncio.TaskGroup() as group:
@@ -96,41 +102,60 @@ class Copier:
             claimed = await self._database.write(archive.claim, now, now + _CLAIM, 1)
             if not claimed:
                 return
-            done(await self._copy(claimed[0]))
+            copied = await self._copy(claimed[0])
+            if copied is not None:
+                done(copied)
             await self._evict()
 
-    async def _copy(self, copy: Copy) -> int:
-        """Copy what is missing of a generation, and end its claim; returns the bytes copied."""
-        next_at, error, copied = None, None, 0
+    async def _copy(self, copy: Copy) -> int | None:
+        """Copy what is missing of a generation, and end its claim.
+
+        Returns:
+            The bytes copied; None if it is tried again later.
+        """
         try:
             async with asyncio.timeout(_LONGEST):
                 copied = await self._copy_all(copy.generation)
-        except (Undeliverable, Dead, StoreUnavailable, OSError) as failure:
-            error = str(failure) or f"It took longer than {_LONGEST:g} s."
-            next_at = next_attempt(copy.tries + 1, self._clock())
-            log.warning("copy_failed", generation_id=copy.generation.id, error=error)
-        ARCHIVE_COPIES.labels("failed" if error else "copied").inc()
-        await self._database.write(archive.finish, copy, next_at, error)
+        except _Unwanted:
+            copied = 0
+        except UpstreamUnavailable as error:  # the budget is spent: that is no try
+            next_at = self._clock() + timedelta(seconds=max(error.retry_after, _SOONEST))
+            await self._database.write(archive.postpone, copy, next_at, str(error))
+            return None
+        except (Undeliverable, Dead, StoreUnavailable, OSError) as error:
+            return await self._fail(copy, str(error) or f"It took longer than {_LONGEST:g} s.")
+        if copied:
+            ARCHIVE_COPIES.labels("copied").inc()
+        await self._database.write(archive.finish, copy)
         return copied
+
+    async def _fail(self, copy: Copy, reason: str) -> int | None:
+        tried = replace(copy, tries=copy.tries + 1)
+        next_at = next_attempt(tried.tries, self._clock())
+        log.warning("copy_failed", generation_id=copy.generation.id, error=reason)
+        ARCHIVE_COPIES.labels("failed").inc()
+        await self._database.write(archive.postpone, tried, next_at, reason)
+        return None if next_at else 0
 
     async def _copy_all(self, row: Generation) -> int:
         if has_expired_assets(row, self._clock()):
             row = await self._fetched(row)
-        copied = 0
+        _require_wanted(row)
+        known, copied = await self._database.read(archive.names_of, row.id), 0
         for name in urls_of(row.assets, row.outputs):
-            kept = await self._database.read(archive.files_of, row.id)
-            if name not in kept:
+            if name not in known:
                 row, size = await self._copy_one(row, name)
                 copied += size
+        if not copied:  # also after a crash that left it out
+            await self._describe(row)
         return copied
 
     async def _copy_one(self, row: Generation, name: str) -> tuple[Generation, int]:
-        if not archive.is_wanted(row):
-            raise Undeliverable("Luma has not confirmed that it is completed.")
         try:
             staged = await self._download(row, name)
         except Dead:
             row = await self._fetched(row)
+            _require_wanted(row)
             staged = await self._download(row, name)
         return await self._keep(row, name, staged), staged.bytes
 
@@ -142,8 +167,19 @@ class Copier:
         return await download(self._dialler, url, self._library.staging, key)
 
     async def _fetched(self, row: Generation) -> Generation:
-        """Return the generation as Luma reports it now; as it was, if Luma does not answer."""
-        await self._fetcher.refresh(row.id)
+        """Return the generation as Luma reports it now; as it was, if Luma refuses, or no key is set.
+
+        Raises:
+            UpstreamUnavailable: Luma cannot be asked now.
+        """
+        if not self._fetcher.has_key_for(row.upstream):
+            return row
+        try:
+            await self._fetcher.check(row, Purpose.RECONCILE)
+        except UpstreamUnavailable:
+            raise
+        except UpstreamError as error:
+            log.info("check_failed", generation_id=row.id, reason=str(error))
         return await self._database.read(generations.find, row.id) or row
 
     async def _keep(self, row: Generation, name: str, staged: Staged) -> Generation:
@@ -154,10 +190,13 @@ class Copier:
             at=self._clock(),
         )
         after = await self._database.write(archive.record, file)
-        await self._library.put_bytes(beside(path, "generation.json"), body_of(after))
+        await self._describe(after)
         ARCHIVE_BYTES.inc(staged.bytes)
         self._changes.notify(row.id)
         return after
+
+    async def _describe(self, row: Generation) -> None:
+        await self._library.put_bytes(f"{folder_of(row)}/{_DESCRIPTION}", body_of(row))
 
     async def _evict(self) -> None:
         """Delete the oldest files until the limit holds, except new ones and those being read."""
@@ -173,3 +212,14 @@ class Copier:
                 await self._library.delete(file.path)
                 self._changes.notify(file.generation_id)
                 over -= file.bytes
+
+
+class _Unwanted(Exception):
+    """The generation is gone, has failed after all, or is unconfirmed: there is nothing to copy."""
+
+
+def _require_wanted(row: Generation) -> None:
+    if not archive.is_wanted(row):
+        raise _Unwanted
+    if not urls_of(row.assets, row.outputs):
+        raise Dead("Luma names no URL yet.")

@@ -2,16 +2,20 @@
 
 import asyncio
 import hashlib
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.tracking.archive.assets import content_type_of
+from service.tracking.archive.checksums import announced, sha256_of
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Download, Undeliverable
 
 _CHUNK = 1 << 20  # bytes that are written at once
 _DEAD = (401, 403, 404, 410)
+_WHOLE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
 
 class Dead(Exception):
@@ -45,22 +49,25 @@ async def download(dialler: Dialler, url: str, staging: Path, key: str) -> Stage
         Undeliverable: it cannot be downloaded now; the next try resumes.
         OSError: the staging folder cannot be written.
     """
-    stem = hashlib.sha256(key.encode()).hexdigest()[:32]
-    part, tag = staging / f"{stem}.part", staging / f"{stem}.etag"
+    part, tag = staged_at(staging, key)
     known = await asyncio.to_thread(_known, part, tag)
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     if known:
         headers |= {"Range": f"bytes={known[0]}-", "If-Range": known[1]}
     async with dialler.download(url, headers) as answer:
-        start = _start(answer, known[0] if known else 0, part, tag)
-        total = await asyncio.to_thread(_begin, answer, start, part, tag)
+        total = _total(answer, known[0] if known else 0, part, tag)
+        await asyncio.to_thread(_begin, answer, part, tag)
         await _receive(answer, part, total)
-    size, digest = await asyncio.to_thread(_digest, part)
-    if size != total:
-        part.unlink()
-        raise Undeliverable(f"The asset has {size} bytes instead of {total}.")
+    digest = await asyncio.to_thread(_checked, answer, part, total)
     tag.unlink(missing_ok=True)
-    return Staged(part, size, digest, content_type_of(answer.headers.get("content-type"), url))
+    content_type = content_type_of(answer.headers.get("content-type"), url)
+    return Staged(part, part.stat().st_size, digest, content_type)
+
+
+def staged_at(staging: Path, key: str) -> tuple[Path, Path]:
+    """Return where an unfinished file is, and its ETag."""
+    stem = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return staging / f"{stem}.part", staging / f"{stem}.etag"
 
 
 def _known(part: Path, tag: Path) -> tuple[int, str] | None:
@@ -71,36 +78,60 @@ def _known(part: Path, tag: Path) -> tuple[int, str] | None:
     return None
 
 
-def _start(answer: Download, known: int, part: Path, tag: Path) -> int:
-    """Return the position of the first byte of the answer."""
+def _total(answer: Download, known: int, part: Path, tag: Path) -> int | None:
+    """Return the size that the whole asset has; None if the server does not say it."""
     if answer.status in _DEAD:
         raise Dead(f"Answered {answer.status}.")
     if answer.status == 200:
-        return 0
-    whole = answer.headers.get("content-range", "")
-    if answer.status == 206 and known and whole.startswith(f"bytes {known}-"):
-        return known
-    part.unlink(missing_ok=True)
-    tag.unlink(missing_ok=True)
+        return _length(answer.headers)
+    whole = _WHOLE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.status == 206 and known and whole and int(whole[1]) == known:
+        return int(whole[2])
+    _discard(part, tag)
     raise Undeliverable(f"Answered {answer.status}.")
 
 
-def _begin(answer: Download, start: int, part: Path, tag: Path) -> int:
-    """Prepare the file for what comes, and return the size that the whole asset has.
+def _length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of a body; None if it is unknown, but its end is marked."""
+    length = headers.get("content-length", "")
+    if length.isdecimal():
+        return int(length)
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return None
+    raise Undeliverable("The answer does not say how long it is.")
+
+
+def _begin(answer: Download, part: Path, tag: Path) -> None:
+    """Prepare the file for what comes.
 
     A strong ETag is what allows to resume; without one, the next try begins anew.
     """
     etag = answer.headers.get("etag", "")
     tag.write_text("" if etag.startswith("W/") else etag, "latin-1")
-    if not start:
+    if answer.status == 200:
         part.write_bytes(b"")
-    length = answer.headers.get("content-length", "")
-    if not length.isdecimal():
-        raise Undeliverable("The answer does not say how long it is.")
-    return start + int(length)
 
 
-async def _receive(answer: Download, part: Path, total: int) -> None:
+def _checked(answer: Download, part: Path, total: int | None) -> str:
+    """Return the SHA-256 of the file, if it is what the server has announced."""
+    size = part.stat().st_size
+    if total is not None and size != total:
+        part.unlink()
+        raise Undeliverable(f"The asset has {size} bytes instead of {total}.")
+    expected = announced(answer.headers, partial=answer.status == 206)
+    digest, is_right = sha256_of(part, expected)
+    if not is_right:
+        part.unlink()
+        raise Undeliverable("The content is not what the server's checksum says.")
+    return digest
+
+
+def _discard(part: Path, tag: Path) -> None:
+    part.unlink(missing_ok=True)
+    tag.unlink(missing_ok=True)
+
+
+async def _receive(answer: Download, part: Path, total: int | None) -> None:
     with await asyncio.to_thread(part.open, "ab") as file:
         waiting = bytearray()
         try:
@@ -109,13 +140,7 @@ async def _receive(answer: Download, part: Path, total: int) -> None:
                 if len(waiting) >= _CHUNK:
                     full, waiting = waiting, bytearray()
                     await asyncio.to_thread(file.write, full)
-                    if file.tell() > total:
+                    if total is not None and file.tell() > total:
                         break
         finally:  # also what came before the connection broke: the next try resumes there
             file.write(waiting)
-
-
-def _digest(part: Path) -> tuple[int, str]:
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest

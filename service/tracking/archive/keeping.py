@@ -1,18 +1,21 @@
 """What surfaces use of the archive: finds and reads what is kept, and says what is missing."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from service.domain.query import EVERYTHING, Conditions, Query
 from service.errors import InvalidInput
-from service.storage import archive
+from service.storage import archive, listing
 from service.storage.archive import ArchivedFile
 from service.storage.engine import Database
 from service.tracking.archive.copier import Copier
 from service.tracking.archive.library import Library
 
 _BATCH = 1000
+_SOON = timedelta(minutes=1)  # the waits after the first failures, and for the budget of requests
 
 
 class Standing(NamedTuple):
@@ -31,6 +34,7 @@ class Archive:
         library: where the assets are kept; None: TRACKER_ARCHIVE is not set.
         copier: makes the copies; None likewise.
         clock: returns the current time, aware and in UTC.
+        stale_after: how long after it was heard of last an open generation is stale.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class Archive:
         library: Library | None,
         copier: Copier | None,
         clock: Callable[[], datetime],
+        stale_after: timedelta,
     ) -> None:
         self._database = database
         self._library = library
         self._copier = copier
         self._clock = clock
+        self._stale_after = stale_after
         self._reading = Counter[str]()
         if copier:
             copier.is_open = lambda path: self._reading[path] > 0
@@ -66,9 +72,23 @@ class Archive:
             raise AssertionError("without an archive nothing is found")
         return self._counted(file.path, await self._library.read(file.path, start, end))
 
-    async def missing(self, limit: int) -> list[dict[str, Any]]:
-        """Return the completed generations of which nothing is kept, newest first."""
-        return await self._database.read(archive.missing, limit)
+    async def missing(self, limit: int, query: Query = EVERYTHING) -> list[dict[str, Any]]:
+        """Return the completed generations of which not all is kept, newest first.
+
+        What the limit has deleted is not missing.
+
+        Args:
+            limit: the most generations.
+            query: only those that it finds.
+        """
+        if query == EVERYTHING:
+            return await self._database.read(archive.missing, limit)
+        found = list[dict[str, Any]]()
+        async for ids in self._found(query):
+            found += await self._database.read(archive.missing, limit - len(found), ids)
+            if len(found) >= limit:
+                break
+        return found
 
     async def standing(self) -> Standing:
         """Return how much is kept, and what is not yet."""
@@ -84,21 +104,50 @@ class Archive:
         if self._library:
             await self._library.check()
 
-    async def add_missing(self) -> int:
+    async def add_missing(self, query: Query = EVERYTHING) -> int:
         """Write down all that is not kept, to be copied; returns how many are waiting.
+
+        Args:
+            query: only the generations that it finds.
 
         Raises:
             InvalidInput: there is no archive.
         """
         self._require()
         await self._database.write(archive.prepare)
-        while await self._database.write(archive.add_missing, self._clock(), _BATCH):
-            pass
+        if query == EVERYTHING:
+            while await self._database.write(archive.add_missing, self._clock(), _BATCH):
+                pass
+        else:
+            async for ids in self._found(query):
+                await self._database.write(archive.add_missing, self._clock(), _BATCH, ids)
         return (await self.standing()).waiting
 
+    async def _found(self, query: Query) -> AsyncIterator[list[str]]:
+        """Yield the ids of the generations that a query finds, newest first, in pages."""
+        cursor = None
+        while True:
+            listed = listing.Query(q=query, limit=listing.MAX_LIMIT, cursor=cursor, fields=("id",))
+            conditions = Conditions(self._clock(), self._stale_after)
+            page = await listing.page(self._database, listed, conditions)
+            yield [item.id for item in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
     async def copy_due(self, done: Callable[[int], None]) -> None:
-        """Copy all that is due; `done` is called after each generation, with its bytes."""
-        await self._require().copy_due(done)
+        """Copy all that is due now or soon.
+
+        Args:
+            done: called for each generation that needs no further try, with the bytes copied.
+        """
+        copier = self._require()
+        while True:
+            await copier.copy_due(done)
+            next_at = await self._database.read(archive.next_due)
+            if next_at is None or next_at - self._clock() > _SOON:
+                return
+            await asyncio.sleep(max(0.0, (next_at - self._clock()).total_seconds()))
 
     def _require(self) -> Copier:
         if self._copier is None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
@@ -178,8 +178,3 @@ def _move(staged: Path, target: Path) -> None:
 def _unwritable(error: Exception) -> StoreUnavailable:
     message = f"The archive cannot be written: {type(error).__name__}: {str(error)[:200]}"
     return StoreUnavailable(message, "Check TRACKER_ARCHIVE, its rights and its free space.")
-
-
-def beside(path: str, name: str) -> str:
-    """Return the path of another file in the same folder."""
-    return str(PurePosixPath(path).with_name(name))

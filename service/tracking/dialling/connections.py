@@ -98,7 +98,8 @@ def _failures() -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise Undeliverable(f"The connection failed: {reason}.") from error
     except (httpcore.ProtocolError, OSError) as error:
-        raise Undeliverable(f"The answer is not HTTP: {type(error).__name__}.") from error
+        reason = type(error).__name__  # the rest may be what a server that is not for us has said
+        raise Undeliverable(f"The answer is not HTTP, or broke off: {reason}.") from error
 
 
 async def _reply(answer: httpcore.Response) -> Reply:
