@@ -35,7 +35,6 @@ class Bucket:
         """What a process needs to use it."""
         return {
             "AWS_ENDPOINT": self.endpoint,
-            "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": _KEY,
             "AWS_SECRET_ACCESS_KEY": _SECRET,

@@ -28,13 +28,13 @@ class AssetServer:
     Args:
         folder: keeps what it has served.
         clock: tells which URLs have expired.
-        size: the fewest bytes that an asset has.
+        video_size: the fewest bytes that a video has.
     """
 
-    def __init__(self, folder: Path, clock: Clock, size: int = 0) -> None:
+    def __init__(self, folder: Path, clock: Clock, video_size: int = 0) -> None:
         self._folder = folder
         self._clock = clock
-        self._size = size
+        self._video_size = video_size
 
     async def get(self, request: Request) -> Response:
         """Answer an asset or a part of it; URLs of the Agents API are refused after an hour."""
@@ -50,8 +50,9 @@ class AssetServer:
         file = self._folder / hashlib.sha256(str(path).encode()).hexdigest()
         if not file.exists():
             sample = (_SAMPLES / _KINDS[path.suffix][0]).read_bytes()
-            file.write_bytes(sample + _trailer(str(path).encode(), self._size - len(sample)))
-            os.truncate(file, max(self._size, file.stat().st_size))  # zeros, without disk space
+            size = self._video_size if path.suffix == ".mp4" else 0
+            file.write_bytes(sample + _trailer(str(path).encode(), size - len(sample)))
+            os.truncate(file, max(size, file.stat().st_size))  # zeros, without disk space
         return file
 
 

@@ -55,8 +55,8 @@ class Simulator:
     """Open generations beyond which the Agents API creates none; None: any number."""
     serve_assets: bool = False
     """Whether asset URLs point to the simulator, which then serves them, or to Luma's host."""
-    asset_size: int = 0
-    """The fewest bytes that each served asset has."""
+    video_size: int = 0
+    """The fewest bytes that each served video has."""
     repeat_callbacks: int = 1
     """How often each callback is sent, even if it is accepted."""
     reorder_callbacks: bool = False
@@ -135,7 +135,7 @@ class Simulator:
         ]
         if self.serve_assets:
             routes.append(
-                Route("/assets/{path:path}", AssetServer(folder, self.clock, self.asset_size).get)
+                Route("/assets/{path:path}", AssetServer(folder, self.clock, self.video_size).get)
             )
         return Starlette(routes=routes)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from service.simulator import Luma, ManualClock, Plan, Simulator
+from service.simulator import Luma, ManualClock, Plan, RequestSeen, Simulator
 from tests.acceptance.conftest import Service
 from tests.waiting import until
 
@@ -16,9 +16,9 @@ REACHABLE = {"TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8"}
 
 
 @contextmanager
-def luma_with_assets(asset_size: int = 0) -> Iterator[Luma]:
-    """Luma's stand-in, which serves the assets too; each has that many bytes, or some thousand."""
-    simulator = Simulator(clock=ManualClock(), serve_assets=True, asset_size=asset_size)
+def luma_with_assets(video_size: int = 0) -> Iterator[Luma]:
+    """Luma's stand-in, which serves assets too; videos have that many bytes, or a few."""
+    simulator = Simulator(clock=ManualClock(), serve_assets=True, video_size=video_size)
     with simulator.running() as running:
         yield running
 
@@ -42,6 +42,13 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in folder.rglob("*") if p.is_file() and ".partial" not in p.parts}
 
 
-def downloads(luma: Luma, suffix: str = "") -> int:
-    """How many requests for assets there were."""
-    return sum("/assets/" in seen.path and seen.path.endswith(suffix) for seen in luma.requests)
+def downloads(luma: Luma, suffix: str = "") -> list[RequestSeen]:
+    """The requests for assets."""
+    return [
+        seen for seen in luma.requests if "/assets/" in seen.path and seen.path.endswith(suffix)
+    ]
+
+
+def let_claims_run_out(service: Service) -> None:
+    """As if the time had passed for which a process that has died had claimed its copies."""
+    service.rows("UPDATE copies SET next_at = (SELECT min(updated_at) FROM generations)")

@@ -167,7 +167,7 @@ class Copier:
         return await download(self._dialler, url, self._library.staging, key)
 
     async def _fetched(self, row: Generation) -> Generation:
-        """Return the generation as Luma reports it now; as it was, if Luma refuses, or no key is set.
+        """Return the generation as Luma reports it now; as it was, if Luma refuses or has no key.
 
         Raises:
             UpstreamUnavailable: Luma cannot be asked now.

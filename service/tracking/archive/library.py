@@ -30,7 +30,6 @@ _READ_TIMEOUT = "60s"
 _TIMEOUT = "1h"  # for all of a request to an object store: readers may be slow
 _RETRIES = 3
 _RETRY_FOR = timedelta(seconds=30)
-_ALLOW_HTTP = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 
 
 class Library:
@@ -147,9 +146,8 @@ def _remote(location: str) -> ObjectStore:
 
     What is given here for the client replaces all that obstore reads of it from there.
     """
-    allow_http = any(os.environ.get(name, "").lower() == "true" for name in _ALLOW_HTTP)
     client: ClientConfig = {
-        "allow_http": allow_http,
+        "allow_http": True,  # if the endpoint that is set has no TLS
         "read_timeout": _READ_TIMEOUT,
         "timeout": _TIMEOUT,
     }
