@@ -9,8 +9,16 @@ import httpx
 import pytest
 
 from service.simulator import Fault, Luma
-from tests.acceptance.archiving import FINISHED, REACHABLE, archived, files, luma_with_assets, shown
-from tests.acceptance.conftest import Service
+from tests.acceptance.archiving import (
+    FINISHED,
+    REACHABLE,
+    archived,
+    downloads,
+    files,
+    luma_with_assets,
+    shown,
+)
+from tests.acceptance.conftest import KEYLESS, Service
 from tests.waiting import until
 
 pytestmark = pytest.mark.thorough_on_postgres
@@ -105,11 +113,16 @@ def test_the_command_copies_what_came_before(
     start_service: Callable[..., Service], luma: Luma, tmp_path: Path
 ) -> None:
     service = start_service()
-    ids = [luma.create(plan=FINISHED) for _ in range(3)]
+    ids = [luma.create(prompt=prompt, plan=FINISHED) for prompt in ("a lake", "a hill", "a road")]
     assert [shown(service, each)["archived"] for each in ids] == [None] * 3
     service.stop()
 
     set_ = {"TRACKER_ARCHIVE": str(tmp_path / "kept"), **REACHABLE}
+    done = service.command("archive", "--query", "lake", **set_)
+    assert done.returncode == 0, done.stderr
+    left = service.command("archive", "--missing", **set_).stdout.splitlines()
+    assert {*left} == {f"{each}  not tried yet" for each in ids[1:]}
+    assert service.command("archive", "--query", "is:nonsense", **set_).returncode == 2
     done = service.command("archive", "--json", **set_)
 
     assert done.returncode == 0, done.stderr
@@ -117,3 +130,42 @@ def test_the_command_copies_what_came_before(
     assert service.command("archive", "--missing", **set_).stdout == ""
     service.start()
     assert all(archived(service, each, "video", "image") for each in ids)
+
+
+def test_an_unconfirmed_callback_copies_nothing(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    service = start_service(TRACKER_ARCHIVE=str(folder), **REACHABLE, **KEYLESS)
+    generation_id = luma.create(plan=FINISHED)
+    body = luma.body(generation_id)
+    assert httpx.post(service.callback_url, json=body).status_code == 200
+    assert shown(service, generation_id)["state"] == "completed"
+    done = service.command("archive", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"bytes": 0, "waiting": 0, "given_up": 0}
+    assert (downloads(luma), files(folder)) == ([], set())
+    assert shown(service, generation_id)["verified"] is False
+
+
+@pytest.mark.either_database
+def test_what_could_run_scripts_is_never_shown_in_the_page(
+    start_service: Callable[..., Service], luma: Luma, tmp_path: Path
+) -> None:
+    svg, html = b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<script>alert(1)</script>"
+    luma.fault(Fault(body=svg, content_type="image/svg+xml", path=".jpg"))
+    luma.fault(Fault(body=html, content_type="text/html; charset=utf-8", path=".mp4"))
+    service = start_service(TRACKER_ARCHIVE=str(tmp_path / "kept"), **REACHABLE)
+    generation_id = luma.create(plan=FINISHED)
+    shown(service, generation_id)
+    archived(service, generation_id, "video", "image")
+    for name, content, content_type, file in (
+        ("image", svg, "image/svg+xml", "image.svg"),
+        ("video", html, "text/html", "video.html"),
+    ):
+        answer = httpx.get(f"{service.url}/v1/generations/{generation_id}/assets/{name}")
+        assert answer.content == content
+        assert answer.headers["content-type"].partition(";")[0] == content_type
+        disposition = f'attachment; filename="{generation_id}-{file}"'
+        assert answer.headers["content-disposition"] == disposition
+        assert answer.headers["x-content-type-options"] == "nosniff"
