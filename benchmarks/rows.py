@@ -1,6 +1,6 @@
 """The table: what is measured, against what, and how good it has to be."""
 
-from benchmarks import callbacks, gateway, pages, reads, size, starts, tools, waits
+from benchmarks import archiving, callbacks, gateway, pages, reads, size, starts, tools, waits
 from benchmarks.finding import Row
 
 RAW = "raw ASGI app, as many fixed bytes"
@@ -152,6 +152,22 @@ ROWS = [
         least=False,
     ),
     Row("workers", "two workers' lookups", "one worker's", reads.workers, 1.7, 1.4),
+    Row(
+        "archive",
+        "videos of 20 MB copied to a folder",
+        "curl, as many connections",
+        archiving.copying,
+        0.7,
+        0.25,
+    ),
+    Row(
+        "archive-reads",
+        "lookup, cached, while it copies",
+        "the same with nothing to copy",
+        archiving.meanwhile,
+        0.8,
+        0.3,
+    ),
     Row(
         "help",
         "luma-tracker --help",

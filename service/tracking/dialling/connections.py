@@ -16,6 +16,7 @@ from service.tracking.dialling.reply import Download, Reply, Resolve, Undelivera
 _CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
 _RESOLVERS = 32  # threads; a name server that does not answer must not delay other names
 _EXCERPT = 1024  # bytes of an answer's body that are read
+_WIDE = 1 << 18  # bytes of a download that are read at once
 _LONGEST_ANSWER = 131_072  # bytes that are read in all; an endpoint can send heads (1xx) forever
 
 
@@ -125,20 +126,11 @@ async def _excerpt(answer: httpcore.Response) -> bytes:
     return read
 
 
-class _LimitedStream(httpcore.AsyncNetworkStream):
-    """A connection from which only so many bytes are read as an answer needs."""
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection; what is no reading is passed on."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._left = _LONGEST_ANSWER
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read; fail if that is more than is left."""
-        data = await self._stream.read(max_bytes, timeout)
-        self._left -= len(data)
-        if self._left < 0:
-            raise httpcore.ReadError(f"the answer has more than {_LONGEST_ANSWER} bytes")
-        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write; a part of the interface, as what follows."""
@@ -153,10 +145,34 @@ class _LimitedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _LimitedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return type(self)(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class _LimitedStream(_Stream):
+    """A connection from which only so many bytes are read as an answer needs."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        super().__init__(stream)
+        self._left = _LONGEST_ANSWER
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read; fail if that is more than is left."""
+        data = await self._stream.read(max_bytes, timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise httpcore.ReadError(f"the answer has more than {_LONGEST_ANSWER} bytes")
+        return data
+
+
+class _WideStream(_Stream):
+    """A connection from which more is read at once than httpcore asks for; that halves the CPU."""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read."""
+        return await self._stream.read(max(max_bytes, _WIDE), timeout)
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -192,7 +208,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
             else:
-                return _LimitedStream(stream) if self._limited else stream
+                return _LimitedStream(stream) if self._limited else _WideStream(stream)
         raise failure
 
     async def sleep(self, seconds: float) -> None:
