@@ -56,12 +56,11 @@ def copying(stage: Stage) -> Finding:
     videos = 20 if stage.quick else 100
     with _assets(stage) as url:
         runs = [(_ours(stage, url, videos), _curl(stage, url, videos)) for _ in range(3)]
-    ours, peer = (median(run[side] for run in runs) for side in (0, 1))
-    return Finding(
-        median(theirs / mine for mine, theirs in runs),
-        *(f"{videos * _SIZE / seconds / 1e6:,.0f} MB/s" for seconds in (ours, peer)),
-        f"{videos} videos of {_SIZE >> 20} MB, {AT_ONCE} at a time",
+    ours, peer = (
+        f"{videos * _SIZE / median(run[side] for run in runs) / 1e6:,.0f} MB/s" for side in (0, 1)
     )
+    ratio = median(theirs / mine for mine, theirs in runs)
+    return Finding(ratio, ours, peer, f"{videos} videos of {_SIZE >> 20} MB, {AT_ONCE} at a time")
 
 
 def meanwhile(stage: Stage) -> Finding:

@@ -23,6 +23,8 @@ from tests.acceptance.conftest import Service
 from tests.databases import locked
 from tests.waiting import until
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 VIDEO = 200 << 20
 ADDED = 30 << 20
 """Bytes of memory that a copy may take."""
