@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -74,7 +75,9 @@ async def test_the_limit_holds_in_a_bucket(
     luma: Luma,
     bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     changed = {"archive": "s3://kept/limited", "archive_max": "1B", "webhook_allow": "127.0.0.0/8"}
