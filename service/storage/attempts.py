@@ -40,7 +40,6 @@ class Sent:
 
 
 _FIELDS = tuple(Attempt.__dataclass_fields__)
-_MOST_READ = 2_000
 
 
 def add(connection: Connection, made: Sequence[tuple[int, Attempt]]) -> None:
@@ -65,19 +64,12 @@ def page(
     return [Attempt(**row) for row in rows]
 
 
-def of_generation(
-    connection: Connection, generation_id: str, *, begin: datetime, end: datetime, limit: int
-) -> list[Sent]:
-    """List attempts of messages about a generation within a time, oldest first.
-
-    No index names the generation, so of a busy time only the first `_MOST_READ` are looked at.
-    """
-    within = select(ATTEMPTS).where(ATTEMPTS.c.at >= begin, ATTEMPTS.c.at <= end)
-    read = within.order_by(ATTEMPTS.c.at).limit(_MOST_READ).subquery()
-    found = select(*(read.c[name] for name in _FIELDS), OUTBOX.c.body)
-    found = found.outerjoin(OUTBOX, OUTBOX.c.seq == read.c.message_seq)
-    found = found.where(read.c.generation_id == generation_id).order_by(read.c.id).limit(limit)
-    rows = connection.execute(found).mappings()
+def of_generation(connection: Connection, generation_id: str, limit: int) -> list[Sent]:
+    """List attempts of messages about a generation, oldest first."""
+    found = select(*(ATTEMPTS.c[name] for name in _FIELDS), OUTBOX.c.body)
+    found = found.outerjoin(OUTBOX, OUTBOX.c.seq == ATTEMPTS.c.message_seq)
+    found = found.where(ATTEMPTS.c.generation_id == generation_id)
+    rows = connection.execute(found.order_by(ATTEMPTS.c.id).limit(limit)).mappings()
     return [Sent(Attempt(**{n: row[n] for n in _FIELDS}), row["body"]) for row in rows]
 
 

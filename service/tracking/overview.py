@@ -1,16 +1,13 @@
 """What pages show beside a generation: the create that made it, and messages that were sent."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from service.luma.bodies import shown
 from service.storage import attempts, submissions
 from service.storage.attempts import Attempt
 from service.storage.engine import Database
-
-_SENT_WITHIN = timedelta(days=2)
-"""How long after a change its messages are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +47,7 @@ class Overview:
             found.id, found.path, found.state, found.status, found.created_at, found.request
         )
 
-    async def attempts_of(
-        self, generation_id: str, begin: datetime, end: datetime, limit: int
-    ) -> list[Message]:
-        """Return attempts to send changes of a generation to webhooks, oldest first.
-
-        Args:
-            generation_id: its id.
-            begin: when it first changed.
-            end: when it last changed.
-            limit: the maximum number of attempts.
-        """
-        found = await self._database.read(
-            attempts.of_generation,
-            generation_id,
-            begin=begin,
-            end=end + _SENT_WITHIN,
-            limit=limit,
-        )
+    async def attempts_of(self, generation_id: str, limit: int) -> list[Message]:
+        """Return attempts to send changes of a generation to webhooks, oldest first."""
+        found = await self._database.read(attempts.of_generation, generation_id, limit)
         return [Message(each.attempt, each.body and shown(each.body)) for each in found]

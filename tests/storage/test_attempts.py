@@ -1,4 +1,4 @@
-"""Attempts of one generation, although no index names it."""
+"""Attempts to send the changes of one generation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,18 +15,16 @@ def made(number: int, generation_id: str, seconds: float) -> Attempt:
     return Attempt(f"{number:036}", generation_id, "hook", at, "completed", 200, None, None)
 
 
-def test_the_attempts_of_a_generation_are_found_within_its_time(connection: Connection) -> None:
-    all_ = [made(1, "g", -1), made(2, "g", 0), made(3, "other", 1), made(4, "g", 2)]
+def test_the_attempts_of_a_generation_are_found_oldest_first(connection: Connection) -> None:
+    all_ = [made(1, "g", 0), made(2, "other", 1), made(3, "g", 172_800)]
     attempts.add(connection, [(number, each) for number, each in enumerate(all_, 1)])
 
-    def found(limit: int = 10) -> list[Attempt]:
-        end = NOON + timedelta(hours=1)
-        sent = attempts.of_generation(connection, "g", begin=NOON, end=end, limit=limit)
-        return [each.attempt for each in sent]
+    def found(generation_id: str = "g", limit: int = 10) -> list[Attempt]:
+        return [each.attempt for each in attempts.of_generation(connection, generation_id, limit)]
 
-    assert found() == [all_[1], all_[3]]
-    assert found(1) == [all_[1]]
-    assert attempts.of_generation(connection, "none", begin=NOON, end=NOON, limit=9) == []
+    assert found() == [all_[0], all_[2]]
+    assert found(limit=1) == [all_[0]]
+    assert found("none") == []
 
 
 def test_attempts_have_what_they_sent_as_long_as_that_is_stored(connection: Connection) -> None:
@@ -42,8 +40,6 @@ def test_attempts_have_what_they_sent_as_long_as_that_is_stored(connection: Conn
     seq = outbox.add_one(connection, row)
     attempts.add(connection, [(seq, made(1, "g", 0)), (seq + 1, made(2, "g", 1))])
 
-    sent = attempts.of_generation(
-        connection, "g", begin=NOON, end=NOON + timedelta(hours=1), limit=9
-    )
+    sent = attempts.of_generation(connection, "g", 9)
 
     assert [each.body for each in sent] == [b"{}", None]

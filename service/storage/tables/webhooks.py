@@ -62,6 +62,7 @@ class AttemptRow(SQLModel, table=True):
     __tablename__ = "attempts"
     __table_args__ = (
         Index("ix_attempts_of_webhook", "webhook_id", "id"),
+        Index("ix_attempts_of_generation", "generation_id", "id"),
         Index("ix_attempts_at", "at"),
     )
 

@@ -46,9 +46,7 @@ async def timeline(tracker: Tracker, generation: GenerationOut) -> list[Entry]:
     found = await tracker.events(generation.id, after=0, limit=_MOST_EVENTS)
     events = [EventOut.model_validate(event) for event in found]
     create = await tracker.overview.create_of(generation.id)
-    attempts = await tracker.overview.attempts_of(
-        generation.id, generation.first_seen_at, generation.updated_at, _MOST_ATTEMPTS
-    )
+    attempts = await tracker.overview.attempts_of(generation.id, _MOST_ATTEMPTS)
     entries = [
         *([_of_create(create)] if create else []),
         *(_of_event(event, generation.id) for event in events),
