@@ -166,7 +166,7 @@ ROWS = [
         "the same with nothing to copy",
         archiving.meanwhile,
         0.8,
-        0.3,
+        0.55,
     ),
     Row(
         "help",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from service.tracking.archive.assets import content_type_of
 from service.tracking.archive.checksums import announced, sha256_of
@@ -14,6 +15,10 @@ from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Download, Undeliverable
 
 _CHUNK = 1 << 20  # bytes that are written at once
+_CHUNKS = 64  # pieces that are written at once, if they are small
+_IDLE = 0.0005  # seconds that a round of the event loop takes with few requests
+_SHARE = 16  # how many times as long as the requests of a round a copy waits
+_LONGEST_PAUSE = 0.1  # seconds
 _DEAD = (401, 403, 404, 410)
 _WHOLE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
@@ -133,14 +138,29 @@ def _discard(part: Path, tag: Path) -> None:
 
 async def _receive(answer: Download, part: Path, total: int | None) -> None:
     with await asyncio.to_thread(part.open, "ab") as file:
-        waiting = bytearray()
+        waiting, size = list[bytes](), 0
         try:
             async for chunk in answer.chunks:
-                waiting += chunk
-                if len(waiting) >= _CHUNK:
-                    full, waiting = waiting, bytearray()
-                    await asyncio.to_thread(file.write, full)
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= _CHUNK or len(waiting) >= _CHUNKS:
+                    full, waiting, size = waiting, [], 0
+                    await asyncio.to_thread(_write, file, full)
                     if total is not None and file.tell() > total:
                         break
+                await _give_way()
         finally:  # also what came before the connection broke: the next try resumes there
-            file.write(waiting)
+            _write(file, waiting)
+
+
+def _write(file: BinaryIO, chunks: list[bytes]) -> None:
+    file.write(b"".join(chunks))
+
+
+async def _give_way() -> None:
+    """Wait while requests keep the event loop busy, so that copies take a small share of it."""
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    await asyncio.sleep(0)
+    if (busy := clock() - begun) > _IDLE:
+        await asyncio.sleep(min(_SHARE * busy, _LONGEST_PAUSE))
