@@ -161,7 +161,7 @@ def test_several_large_files_pass_at_once(running: Running) -> None:
 
     assert {each.result()["sha256"] for each in sent} == {digest_of(size)}
     assert {each.result().hex() for each in got} == {digest_of(size)}
-    assert memory.peak() - before < MOST_MEMORY
+    assert memory.peak() - before < 2 * MOST_MEMORY  # of 8 files of 16 MB
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
