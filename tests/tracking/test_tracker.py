@@ -450,24 +450,25 @@ async def test_fresh_asks_luma_first(tracker: Tracker, luma: Luma) -> None:
 
 
 async def test_a_quiet_row_is_answered_at_once_and_refreshed_behind(
-    alone: Tracker, luma: Luma, clock: Clock
+    opened: Opener, luma: Luma, clock: Clock
 ) -> None:
     made = luma.create()
-    await alone.deliveries.receive(said(luma, made), Grant())
-    luma.advance(10)
-    clock.turn(30)
-    assert (await alone.lookup(made)).served is Served.HIT
-    assert luma.count() == 0
-    clock.turn(0.001)
-    luma.fault(Fault(delay=0.6))
-    for _ in range(5):
-        answer = await alone.lookup(made)
-        assert (answer.served, answer.generation.state) == (Served.STALE, "queued")
-    refreshed = await alone.lookup(made, fresh=True)  # joins the request that is under way
-    assert refreshed.generation.state == "completed"
-    again = await alone.lookup(made)
-    assert (again.served, again.generation.state) == (Served.HIT, "completed")
-    assert luma.count() == 1
+    async with opened(luma_agents_api_key=None, upstream_timeout=10.0) as tracker:
+        await tracker.deliveries.receive(said(luma, made), Grant())
+        luma.advance(10)
+        clock.turn(30)
+        assert (await tracker.lookup(made)).served is Served.HIT
+        assert luma.count() == 0
+        clock.turn(0.001)
+        luma.fault(Fault(delay=1))
+        for _ in range(10):
+            answer = await tracker.lookup(made)
+            assert (answer.served, answer.generation.state) == (Served.STALE, "queued")
+        refreshed = await tracker.lookup(made, fresh=True)  # joins the request that is under way
+        assert refreshed.generation.state == "completed"
+        again = await tracker.lookup(made)
+        assert (again.served, again.generation.state) == (Served.HIT, "completed")
+        assert luma.count() == 1
 
 
 async def test_a_finished_row_is_never_stale(tracker: Tracker, luma: Luma, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from service.domain.generation import Outcome
 from service.tracking.schemas import DeliveriesOut, DeliveryWithBody
 from service.tracking.tracker import Tracker
-from service.web.pages.page import PageRoute, show
+from service.web.pages.page import EVERY, PageRoute, show
 from service.web.pages.paths import path_with
 from service.web.parameters import DeliveryParameters, TheTracker
 
@@ -29,6 +29,7 @@ async def list_deliveries(
     request: Request, parameters: Annotated[Parameters, Query()], tracker: TheTracker
 ) -> Response:
     """Show the inbox, newest first."""
+    after = await tracker.history.newest()
     found = await _page(tracker, parameters)
     chosen = _chosen(parameters)
     older = found.next_cursor and path_with("/deliveries", **chosen, cursor=[found.next_cursor])
@@ -40,11 +41,14 @@ async def list_deliveries(
         found=found,
         parameters=parameters,
         outcomes=list(Outcome),
+        here=path_with("/deliveries", **chosen),
         older=older,
         again=again,
         count=len((await _page(tracker, again)).items),
         replayed=parameters.replayed,
         json_url=path_with("/v1/deliveries", **chosen),
+        live_after=after,
+        live_every=EVERY,
     )
 
 

@@ -32,6 +32,10 @@ NAVIGATION = (
 )
 
 
+EVERY = 5
+"""Seconds between looks at what no event tells, such as a callback that changed nothing."""
+
+
 class Viewer(NamedTuple):
     """Who looks at a page."""
 
@@ -83,6 +87,7 @@ def show(
         "viewer": Viewer.of(request),
         "json_url": None,
         "live_after": None,
+        "live_every": None,
         **context,
     }
     headers = {

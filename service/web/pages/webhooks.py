@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from service.errors import InvalidInput, SettingsError
 from service.tracking.webhooks.endpoints import CREATORS_ID, NewWebhook
 from service.tracking.webhooks.schemas import AttemptsOut, WebhookOut
-from service.web.pages.page import PageRoute, show
+from service.web.pages.page import EVERY, PageRoute, show
 from service.web.pages.paths import path_with
 from service.web.parameters import AttemptParameters, TheTracker
 
@@ -52,7 +52,7 @@ async def show_webhook(
     webhook = (
         None if creators else WebhookOut.model_validate(await tracker.webhooks.get(webhook_id))
     )
-    limit = parameters.limit
+    limit, after = parameters.limit, await tracker.history.newest()
     found = await tracker.webhooks.attempts(webhook_id, before=parameters.cursor, limit=limit + 1)
     attempts = AttemptsOut.of(found, limit)
     path = f"/webhooks/{quote(webhook_id)}"
@@ -63,8 +63,12 @@ async def show_webhook(
         webhook=webhook,
         webhook_id=webhook_id,
         attempts=attempts,
+        parameters=parameters,
+        here=path,
         older=attempts.next_cursor and path_with(path, cursor=[attempts.next_cursor]),
         json_url=f"/v1{path}/attempts",
+        live_after=after,
+        live_every=EVERY,
     )
 
 

@@ -36,20 +36,23 @@ def test_the_inbox_shows_what_was_not_understood_and_folds_it_again(
         page = seen.page
         expect(page.locator("tbody tr")).to_have_count(4)
         assert seen.violations() == []
+        assert service.http.post(CALLBACK, content="no JSON either").status_code == 422
+        page.get_by_role("link", name="1 new").click()
+        expect(page.locator("tbody tr")).to_have_count(5)
         page.get_by_role("link", name="kept").click()
         expect(page).to_have_url(f"{service.url}/deliveries?outcome=kept")
-        expect(page.locator("tbody tr")).to_have_count(1)
-        page.locator("tbody a").first.click()
+        expect(page.locator("tbody tr")).to_have_count(2)
+        page.locator("tbody tr").last.locator("a").first.click()
         expect(page.locator("pre")).to_have_text("<b>no JSON")
         assert seen.violations() == []
         page.get_by_role("button", name="Fold again").click()
         expect(page.locator("h1")).to_contain_text("Delivery")
         page.goto(f"{service.url}/deliveries")
-        page.get_by_role("button", name="Fold 1 kept again").click()
-        expect(page.get_by_role("status")).to_have_text("0 folded.")
+        page.get_by_role("button", name="Fold 2 kept again").click()
+        expect(page.get_by_role("status").first).to_have_text("0 folded.")
         page.goto(f"{service.url}/deliveries?outcome=applied")
         page.get_by_role("button", name="Fold 3 again").click()
-        expect(page.get_by_role("status")).to_have_text("3 folded.")
+        expect(page.get_by_role("status").first).to_have_text("3 folded.")
         generation = page.locator("tbody code").first.inner_text()
         page.get_by_label("Generation ID").fill(generation)
         page.get_by_label("Generation ID").press("Enter")

@@ -77,6 +77,8 @@ export function startLive(enliven) {
     button.setAttribute("aria-pressed", live);
     if (live) { open(); updateSoon(); } else close();
   });
+  const every = Number(button.dataset.every); // seconds; for what no event tells
+  if (every) setInterval(() => { if (stream && !document.hidden) updateSoon(); }, every * 1_000);
   button.hidden = false;
   show("Connecting");
   open();
