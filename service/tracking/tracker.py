@@ -13,7 +13,13 @@ from service.domain.generation import (
     is_usable_id,
 )
 from service.domain.query import Conditions
-from service.errors import InvalidInput, NotFound, TrackerError, UpstreamUnavailable
+from service.errors import (
+    InvalidInput,
+    NotFound,
+    StoreUnavailable,
+    TrackerError,
+    UpstreamUnavailable,
+)
 from service.metrics import LOOKUPS
 from service.storage import events, generations, listing
 from service.storage.engine import Database
@@ -161,8 +167,8 @@ class Tracker:
     async def wait(self, generation_id: str, seconds: float, *, fresh: bool = False) -> Answer:
         """Like `lookup`, but return when the generation is final, or after `seconds`.
 
-        A new generation may not be visible at Luma yet. An unknown id is therefore looked up again
-        every few seconds until the time is up.
+        A new generation may not be visible at Luma yet, and a database may be failing over. An
+        unknown id, and one that cannot be read, are looked up again every few seconds.
         """
         _require_usable(generation_id)
         if not fresh and (answer := self.lookup_nowait(generation_id)) and answer.final:
@@ -218,11 +224,11 @@ class Tracker:
 
     async def _attempt(
         self, generation_id: str, *, fresh: bool, stale_after: timedelta
-    ) -> Answer | NotFound | UpstreamUnavailable:
+    ) -> Answer | TrackerError:
         """Look up a generation; returns the error if a later attempt may succeed."""
         try:
             return await self._lookup(generation_id, fresh=fresh, stale_after=stale_after)
-        except (NotFound, UpstreamUnavailable) as error:
+        except (NotFound, UpstreamUnavailable, StoreUnavailable) as error:
             return error
 
     async def _lookup(

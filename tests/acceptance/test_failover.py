@@ -158,7 +158,7 @@ def test_who_waits_through_a_failover_hears_what_another_instance_is_told_after_
         until(lambda: call(told, "g", "completed") == 200, _SOON)
         begun = time.monotonic()
         assert waiting.result().json()["state"] == "completed"
-    assert time.monotonic() - begun < 5, "by hearing of it, not when the wait ran out"
+    assert time.monotonic() - begun < 10, "by hearing of it, not when the wait ran out"
 
 
 @pytest.mark.thorough

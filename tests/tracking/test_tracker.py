@@ -33,7 +33,7 @@ from service.tracking.callback_tokens import Grant
 from service.tracking.deliveries import Receipt
 from service.tracking.tracker import Tracker
 from tests.conftest import Clock
-from tests.databases import locked
+from tests.databases import execute, locked
 from tests.single import observe
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -731,6 +731,22 @@ async def test_another_process_on_the_same_store_wakes_who_waits(
         await other.deliveries.receive(said(luma, made), Grant())
         assert (await soon(waiting)).generation.state == "failed"
     assert luma.requests == []
+
+
+async def test_who_waits_outlasts_an_outage_of_the_database(
+    opened: Opener, settings: Settings, luma: Luma
+) -> None:
+    made, url = luma.create(), settings.database_url
+    async with opened(luma_api_key=None, luma_agents_api_key=None) as keyless:
+        execute(url, "ALTER TABLE generations RENAME TO gone")
+        with pytest.raises(StoreUnavailable):
+            await keyless.lookup(made)
+        waiting = asyncio.create_task(keyless.wait(made, 50))
+        await asyncio.wait([waiting], timeout=0.2)
+        execute(url, "ALTER TABLE gone RENAME TO generations")
+        luma.advance(10)
+        await keyless.deliveries.receive(said(luma, made), Grant())
+        assert (await soon(waiting)).generation.state == "completed"
 
 
 async def test_what_is_finished_is_not_waited_for(tracker: Tracker, luma: Luma) -> None:
