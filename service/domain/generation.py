@@ -7,6 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from service.errors import InvalidInput
+
 UNKNOWN_STATE = "unknown"
 """The state of a generation whose state has not been reported yet."""
 
@@ -166,6 +168,16 @@ class Generation(NamedTuple):
 def is_usable_id(value: object) -> bool:
     """Whether a value is a valid generation id: 1-128 characters of `A-Z a-z 0-9 . _ : -`."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def require_usable_id(generation_id: str) -> None:
+    """Raise `InvalidInput` if this is not a valid generation id."""
+    if not is_usable_id(generation_id):
+        raise InvalidInput(
+            "generation_id",
+            "This is not a valid generation id.",
+            "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
+        )
 
 
 def rank(state: str) -> int:

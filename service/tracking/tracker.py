@@ -11,10 +11,10 @@ from service.domain.generation import (
     is_ahead,
     is_stale,
     is_usable_id,
+    require_usable_id,
 )
 from service.domain.query import Conditions
 from service.errors import (
-    InvalidInput,
     NotFound,
     StoreUnavailable,
     TrackerError,
@@ -153,7 +153,7 @@ class Tracker:
             UpstreamError: it is not stored, and an upstream failed.
             StoreUnavailable: the database failed.
         """
-        _require_usable(generation_id)
+        require_usable_id(generation_id)
         if not fresh and (answer := await self.lookup_stored(generation_id, luma=luma)):
             return answer
         return await self._lookup(
@@ -170,7 +170,7 @@ class Tracker:
         A new generation may not be visible at Luma yet, and a database may be failing over. An
         unknown id, and one that cannot be read, are looked up again every few seconds.
         """
-        _require_usable(generation_id)
+        require_usable_id(generation_id)
         if not fresh and (answer := self.lookup_nowait(generation_id)) and answer.final:
             return answer
         clock = asyncio.get_running_loop().time
@@ -209,7 +209,7 @@ class Tracker:
             InvalidInput: the id is not in the format of Luma's ids.
             NotFound: the generation is not stored.
         """
-        _require_usable(generation_id)
+        require_usable_id(generation_id)
         if await self._database.read(generations.find, generation_id) is None:
             raise NotFound(
                 f"No events are stored for {generation_id}.",
@@ -292,12 +292,3 @@ class Tracker:
     def _should_wait(self, found: Answer | TrackerError) -> bool:
         final = isinstance(found, Answer) and found.final
         return not (self._stopping or final)
-
-
-def _require_usable(generation_id: str) -> None:
-    if not is_usable_id(generation_id):
-        raise InvalidInput(
-            "generation_id",
-            "This is not a valid generation id.",
-            "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
-        )

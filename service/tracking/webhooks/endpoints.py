@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.addresses import Network, require_callable
-from service.domain.generation import KNOWN_STATES, is_usable_id
+from service.domain.generation import KNOWN_STATES, require_usable_id
 from service.domain.query import parse
 from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
@@ -205,12 +205,8 @@ def _check(wanted: NewWebhook) -> None:
         if state not in KNOWN_STATES:
             known = ", ".join(KNOWN_STATES)
             raise InvalidInput("states", f"Unknown state {state[:64]!r}.", f"Known: {known}.")
-    if wanted.generation_id is not None and not is_usable_id(wanted.generation_id):
-        raise InvalidInput(
-            "generation_id",
-            "This is not a valid generation id.",
-            "Use the id that Luma returned at creation: 1-128 characters of A-Z a-z 0-9 . _ : -",
-        )
+    if wanted.generation_id is not None:
+        require_usable_id(wanted.generation_id)
     if "\0" in (wanted.q or ""):
         raise InvalidInput("q", "`q` contains NUL.", "Leave that character out.")
     parse(wanted.q or "")
