@@ -81,6 +81,10 @@ def test_an_endpoint_is_added_tested_replayed_and_deleted(
         page.get_by_role("button", name="Send a test").click()
         expect(page.locator("tbody tr")).to_have_count(1)
         expect(page.locator("tbody")).to_contain_text("a test")
+        added = page.url.rpartition("/")[2]
+        assert service.http.post(f"/v1/webhooks/{added}/test").status_code == 200
+        page.get_by_role("link", name="1 new").click()
+        expect(page.locator("tbody tr")).to_have_count(2)
         assert seen.violations() == []
         page.get_by_text("Delete", exact=True).click()
         page.get_by_role("button", name="Delete, and drop").click()
