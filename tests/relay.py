@@ -14,6 +14,8 @@ class Relay:
         self._said = said
         self._flows = asyncio.Event()
         self._flows.set()
+        self._writers = list[asyncio.StreamWriter]()
+        self._tasks = list[asyncio.Task[None]]()
         self.port = 0
 
     def stall(self) -> None:
@@ -31,22 +33,26 @@ class Relay:
     async def run(self, ready: threading.Event) -> None:
         """Until it is told to end."""
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._over.wait()
         server.close()
+        for writer in self._writers:  # also of a connection whose task has not begun
+            writer.transport.abort()
+
+    def _accept(self, one: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        self._writers.append(back)
+        self._tasks.append(asyncio.create_task(self._connected(one, back)))
 
     async def _connected(self, one: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        writers = [back]
+        await self._flows.wait()
         try:
-            await self._flows.wait()
             other, there = await asyncio.open_connection("127.0.0.1", self._target)
-            writers.append(there)
+            self._writers.append(there)
             await asyncio.gather(self._pass(one, there), self._pass(other, back, self._said))
         finally:
-            for writer in writers:
-                writer.transport.abort()
+            back.transport.abort()
 
     async def _pass(
         self,
