@@ -7,8 +7,7 @@ a recount of the rows gives the same.
 """
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -77,30 +76,29 @@ class Countable(Protocol):
     def is_gone(self) -> bool: ...
 
 
-def facts(row: Countable, day: str) -> Counter[Key]:
-    """Return what a row adds to the counters; one that is gone adds nothing, as in lists."""
+def facts(row: Countable, day: str) -> Iterator[tuple[Key, int]]:
+    """Yield what a row adds to the counters; one that is gone adds nothing, as in lists."""
     if row.is_gone:
-        return Counter()
+        return
     place = _place(row, day)
-    found = Counter({Key(Name.STATE, *place, row.state[:_LONGEST]): 1})
+    yield Key(Name.STATE, *place, row.state[:_LONGEST]), 1
     if row.cost_usd_estimate:
-        found[Key(Name.COST, *place)] = round(row.cost_usd_estimate * MICRO)
+        yield Key(Name.COST, *place), round(row.cost_usd_estimate * MICRO)
     if (seconds := row.took) is not None:
-        found[Key(Name.TOOK, *place, str(bucket(seconds)))] = 1
+        yield Key(Name.TOOK, *place, str(bucket(seconds))), 1
     if row.state == "failed":
         reason = row.failure_reason or row.failure_code or "unknown"
-        found[Key(Name.FAILURE, *place, reason[:_LONGEST_REASON])] = 1
-    return found
+        yield Key(Name.FAILURE, *place, reason[:_LONGEST_REASON]), 1
 
 
-def change(before: Generation | None, after: Generation) -> Counter[Key]:
-    """Return what a change of a row adds to the counters."""
-    found = facts(after, day_of(after))
+def change(before: Generation | None, after: Generation) -> Iterator[tuple[Key, int]]:
+    """Yield what a change of a row adds to the counters."""
+    day = day_of(after)
+    yield from facts(after, day)
     if before:
-        found.subtract(facts(before, day_of(before)))
+        yield from ((key, -value) for key, value in facts(before, day_of(before)))
     if after.terminal and not (before and before.terminal):
-        found[Key(Name.TOLD, *_place(after, day_of(after)), after.source.value)] += 1
-    return found
+        yield Key(Name.TOLD, *_place(after, day), after.source.value), 1
 
 
 def _place(row: Countable, day: str) -> tuple[str, str, str, str]:

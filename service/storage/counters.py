@@ -52,7 +52,8 @@ def add(connection: Connection, changes: Sequence[Change]) -> None:
     """Count changes of rows, in their transaction, after their events were added."""
     counted: Counter[Key] = Counter()
     for each in changes:
-        counted.update(change(each.before, each.after))
+        for key, value in change(each.before, each.after):
+            counted[key] += value
     count(connection, counted)
 
 
@@ -76,7 +77,7 @@ def recount(connection: Connection, day: str) -> None:
     took = text(TOOK[Dialect.POSTGRES if batches.is_postgres(connection) else Dialect.SQLITE])
     rows = select(*_COUNTED, took, GENERATIONS.c.gone_at.is_not(None))
     for row in connection.execute(rows.where(GENERATIONS.c.ordered_at.between(*_bounds(day)))):
-        for key, value in facts(_Row._make(row), day).items():
+        for key, value in facts(_Row._make(row), day):
             counted[key] += value
     count(connection, counted)
 

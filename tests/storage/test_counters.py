@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -58,7 +59,10 @@ def _empty(connection: Connection) -> None:
 def _rows(connection: Connection) -> Counter[Key]:
     found = connection.execute(select(*COLUMNS)).mappings()
     rows = map(as_generation, found)
-    return +sum((facts(row, day_of(row)) for row in rows), Counter[Key]())
+    counted = Counter[Key]()
+    for key, value in chain.from_iterable(facts(row, day_of(row)) for row in rows):
+        counted[key] += value
+    return +counted
 
 
 def _counted(connection: Connection) -> Counter[Key]:
