@@ -16,7 +16,6 @@ periods as ten requests take: for 2 requests per second, over five seconds.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -88,7 +87,8 @@ class Rate:
             made: the requests of the last window.
             later: seconds from now, if no other request is made until then.
         """
-        return max(0, self.requests - sum(each.age + later < self.period for each in made))
+        period = self.period
+        return max(0, self.requests - sum([age + later < period for age, _ in made]))
 
     def available(self, purpose: Purpose, made: Sequence[Request], later: float = 0.0) -> int:
         """Return how many requests the purpose may make.
@@ -98,9 +98,9 @@ class Rate:
             made: the requests of the last window.
             later: seconds from now, if no other request is made until then.
         """
-        recent = [request for request in made if request.age + later < self.window]
-        used = Counter(request.purpose for request in recent)
-        unused = {each: max(0, self._reserved(each) - used[each]) for each in Purpose}
+        window = self.window
+        recent = [made_for for age, made_for in made if age + later < window]
+        unused = {each: max(0, self._reserved(each) - recent.count(each)) for each in Purpose}
         if self.polled:
             unused[Purpose.READ] = min(unused[Purpose.READ], 1)
         unreserved = self.requests * self._periods - len(recent) - sum(unused.values())

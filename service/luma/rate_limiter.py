@@ -97,6 +97,6 @@ class RateLimiter:
         self._requests = [(now - request.age, request.purpose) for request in recent]
 
     def _recent(self) -> list[Request]:
-        now = self._clock()
-        self._requests = [each for each in self._requests if now - each[0] < self.rate.window]
+        now, window = self._clock(), self.rate.window
+        self._requests = [each for each in self._requests if now - each[0] < window]
         return [Request(now - at, purpose) for at, purpose in self._requests]

@@ -165,9 +165,13 @@ def bind(connection: Connection, wanted: Sequence[tuple[str, str]], at: datetime
 
 def rebind(connection: Connection, nonce: str, generation_id: str, at: datetime) -> None:
     """Bind a single-use token to the generation that Luma itself named."""
-    bind(connection, [(nonce, generation_id)], at)
-    bound = update(BINDINGS).where(BINDINGS.c.nonce == nonce)
-    connection.execute(bound.values(generation_id=generation_id))
+    row = {"nonce": nonce, "generation_id": generation_id, "bound_at": at}
+    batches.insert(connection, BINDINGS, [row], _take_generation)
+
+
+def _take_generation(statement: Any) -> Any:
+    taken = {"generation_id": statement.excluded.generation_id}
+    return statement.on_conflict_do_update(index_elements=["nonce"], set_=taken)
 
 
 def body_of(connection: Connection, delivery_id: str) -> bytes | None:

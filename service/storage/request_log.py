@@ -4,6 +4,7 @@ Times are those of the database, in seconds since 1970, because the clocks of in
 """
 
 import time
+from math import inf
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, text
 
@@ -13,6 +14,7 @@ from service.storage.tables import RequestRow
 
 REQUESTS: Table = RequestRow.__table__  # type: ignore[attr-defined]
 
+_PURPOSES = {each.value: each for each in Purpose}
 _BUDGET_LOCK_ID = 0x62756467
 _LOCK_BUDGET = text(f"SELECT pg_advisory_xact_lock({_BUDGET_LOCK_ID}, hashtext(:upstream))")
 _OF_UPSTREAM = REQUESTS.c.upstream == bindparam("upstream")
@@ -23,7 +25,7 @@ _FORGET = delete(REQUESTS).where(
 )
 _RECENT = (
     select(REQUESTS.c.at, REQUESTS.c.purpose)
-    .where(_OF_UPSTREAM, REQUESTS.c.at > bindparam("begun"))
+    .where(_OF_UPSTREAM, REQUESTS.c.at > bindparam("begun"), REQUESTS.c.at <= bindparam("now"))
     .order_by(REQUESTS.c.at)
 )
 _ADD = insert(REQUESTS)
@@ -36,6 +38,7 @@ class RequestLog:
     def __init__(self, database: Database, upstream: str) -> None:
         self._database = database
         self._upstream = upstream
+        self._forgotten_at = -inf  # when old requests were last deleted, by `time.monotonic`
 
     async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, list[Request]]:
         """Record a request, if the rate allows it.
@@ -46,7 +49,10 @@ class RequestLog:
         Raises:
             StoreUnavailable: the database did not answer; nothing was recorded.
         """
-        return await self._database.write(add, self._upstream, purpose, rate)
+        now = time.monotonic()
+        if forgets := now - self._forgotten_at >= rate.window:
+            self._forgotten_at = now
+        return await self._database.write(add, self._upstream, purpose, rate, forgets=forgets)
 
     async def recent(self, rate: Rate) -> list[Request]:
         """Return the requests of the last window, oldest first."""
@@ -54,13 +60,22 @@ class RequestLog:
 
 
 def add(
-    connection: Connection, upstream: str, purpose: Purpose, rate: Rate
+    connection: Connection, upstream: str, purpose: Purpose, rate: Rate, *, forgets: bool = True
 ) -> tuple[bool, list[Request]]:
-    """Implement `RequestLog.add`. Other calls for the upstream wait until the transaction ends."""
+    """Implement `RequestLog.add`. Other calls for the upstream wait until the transaction ends.
+
+    Args:
+        connection: of the current transaction.
+        upstream: the upstream.
+        purpose: what the request is for.
+        rate: the rate limit.
+        forgets: whether to delete the requests that no longer count, which need not be each time.
+    """
     if batches.is_postgres(connection):
         connection.execute(_LOCK_BUDGET, {"upstream": upstream})
     now = _now(connection)
-    connection.execute(_FORGET, {"upstream": upstream, "begun": now - rate.window, "now": now})
+    if forgets:
+        connection.execute(_FORGET, {"upstream": upstream, "begun": now - rate.window, "now": now})
     made = _recent(connection, upstream, rate.window, now)
     if not rate.available(purpose, made):
         return False, made
@@ -74,8 +89,8 @@ def recent(connection: Connection, upstream: str, window: float) -> list[Request
 
 
 def _recent(connection: Connection, upstream: str, window: float, now: float) -> list[Request]:
-    made = connection.execute(_RECENT, {"upstream": upstream, "begun": now - window})
-    return [Request(now - at, Purpose(purpose)) for at, purpose in made]
+    made = connection.execute(_RECENT, {"upstream": upstream, "begun": now - window, "now": now})
+    return [Request(now - at, _PURPOSES[purpose]) for at, purpose in made.all()]
 
 
 def _now(connection: Connection) -> float:

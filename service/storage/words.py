@@ -97,14 +97,14 @@ def is_complete(connection: Connection) -> bool | None:
     return complete
 
 
-def advance(connection: Connection, limit: int) -> int | None:
-    """Index the next generations, and return how many; 0: all are indexed.
+def advance(connection: Connection, limit: int) -> int:
+    """Index the next generations, and return how many; fewer than `limit`: it is over.
 
-    None: the database cannot have the index, or another instance is at it.
+    That is when all are indexed, the database cannot have the index, or another instance is at it.
     """
     row = connection.execute(select(INDEX).with_for_update(skip_locked=True)).mappings().first()
     if row is None:
-        return 1 if _prepare(connection) else None
+        return limit if _prepare(connection) else 0
     if not row["is_complete"]:
         return _fill(connection, row["position"], limit)
     changed = events.changes_after(connection, row["seq"], limit)

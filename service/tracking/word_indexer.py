@@ -36,8 +36,9 @@ class WordIndexer:
 
     async def index(self) -> None:
         """Index everything that has changed, if the database can have the index."""
-        total = 0
-        while done := await self._database.write(words.advance, _BATCH):
+        done, total = _BATCH, 0
+        while done >= _BATCH:  # else the rest can wait, and be one commit with what comes
+            done = await self._database.write(words.advance, _BATCH)
             total += done
             await asyncio.sleep(_PAUSE)
         if total > 50 * _BATCH:

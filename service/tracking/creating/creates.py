@@ -21,7 +21,7 @@ from service.storage.engine import Database
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
 from service.tracking.creating.answer import CreateAnswer
-from service.tracking.creating.outcome import Outcome, settle
+from service.tracking.creating.outcome import NotFolded, Outcome, settle
 from service.tracking.creating.request import CreateRequest, Prepared, prepare
 from service.tracking.creating.sending import Journaled, send
 
@@ -220,7 +220,7 @@ class Creates:
         made = outcome.observation and outcome.observation.id
         failed = {"submission_id": submission.id, "generation_id": made}
         try:
-            await self._database.write(settle, submission, outcome, self._clock())
+            await self._store(submission, outcome)
         except StoreUnavailable as error:
             log.error("create_not_settled", **failed, reason=str(error))
             return False
@@ -229,6 +229,14 @@ class Creates:
         if made:
             self._changes.notify(made)
         return True
+
+    async def _store(self, submission: Submission, outcome: Outcome) -> None:
+        try:
+            await self._database.write(settle, submission, outcome, self._clock())
+        except NotFolded as error:
+            made = outcome.observation and outcome.observation.id
+            log.error("fold_failed", delivery_id=None, generation_id=made, exc_info=error)
+            await self._database.write(settle, submission, outcome, self._clock(), folds=False)
 
 
 def _repeating(earlier: Submission, new: Submission) -> Begun:

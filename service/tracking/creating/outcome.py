@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 
 from service.domain.generation import Observation
 from service.domain.submission import State, Submission, frees_key
-from service.logs import log
 from service.storage import deliveries, submissions
 from service.storage.engine import is_database_failure
 from service.tracking.creating.answer import CreateAnswer
@@ -24,11 +23,35 @@ class Outcome(NamedTuple):
     """Whether there may be a generation of which the answer says nothing."""
 
 
-def settle(connection: Connection, submission: Submission, outcome: Outcome, now: datetime) -> None:
-    """Store the outcome of a create, and the generation that Luma named."""
+class NotFolded(Exception):
+    """Folding the answer to a create raised an error of ours, its cause."""
+
+
+def settle(
+    connection: Connection,
+    submission: Submission,
+    outcome: Outcome,
+    now: datetime,
+    *,
+    folds: bool = True,
+) -> None:
+    """Store the outcome of a create, and the generation that Luma named.
+
+    Args:
+        connection: of the current transaction.
+        submission: the create.
+        outcome: what became of it.
+        now: the current time.
+        folds: False after `NotFolded`: only the journal is written.
+
+    Raises:
+        NotFolded: there is a bug in folding; it must not lose the answer to the create.
+    """
     observation, answer = outcome.observation, outcome.answer
-    if observation:
-        _fold(connection, submission, observation, now)
+    if observation and submission.nonce:
+        deliveries.rebind(connection, submission.nonce, observation.id, now)
+    if observation and folds:
+        _fold(connection, observation, now)
     submissions.settle(
         connection,
         submission,
@@ -43,16 +66,15 @@ def settle(connection: Connection, submission: Submission, outcome: Outcome, now
     )
 
 
-def _fold(
-    connection: Connection, submission: Submission, observation: Observation, now: datetime
-) -> None:
-    """Store the generation. A bug in folding must not lose the answer to the create."""
-    if submission.nonce:
-        deliveries.rebind(connection, submission.nonce, observation.id, now)
+def _fold(connection: Connection, observation: Observation, now: datetime) -> None:
+    """Store the generation.
+
+    There is no savepoint, because SQLite copies every page that changes within one, and failures
+    are rare.
+    """
     try:
-        with connection.begin_nested():
-            observe(connection, [ReceivedObservation(observation, now)])
+        observe(connection, [ReceivedObservation(observation, now)])
     except Exception as error:
         if is_database_failure(error):
             raise  # the caller retries the transaction
-        log.error("fold_failed", delivery_id=None, generation_id=observation.id, exc_info=error)
+        raise NotFolded from error
