@@ -100,6 +100,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         description="docs/rest.md describes the routes with examples.",
         contact={"name": "The administrator of this service"},
         lifespan=lifespan,
+        routes=[*gateway.ROUTES],  # before all others: each router that is asked takes its time
         redirect_slashes=False,
         docs_url=None,  # FastAPI's own pages load scripts from a CDN; ours are in `web/api/docs.py`
         redoc_url=None,
@@ -127,7 +128,6 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         docs.router,
         submissions.router,
         *pages.ROUTERS,
-        gateway.router,
     ):
         app.include_router(router)
     _add_middleware(app, settings, callbacks_only=settings.callbacks_only and not tunnelled)

@@ -10,6 +10,6 @@ creates   creates, each at most once
 passing   everything else, as a stream in both directions
 """
 
-from service.web.gateway.routes import router
+from service.web.gateway.routes import ROUTES
 
-__all__ = ["router"]
+__all__ = ["ROUTES"]

@@ -2,9 +2,9 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from service import errors
 from service.tracking.gateway import Gateway
@@ -16,22 +16,25 @@ from service.web.gateway.targets import LONGEST, Target, target_below
 from service.web.luma_errors import API_KEYS, GATEWAYS, as_luma_error, luma_error
 from service.web.problems import of_error
 
-router = APIRouter(include_in_schema=False)
-
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _CLOSED = 499  # nobody reads it: the caller has gone
 
 
-@router.api_route("/dream-machine/v1/{path:path}", methods=_METHODS)
 async def dream_machine(request: Request) -> Response:
     """Answer as Dream Machine does."""
     return await _answer(request, "/dream-machine/v1/")
 
 
-@router.api_route("/agents/v1/{path:path}", methods=_METHODS)
 async def agents(request: Request) -> Response:
     """Answer as the Agents API does."""
     return await _answer(request, "/agents/v1/")
+
+
+ROUTES = [
+    Route("/dream-machine/v1/{path:path}", dream_machine, methods=_METHODS),
+    Route("/agents/v1/{path:path}", agents, methods=_METHODS),
+]
+"""Routes of Starlette, which has less to do for each request than FastAPI."""
 
 
 async def _answer(request: Request, base: str) -> Response:
