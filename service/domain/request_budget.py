@@ -90,6 +90,14 @@ class Rate:
         period = self.period
         return max(0, self.requests - sum([age + later < period for age, _ in made]))
 
+    def has_room(self, made: int) -> bool:
+        """Return whether any purpose may make a request, however the `made` ones are distributed.
+
+        Args:
+            made: the number of requests of the last window.
+        """
+        return made + sum(map(self._reserved, Purpose)) < self.requests
+
     def available(self, purpose: Purpose, made: Sequence[Request], later: float = 0.0) -> int:
         """Return how many requests the purpose may make.
 

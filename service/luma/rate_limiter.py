@@ -13,11 +13,11 @@ _RETRY_DELAY = 0.01  # seconds; used when another process took the last request 
 class RequestLog(Protocol):
     """Where several processes record their requests, so that they share one rate."""
 
-    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, Sequence[Request]]:
+    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, Sequence[Request] | None]:
         """Record a request if the rate allows it.
 
         Returns:
-            Whether it was recorded, and all requests of the last window.
+            Whether it was recorded, and all requests of the last window; None: there are few.
         """
         ...
 
@@ -61,12 +61,14 @@ class RateLimiter:
     def available(self, purpose: Purpose) -> int:
         """Return how many requests for this purpose may be made now.
 
-        Requests that other processes made since the last `refresh` or `acquire` are not counted.
+        Requests that other processes made since the last `refresh` are not counted.
         """
         return self.rate.available(purpose, self._recent())
 
     def seconds_until_available(self, purpose: Purpose) -> float:
         """Return the seconds until a request for this purpose may be made; 0 means now."""
+        if self.rate.has_room(self._count()):
+            return 0.0
         return self.rate.seconds_until_available(purpose, self._recent())
 
     async def acquire(self, purpose: Purpose, timeout: float) -> float:
@@ -85,11 +87,11 @@ class RateLimiter:
 
     async def _record(self, purpose: Purpose) -> bool:
         """Record a request; returns False if other processes have used up the budget."""
-        if self._log is None:
+        recorded, recent = await self._log.add(purpose, self.rate) if self._log else (True, None)
+        if recent is None:
             self._requests.append((self._clock(), purpose))
-            return True
-        recorded, recent = await self._log.add(purpose, self.rate)
-        self._replace(recent)
+        else:
+            self._replace(recent)
         return recorded
 
     def _replace(self, recent: Sequence[Request]) -> None:
@@ -97,6 +99,12 @@ class RateLimiter:
         self._requests = [(now - request.age, request.purpose) for request in recent]
 
     def _recent(self) -> list[Request]:
-        now, window = self._clock(), self.rate.window
-        self._requests = [each for each in self._requests if now - each[0] < window]
+        self._count()
+        now = self._clock()
         return [Request(now - at, purpose) for at, purpose in self._requests]
+
+    def _count(self) -> int:
+        """Forget the requests before the last window, and return the number of the others."""
+        begun = self._clock() - self.rate.window
+        self._requests = [each for each in self._requests if each[0] > begun]
+        return len(self._requests)

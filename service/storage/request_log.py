@@ -6,7 +6,7 @@ Times are those of the database, in seconds since 1970, because the clocks of in
 import time
 from math import inf
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, text
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, text
 
 from service.domain.request_budget import Purpose, Rate, Request
 from service.storage.engine import Database, batches
@@ -23,12 +23,9 @@ _FORGET = delete(REQUESTS).where(
     # Later than now: the clock was set back.
     or_(REQUESTS.c.at <= bindparam("begun"), REQUESTS.c.at > bindparam("now")),
 )
-_RECENT = (
-    select(REQUESTS.c.at, REQUESTS.c.purpose)
-    .where(_OF_UPSTREAM, REQUESTS.c.at > bindparam("begun"), REQUESTS.c.at <= bindparam("now"))
-    .order_by(REQUESTS.c.at)
-)
-_ADD = insert(REQUESTS)
+_IN_WINDOW = _OF_UPSTREAM, REQUESTS.c.at > bindparam("begun"), REQUESTS.c.at <= bindparam("now")
+_RECENT = select(REQUESTS.c.at, REQUESTS.c.purpose).where(*_IN_WINDOW).order_by(REQUESTS.c.at)
+_COUNT = select(func.count()).select_from(REQUESTS).where(*_IN_WINDOW)
 _POSTGRES_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 
@@ -40,11 +37,12 @@ class RequestLog:
         self._upstream = upstream
         self._forgotten_at = -inf  # when old requests were last deleted, by `time.monotonic`
 
-    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, list[Request]]:
+    async def add(self, purpose: Purpose, rate: Rate) -> tuple[bool, list[Request] | None]:
         """Record a request, if the rate allows it.
 
         Returns:
-            Whether it was recorded, and all requests of the last window, oldest first.
+            Whether it was recorded, and all requests of the last window, oldest first; None: there
+            are so few that they need not be read.
 
         Raises:
             StoreUnavailable: the database did not answer; nothing was recorded.
@@ -61,7 +59,7 @@ class RequestLog:
 
 def add(
     connection: Connection, upstream: str, purpose: Purpose, rate: Rate, *, forgets: bool = True
-) -> tuple[bool, list[Request]]:
+) -> tuple[bool, list[Request] | None]:
     """Implement `RequestLog.add`. Other calls for the upstream wait until the transaction ends.
 
     Args:
@@ -74,12 +72,17 @@ def add(
     if batches.is_postgres(connection):
         connection.execute(_LOCK_BUDGET, {"upstream": upstream})
     now = _now(connection)
+    window = {"upstream": upstream, "begun": now - rate.window, "now": now}
     if forgets:
-        connection.execute(_FORGET, {"upstream": upstream, "begun": now - rate.window, "now": now})
+        connection.execute(_FORGET, window)
+    row = {"upstream": upstream, "purpose": purpose.value, "at": now}
+    if rate.has_room(connection.execute(_COUNT, window).scalar_one()):
+        batches.insert(connection, REQUESTS, [row])
+        return True, None
     made = _recent(connection, upstream, rate.window, now)
     if not rate.available(purpose, made):
         return False, made
-    connection.execute(_ADD, {"upstream": upstream, "purpose": purpose.value, "at": now})
+    batches.insert(connection, REQUESTS, [row])
     return True, [*made, Request(0.0, purpose)]
 
 
