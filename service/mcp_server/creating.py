@@ -36,7 +36,7 @@ async def create(call: Call, wanted: Wanted) -> Json:
     begun = await _begin(call, request)
     answer = await call.gateway.final_answer(begun.submission)
     if answer.is_final:
-        await call.gateway.mark_delivered(begun.submission.id)
+        await call.gateway.creates.mark_delivered(begun.submission.id)
     created = _created(request, answer)
     return await _result(call, created, is_first=begun.is_first)
 

@@ -136,9 +136,10 @@ def of_generation(connection: Connection, generation_id: str) -> Submission | No
     return _first(connection, SUBMISSIONS.c.generation_id == generation_id)
 
 
-def mark_delivered(connection: Connection, submission_id: str) -> None:
-    """Record that the caller has received the answer."""
-    connection.execute(_BY_ID, {"submission_id": submission_id, "delivered": True})
+def mark_delivered(connection: Connection, ids: Collection[str]) -> None:
+    """Record that callers have received their answers."""
+    marks = [{"submission_id": id_, "delivered": True} for id_ in sorted(ids)]
+    connection.execute(_BY_ID, marks)
 
 
 def any_due(connection: Connection, now: datetime) -> bool:

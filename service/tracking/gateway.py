@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -178,14 +177,6 @@ class Gateway:
             return None
         answer = await self._tracker.lookup(submission.generation_id, luma=True)
         return luma_body(answer.representation)
-
-    async def mark_delivered(self, submission_id: str) -> None:
-        """Record that the caller has received the answer to its create.
-
-        If that fails, an SDK's retry gets the same answer again, which is harmless.
-        """
-        with suppress(StoreUnavailable):
-            await self._database.write(submissions.mark_delivered, submission_id)
 
     async def _store(self, observation: Observation) -> None:
         received = ReceivedObservation(observation, self._clock())

@@ -131,7 +131,7 @@ def test_a_retry_is_the_same_create_until_its_answer_has_reached_the_caller(
     if state and status:
         settle(connection, first, status, state, generation_id="g" if status == 201 else None)
     if delivered:
-        submissions.mark_delivered(connection, first.id)
+        submissions.mark_delivered(connection, [first.id])
 
     retry = create(seconds=2)
 

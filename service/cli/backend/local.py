@@ -111,7 +111,7 @@ class Local:
             return Created(_UNPROCESSABLE, f"{error} {error.hint}".encode(), error.submission_id)
         answer = await self._gateway.final_answer(begun.submission)
         if answer.is_final:
-            await self._gateway.mark_delivered(begun.submission.id)
+            await self._gateway.creates.mark_delivered(begun.submission.id)
         return Created(
             answer.status, answer.body, answer.submission_id, is_repeated=not begun.is_first
         )

@@ -21,6 +21,7 @@ from service.storage.engine import Database
 from service.tracking.callback_tokens import CallbackTokens
 from service.tracking.changes import Changes
 from service.tracking.creating.answer import CreateAnswer
+from service.tracking.creating.delivered import DeliveredAnswers
 from service.tracking.creating.outcome import NotFolded, Outcome, settle
 from service.tracking.creating.request import CreateRequest, Prepared, prepare
 from service.tracking.creating.sending import Journaled, send
@@ -85,6 +86,7 @@ class Creates:
         self._callback_base = callback_base
         self._tokens = tokens
         self._check_callback_url = check_callback_url
+        self._delivered = DeliveredAnswers(database)
         self._running: dict[str, asyncio.Task[CreateAnswer]] = {}
         self._unsettled = set[asyncio.Task[None]]()
         self._retried = set[str]()  # creates whose answers retries are waiting for
@@ -96,6 +98,7 @@ class Creates:
         for settling in self._unsettled:
             settling.cancel()
         await asyncio.gather(*self._unsettled, return_exceptions=True)
+        await self._delivered.close()
 
     async def begin(self, create: CreateRequest) -> Begun:
         """Write a create down and send it, unless it repeats an earlier one.
@@ -134,12 +137,17 @@ class Creates:
     async def _write(self, new: Submission, *, is_retry: bool) -> Submission:
         if new.key_digest or not is_retry:
             return await self._database.write(submissions.begin, new, is_retry=False)
+        await self._delivered.write()
         async with self._retrying:
             found = await self._database.write(
                 submissions.begin, new, is_retry=True, taken=frozenset(self._retried)
             )
             self._retried.add(found.id)
         return found
+
+    async def mark_delivered(self, submission_id: str) -> None:
+        """Note that the caller has received the answer to its create."""
+        self._delivered.add(submission_id)
 
     def end_retry(self, submission_id: str) -> None:
         """Note that nobody waits for the answer of this create any longer."""

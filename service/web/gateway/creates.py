@@ -40,7 +40,7 @@ async def create(
     answer = await gateway.final_answer(begun.submission)
     response = _response(answer, is_first=begun.is_first)
     if answer.is_final and not await request.is_disconnected():
-        response.background = BackgroundTask(gateway.mark_delivered, begun.submission.id)
+        response.background = BackgroundTask(gateway.creates.mark_delivered, begun.submission.id)
     return response
 
 

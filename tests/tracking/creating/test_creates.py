@@ -95,7 +95,7 @@ async def test_a_retry_after_ten_minutes_is_a_new_attempt(
 
 async def test_an_answer_that_reached_the_caller_ends_the_create(parts: Parts) -> None:
     first, _ = await create(parts)
-    await parts.gateway.mark_delivered(first.id)
+    await parts.gateway.creates.mark_delivered(first.id)
     assert (await create(parts, is_retry=True))[0].id != first.id
 
 
