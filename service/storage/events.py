@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, text
 
-from service.storage.engine import batches
+from service.storage.engine import Database, Dialect, batches
 from service.storage.generations import Change
 from service.storage.tables import EventRow
 
@@ -22,6 +22,11 @@ _CHANGES_AFTER = (
     .order_by(EVENTS.c.seq)
     .limit(bindparam("limit"))
 )
+_SELECT = "SELECT seq, generation_id FROM events WHERE seq > {0}1 ORDER BY seq LIMIT {0}2"
+_FETCH_CHANGES_AFTER = {
+    Dialect.SQLITE: _SELECT.format("?"),
+    Dialect.POSTGRES: _SELECT.format("$"),
+}
 _SEQ_LOCK_ID = 0x65766E74
 _LOCK_SEQ = text(f"SELECT pg_advisory_xact_lock({_SEQ_LOCK_ID})")
 
@@ -91,6 +96,16 @@ def changes_after(connection: Connection, after: int, limit: int) -> list[tuple[
     """Return `seq` and generation id of events with a `seq` above `after`, in order."""
     rows = connection.execute(_CHANGES_AFTER, {"after": after, "limit": limit})
     return [(row.seq, row.generation_id) for row in rows]
+
+
+async def fetch_changes_after(database: Database, after: int, limit: int) -> list[tuple[int, str]]:
+    """Like `changes_after`, in no transaction, and without a thread if possible.
+
+    Raises:
+        StoreUnavailable: the database did not answer.
+    """
+    found = await database.fetch(_FETCH_CHANGES_AFTER[database.dialect], after, limit)
+    return [(seq, generation_id) for seq, generation_id in found]
 
 
 def of_generation(

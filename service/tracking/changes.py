@@ -97,7 +97,7 @@ class Changes:
             self.notify_all()
         more = True
         while more:
-            changes = await self._database.read(events.changes_after, last, _BATCH)
+            changes = await events.fetch_changes_after(self._database, last, _BATCH)
             for last, generation_id in changes:  # noqa: B007 - used after the loop
                 self.notify(generation_id)
             more = len(changes) == _BATCH
