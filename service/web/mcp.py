@@ -11,7 +11,7 @@ from service.web.guards.slow_log import WAIT_SECONDS
 from service.web.problems import problem
 from service.web.server.body import read_body
 from service.web.server.limits import MAX_BODY
-from service.web.server.prepared import PreparedResponse, send_prepared
+from service.web.server.prepared import send_whole
 
 _PATH = "/mcp"
 
@@ -49,17 +49,9 @@ class McpEndpoint:
             return
         scope[WAIT_SECONDS] = mcp.longest_wait(body)
         if answer := await mcp.answer(scope, body, receive):
-            await _send(answer, scope, receive, send)
+            await send_whole(answer, scope, receive, send)
         else:
             await mcp.pass_to_sdk(scope, body, receive, send)
-
-
-async def _send(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send in one piece, except to a page of another site: that may need CORS headers."""
-    if any(name == b"origin" for name, _ in scope["headers"]):
-        await answer(scope, receive, send)
-        return
-    await send_prepared(scope, send, PreparedResponse.of(answer))
 
 
 async def _body(request: Request) -> bytes | Response:

@@ -1,16 +1,19 @@
 """Creates: passed on to Luma at most once; a repeated one is answered like the first."""
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.tracking.creating.answer import CreateAnswer
 from service.tracking.creating.creates import KeyReused
 from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
 from service.web.server.body import read_body
+from service.web.server.prepared import send_whole
 
 SUBMISSION_ID = "X-Submission-Id"
 LARGEST_CREATE = 33_554_432
@@ -39,9 +42,30 @@ async def create(
         return luma_error(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error} {error.hint}", headers)
     answer = await gateway.final_answer(begun.submission)
     response = _response(answer, is_first=begun.is_first)
-    if answer.is_final and not await request.is_disconnected():
+    if answer.is_final and not await _has_left(request):
         response.background = BackgroundTask(gateway.creates.mark_delivered, begun.submission.id)
     return response
+
+
+class _Answer(Response):
+    """The answer to a create, sent in one piece if that is possible."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and run what comes after it."""
+        background, self.background = self.background, None
+        await send_whole(self, scope, receive, send)
+        if background:
+            await background()
+
+
+async def _has_left(request: Request) -> bool:
+    """Return whether the caller has disconnected, in a third of the time of `is_disconnected`."""
+    try:
+        async with asyncio.timeout(0):
+            message = await request.receive()
+    except TimeoutError:
+        return False
+    return bool(message["type"] == "http.disconnect")
 
 
 def _create_request(
@@ -62,7 +86,7 @@ def _create_request(
 
 
 def _response(answer: CreateAnswer, *, is_first: bool) -> Response:
-    response = Response(answer.body, answer.status)
+    response = _Answer(answer.body, answer.status)
     response.raw_headers = [*answer.headers, *response.raw_headers]
     response.headers[SUBMISSION_ID] = answer.submission_id
     if not is_first:

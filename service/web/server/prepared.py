@@ -9,7 +9,7 @@ sent in the usual two messages.
 from typing import NamedTuple
 
 from starlette.responses import Response
-from starlette.types import Message, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.web.security_headers import SECURE
 
@@ -29,7 +29,10 @@ class PreparedResponse(NamedTuple):
     @classmethod
     def of(cls, response: Response) -> "PreparedResponse":
         """Prepare a response, with the security headers that the middleware would add."""
-        return cls(response.status_code, [*response.raw_headers, *SECURE], bytes(response.body))
+        headers = response.raw_headers
+        names = {name for name, _ in headers}
+        secure = [header for header in SECURE if header[0] not in names]
+        return cls(response.status_code, [*headers, *secure], bytes(response.body))
 
 
 async def send_prepared(scope: Scope, send: Send, response: PreparedResponse) -> None:
@@ -41,3 +44,11 @@ async def send_prepared(scope: Scope, send: Send, response: PreparedResponse) ->
     start: Message = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_whole(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send in one piece, except to a page of another site: that may need CORS headers."""
+    if any(name == b"origin" for name, _ in scope["headers"]):
+        await Response.__call__(response, scope, receive, send)
+        return
+    await send_prepared(scope, send, PreparedResponse.of(response))
