@@ -100,7 +100,6 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         description="docs/rest.md describes the routes with examples.",
         contact={"name": "The administrator of this service"},
         lifespan=lifespan,
-        routes=[*gateway.ROUTES],  # before all others: each router that is asked takes its time
         redirect_slashes=False,
         docs_url=None,  # FastAPI's own pages load scripts from a CDN; ours are in `web/api/docs.py`
         redoc_url=None,
@@ -154,6 +153,7 @@ def _add_middleware(app: Application, settings: Settings, *, callbacks_only: boo
         tokens, callbacks_only=callbacks_only, session_keys=callback_secrets(settings)
     )
     app.state.authenticator = authenticator
+    app.add_middleware(gateway.GatewayEndpoint)
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)
     app.add_middleware(AccessGuard, authenticator=authenticator, origins=settings.cors_origins)

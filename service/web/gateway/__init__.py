@@ -10,6 +10,6 @@ creates   creates, each at most once
 passing   everything else, as a stream in both directions
 """
 
-from service.web.gateway.routes import ROUTES
+from service.web.gateway.routes import GatewayEndpoint
 
-__all__ = ["ROUTES"]
+__all__ = ["GatewayEndpoint"]

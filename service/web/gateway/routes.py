@@ -1,10 +1,10 @@
-"""The gateway's routes: finds out what a request is, and turns errors into Luma's form."""
+"""The gateway's endpoint: finds out what a request is, and turns errors into Luma's form."""
 
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import errors
 from service.tracking.gateway import Gateway
@@ -16,28 +16,39 @@ from service.web.gateway.targets import LONGEST, Target, target_below
 from service.web.luma_errors import API_KEYS, GATEWAYS, as_luma_error, luma_error
 from service.web.problems import of_error
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CLOSED = 499  # nobody reads it: the caller has gone
 
 
-async def dream_machine(request: Request) -> Response:
-    """Answer as Dream Machine does."""
-    return await _answer(request, "/dream-machine/v1/")
+class GatewayEndpoint:
+    """Middleware that answers what is below the gateway's prefixes; the application does the rest.
+
+    FastAPI, which does nothing here, would take as long as all that a create needs besides Luma
+    and the database.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or call the application."""
+        base = _base_of(scope["path"]) if scope["type"] == "http" else None
+        if base is None:
+            await self._app(scope, receive, send)
+            return
+        response = await answer(Request(scope, receive, send), base)
+        await response(scope, receive, send)
 
 
-async def agents(request: Request) -> Response:
-    """Answer as the Agents API does."""
-    return await _answer(request, "/agents/v1/")
+def _base_of(path: str) -> str | None:
+    return next((base for base in GATEWAYS if path.startswith(base)), None)
 
 
-ROUTES = [
-    Route("/dream-machine/v1/{path:path}", dream_machine, methods=_METHODS),
-    Route("/agents/v1/{path:path}", agents, methods=_METHODS),
-]
-"""Routes of Starlette, which has less to do for each request than FastAPI."""
-
-
-async def _answer(request: Request, base: str) -> Response:
+async def answer(request: Request, base: str) -> Response:
+    """Answer as the API below a prefix does."""
+    if request.method not in _METHODS:
+        allowed = {"Allow": ", ".join(_METHODS)}
+        return luma_error(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", allowed)
     upstream, gateway = GATEWAYS[base], request.app.state.gateway
     if not gateway.has_key_for(upstream):
         setting = API_KEYS[upstream]
