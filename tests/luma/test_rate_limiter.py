@@ -5,8 +5,10 @@ import random
 from itertools import pairwise, permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.domain.request_budget import Purpose, Rate
+from service.domain.request_budget import Purpose, Rate, Request
 from service.luma.rate_limiter import RateLimiter
 from tests.seconds import Seconds
 
@@ -224,3 +226,14 @@ async def test_who_gives_up_waiting_takes_no_room() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     assert await limiter.acquire(Purpose.READ, timeout=5) == 0
     assert limiter.available(Purpose.READ) == 1
+
+
+@given(
+    rate=st.builds(Rate, st.integers(1, 40), st.just(1.0), st.booleans()),
+    made=st.lists(st.builds(Request, st.floats(0, 9), st.sampled_from(Purpose)), max_size=50),
+)
+def test_where_there_is_room_every_purpose_may_make_a_request(
+    rate: Rate, made: list[Request]
+) -> None:
+    if rate.has_room(len(made)):
+        assert all(rate.available(purpose, made) for purpose in Purpose)

@@ -82,3 +82,24 @@ async def test_only_the_period_is_kept_and_a_clock_that_went_back_does_no_harm(
     [budget, *_] = budgets(databases, Rate(1, 3600))
     assert await budget.acquire(Purpose.READ, timeout=0) == 0
     assert one(url, "SELECT count(*) FROM requests") == 1
+
+
+async def test_requests_are_read_only_where_they_are_many(databases: list[Database]) -> None:
+    log, rate = RequestLog(databases[0], "agents"), Rate(20, 3600)
+    seen = [await log.add(Purpose.READ, rate) for _ in range(17)]
+    assert [recorded for recorded, _ in seen] == [True] * 16 + [False]
+    assert [recent is None for _, recent in seen] == [True] * 12 + [False] * 5
+    assert len(seen[-1][1] or ()) == 16
+
+
+async def test_requests_that_no_longer_count_are_not_deleted_each_time(
+    databases: list[Database], settings: Settings
+) -> None:
+    log, rate = RequestLog(databases[0], "agents"), Rate(20, 3600)
+    await log.add(Purpose.READ, rate)
+    execute(settings.database_url, "UPDATE requests SET at = 0")
+    assert await log.add(Purpose.READ, rate) == (True, None)
+    assert len(await log.recent(rate)) == 1
+    assert one(settings.database_url, "SELECT count(*) FROM requests") == 2
+    await RequestLog(databases[1], "agents").add(Purpose.READ, rate)
+    assert one(settings.database_url, "SELECT count(*) FROM requests") == 2

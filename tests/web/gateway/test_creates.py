@@ -613,3 +613,12 @@ async def test_without_a_public_url_nothing_is_put_in(settings: Settings, luma: 
         answer = await post(http, {**VIDEO, "callback_url": HERS})
         assert answer.json()["request"]["callback_url"] is None
     assert sent(luma) == [body, json.dumps(VIDEO, separators=(",", ": ")).encode()]
+
+
+async def test_a_page_of_an_allowed_origin_may_read_the_answer(settings: Settings) -> None:
+    page = "https://page.example"
+    async with instance(settings, cors_origins=[page]) as http:
+        created = await post(http, Origin=page)
+    assert created.status_code == 201
+    assert created.headers["access-control-allow-origin"] == page
+    assert "X-Submission-Id" in created.headers["access-control-expose-headers"]
