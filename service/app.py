@@ -113,6 +113,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
     app.state.page_policy = pages.policy((settings.dream_machine_url, settings.agents_url))
     app.state.tokens = CallbackTokens(callback_secrets(settings))
     problems.install(app)
+    app.add_exception_handler(404, pages.unknown_path)
     openapi.install(app)
     for router in (
         callbacks.router,

@@ -157,16 +157,20 @@ def install(app: FastAPI) -> None:
         hint = "Correct these parameters; /openapi.json lists what each route accepts."
         return problem(422, detail, hint=hint, fields=fields)
 
-    @app.exception_handler(HTTPException)
-    async def _http_error(request: Request, error: HTTPException) -> Response:
-        detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
-        headers = error.headers
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
-        response = problem(error.status_code, detail, headers=headers)
-        return enveloped(request.scope["path"], response)
-
+    app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(Exception, unforeseen)
+
+
+async def of_framework(request: Request, error: Exception) -> Response:
+    """Answer an error of the framework, such as an unknown path; a handler for Starlette."""
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = without_tokens(f"{request.method} {request.url.path}: {error.detail}.")
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
+    response = problem(error.status_code, detail, headers=headers)
+    return enveloped(request.scope["path"], response)
 
 
 async def unforeseen(request: Request, error: Exception) -> Response:

@@ -172,3 +172,17 @@ async def test_an_unknown_parameter_that_is_near_to_none_suggests_nothing(
         told = (await client.get(target)).json()
 
     assert [field["msg"] for field in told["errors"]] == ["Unknown parameter."]
+
+
+@pytest.mark.either_database
+async def test_a_browser_gets_a_page_for_an_unknown_path(settings: Settings) -> None:
+    async with client_of(settings) as client:
+        by_browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        page = await client.get("/generatoins", headers=by_browser)
+        told = await client.get("/generatoins")
+
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "This page does not exist." in page.text
+    assert 'href="/"' in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert told.headers["content-type"] == "application/problem+json"

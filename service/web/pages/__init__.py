@@ -28,7 +28,7 @@ from service.web.pages import (
     stats,
     webhooks,
 )
-from service.web.pages.page import policy
+from service.web.pages.page import policy, unknown_path
 
 ROUTERS = (
     generations.router,
@@ -40,4 +40,4 @@ ROUTERS = (
     files.router,
 )
 
-__all__ = ["ROUTERS", "policy"]
+__all__ = ["ROUTERS", "policy", "unknown_path"]

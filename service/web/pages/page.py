@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.errors import TrackerError
 from service.web.guards.sessions import SESSION, Session
 from service.web.pages import rendering
-from service.web.problems import message_of, status_of
+from service.web.problems import message_of, of_framework, status_of
 
 
 class Link(NamedTuple):
@@ -118,6 +118,13 @@ class PageRoute(APIRoute):
                 return _error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, message, "")
 
         return answer
+
+
+async def unknown_path(request: Request, error: Exception) -> Response:
+    """Answer a path that does not exist: to a browser with a page; a handler for Starlette."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return await of_framework(request, error)
+    return _error_page(request, HTTPStatus.NOT_FOUND, "This page does not exist.", "")
 
 
 def _error_page(request: Request, status: int, message: str, hint: str) -> Response:
