@@ -196,6 +196,7 @@ def test_the_schedule_is_near_the_best_that_the_limit_allows(
     assert found.quantile(0.5) < most * best(number, LIMIT / 60).median
 
 
+@pytest.mark.thorough
 def test_with_few_open_generations_the_schedule_halves_the_delay() -> None:
     """Against asking about all in turn, at the same rate; nothing was learnt before."""
     random.seed(1)

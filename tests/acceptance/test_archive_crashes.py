@@ -100,6 +100,7 @@ def test_a_killed_download_goes_on_where_it_was_and_takes_little_memory(
     assert peak(service) - before < ADDED
 
 
+@pytest.mark.thorough
 def test_killed_between_file_and_record_each_asset_is_kept_once(
     start_service: Callable[..., Service], luma: Luma, folder: Path
 ) -> None:

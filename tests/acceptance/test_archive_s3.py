@@ -17,7 +17,7 @@ from tests.acceptance.conftest import Service
 from tests.conftest import Clock
 from tests.object_store import Bucket, run_bucket
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ ROUNDS = 5
 LIVES = 500  # generations a round, two callbacks each: 5,000 callbacks in all
 
 
+@pytest.mark.thorough_on_postgres
 def test_whatever_was_answered_200_is_kept_and_folded_after_kill_9(
     start_service: Callable[..., Service],
 ) -> None:
@@ -71,6 +72,7 @@ def test_128_connections_at_once_lose_nothing(start_service: Callable[..., Servi
     ]
 
 
+@pytest.mark.thorough_on_postgres
 def test_a_locked_database_is_503_and_the_service_recovers(service: Service) -> None:
     body = life_of("locked-out", "dreaming")[0]
     url = service.callback_url

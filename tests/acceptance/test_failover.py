@@ -147,6 +147,7 @@ def test_after_an_outage_that_was_answered_503_the_service_is_soon_there_again(
     assert call(services[0], "meanwhile", "completed") == 200
 
 
+@pytest.mark.thorough
 def test_who_waits_through_a_failover_hears_what_another_instance_is_told_after_it(
     services: list[Service], pair: Pair
 ) -> None:

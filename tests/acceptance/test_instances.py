@@ -46,7 +46,7 @@ def lives(number: int) -> list[bytes]:
     return [body for id_ in ids for body in life_of(id_, "queued", "dreaming", "completed")]
 
 
-@pytest.mark.parametrize("instances", [2, 4])
+@pytest.mark.parametrize("instances", [2, pytest.param(4, marks=pytest.mark.thorough)])
 def test_a_storm_of_duplicates_over_many_instances_is_folded_once(
     start_service: Start, instances: int
 ) -> None:

@@ -129,7 +129,7 @@ def _some(statuses: list[int]) -> bool:
 
 OUTAGES = [
     pytest.param(Fault(drop=True, times=None), id="hangs-up"),
-    pytest.param(Fault(delay=60, times=None), id="hangs"),
+    pytest.param(Fault(delay=60, times=None), id="hangs", marks=pytest.mark.thorough),
 ]
 
 

@@ -31,7 +31,7 @@ from tests.launching import run
 
 pytestmark = pytest.mark.either_database
 
-BOTH = pytest.mark.parametrize("mode", ["legacy", "auto"])
+BOTH = pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.thorough)])
 
 
 def launch(environment: dict[str, str], folder: Path, mode: str = "auto") -> Client:

@@ -232,6 +232,7 @@ def history(service: Service, generation_id: str) -> list[tuple[str, str, int]]:
     return [(item["to_state"], item["source"], item["rev"]) for item in items]
 
 
+@pytest.mark.thorough_on_postgres
 def test_a_forged_end_is_overruled_by_one_question_and_the_true_end_still_comes(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

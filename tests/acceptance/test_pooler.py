@@ -100,6 +100,7 @@ def connections(pooler: Pooler) -> tuple[int, int]:
     return len(came), len(pooler.figures("SHOW SERVERS"))
 
 
+@pytest.mark.thorough
 def test_more_connections_come_to_the_pooler_than_it_has(
     services: list[Service], pooler: Pooler
 ) -> None:

@@ -134,6 +134,7 @@ def test_who_waits_for_a_generation_is_answered_when_the_service_stops(
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_a_service_that_is_told_to_end_while_it_reloads_ends(
     start_service: Callable[..., Service],
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_service_that_is_told_to_end_while_it_reloads_ends(
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_a_reload_with_a_typo_in_a_setting_is_refused_and_one_without_works(
     start_service: Callable[..., Service],
 ) -> None:

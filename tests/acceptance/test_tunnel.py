@@ -154,6 +154,7 @@ def test_its_url_is_the_public_one_and_our_secrets_are_not_told(service: Tunnell
     assert "tunnel --config /dev/null " in service.program.started[-1]
 
 
+@pytest.mark.thorough
 def test_a_reload_keeps_the_tunnel(service: Tunnelled) -> None:
     before, ports = service.program.started, service.program.target
     begin = len(service.said)
@@ -166,6 +167,7 @@ def test_a_reload_keeps_the_tunnel(service: Tunnelled) -> None:
     assert service.callback_base().endswith(f"-{len(before)}.trycloudflare.com")
 
 
+@pytest.mark.thorough
 def test_a_tunnel_that_ends_is_opened_again_under_its_new_url(service: Tunnelled) -> None:
     begin, number = len(service.said), len(service.program.started)
     target = service.program.target
@@ -183,6 +185,7 @@ def test_a_tunnel_that_ends_is_opened_again_under_its_new_url(service: Tunnelled
     assert told.status_code == 200
 
 
+@pytest.mark.thorough
 def test_it_ends_with_the_service(tmp_path: Path, luma: Luma) -> None:
     program = Cloudflared(tmp_path / "bin")
     environment = environment_for(tmp_path, luma, **UNASKED, PATH=program.path)
@@ -196,6 +199,7 @@ def test_it_ends_with_the_service(tmp_path: Path, luma: Luma) -> None:
     assert not is_running(program.pid)
 
 
+@pytest.mark.thorough
 def test_a_tunnel_that_does_not_open_stops_the_start(tmp_path: Path, luma: Luma) -> None:
     program = Cloudflared(tmp_path / "bin", REFUSED)
     (program.folder / "fails").touch()

@@ -19,6 +19,8 @@ from tests.acceptance.conftest import KEYLESS, UNASKED, Service, environment_for
 from tests.acceptance.proxying import Proxy, run_proxy
 from tests.acceptance.talk import body_of, new_id
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 TOKEN = "token-of-two-instances"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"

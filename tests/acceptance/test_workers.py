@@ -165,7 +165,9 @@ def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Pa
 
 
 @pytest.mark.either_database
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]
+)
 def test_all_end_when_it_is_told_to(tmp_path: Path, sent: signal.Signals) -> None:
     with running(tmp_path) as service:
         pids = service.pids

@@ -98,13 +98,16 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(params=["database", "service"])
+BOTH_WAYS = ["database", pytest.param("service", marks=pytest.mark.thorough)]
+
+
+@pytest.fixture(params=BOTH_WAYS)
 def told(keyless: Running, request: pytest.FixtureRequest) -> Command:
     """Commands on the store of a service that can ask nobody."""
     return Command(keyless, request.param)
 
 
-@pytest.fixture(params=["database", "service"])
+@pytest.fixture(params=BOTH_WAYS)
 def asking(shared: Running, request: pytest.FixtureRequest) -> Command:
     """Commands on the store of a service that has the keys of both upstreams."""
     return Command(shared, request.param)

@@ -23,6 +23,8 @@ from tests.acceptance.storm import life_of
 from tests.conftest import Clock
 from tests.databases import execute, one
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 FINISHED, ENDLESS = Plan(0, 0), Plan(0, 10**9)
 LIST = "/dream-machine/v1/generations"
 COUNT = "SELECT count(*) FROM generations"

@@ -24,6 +24,8 @@ from tests.web.gateway.creating import (
     submission,
 )
 
+pytestmark = pytest.mark.thorough_on_postgres
+
 HERS = "https://hers.example/hook"
 
 

@@ -85,6 +85,7 @@ def test_the_first_page_is_small_asks_no_other_host_until_looked_at_and_is_kept_
     assert service.http.get("/static/pages/x/README.md").status_code == 404
 
 
+@pytest.mark.thorough
 def test_previews_load_when_they_are_looked_at_and_dead_ones_say_so(
     browser: Browser, service: Served
 ) -> None:
@@ -109,7 +110,8 @@ def test_previews_load_when_they_are_looked_at_and_dead_ones_say_so(
         expect(seen.page).to_have_url(f"{service.url}/generations/gen-dead")
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_view_is_accessible_in_both_themes_and_on_a_phone(
     browser: Browser, service: Served, theme: str
 ) -> None:
@@ -184,6 +186,7 @@ def ids(html: str) -> list[str]:
     return re.findall(r'data-part="g-([^"]+)"', html)
 
 
+@pytest.mark.thorough
 def test_older_and_newer_walk_the_list_without_scripts_and_neither_skip_nor_repeat(
     browser: Browser, service: Served
 ) -> None:
@@ -289,6 +292,7 @@ def test_errors_are_pages(browser: Browser, service: Served) -> None:
             ), path
 
 
+@pytest.mark.thorough
 def test_the_keyboard_is_enough(browser: Browser, service: Served) -> None:
     with visit(browser, service) as seen:
         page = seen.page
@@ -321,6 +325,7 @@ def test_the_keyboard_is_enough(browser: Browser, service: Served) -> None:
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
+@pytest.mark.thorough
 def test_rows_and_details_follow_what_happens_also_over_a_restart_unless_paused(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -395,6 +400,7 @@ def run_copies(page: Page, generation_id: str) -> None:
     assert generation_id in printed.stdout, printed.stderr
 
 
+@pytest.mark.thorough
 def test_creates_and_webhooks_are_on_the_timeline_and_parents_in_the_lineage(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.endpoints import serving_endpoints
 from tests.web.pages.conftest import CALLBACK, Served, served, visit
 
-pytestmark = pytest.mark.either_database
+pytestmark = [pytest.mark.either_database, pytest.mark.thorough]
 
 LONG = {"model": f"ray-{'2' * 70}", "failure_reason": "again and " * 900}
 
