@@ -255,9 +255,11 @@ async def test_what_luma_refuses_to_tell_is_asked_for_three_times_until_there_is
     async with reconciling(settings, clock) as parts:
         await tell(parts.tracker, generation_id, "queued")
         async with asyncio.timeout(20):
-            while (await watch.row(generation_id)).next_check_at:
+            for refusals in (1, 2, 3):
                 clock.turn(61)
-                await asyncio.sleep(0.05)
+                while (await watch.row(generation_id)).refusals < refusals:
+                    await asyncio.sleep(0.05)
+        assert (await watch.row(generation_id)).next_check_at is None
         assert asked(luma, generation_id) == 3
         await tell(parts.tracker, generation_id, "dreaming")
         row = await watch.row(generation_id)
