@@ -45,16 +45,41 @@ def announced(headers: Mapping[str, str], *, partial: bool) -> Checksum | None:
     return None
 
 
-def sha256_of(path: Path, expected: Checksum | None) -> tuple[str, bool]:
-    """Return the SHA-256 of a file in hexadecimal, and whether it is what was expected."""
-    sha256 = hashlib.sha256()
-    other = hashlib.new(expected.algorithm) if expected else sha256
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-            if other is not sha256:
-                other.update(chunk)
-    return sha256.hexdigest(), expected is None or other.digest() == expected.digest
+class Digest:
+    """Hashes an asset while it comes: its SHA-256, and what is expected of it.
+
+    Args:
+        expected: what the server says; None: nothing.
+    """
+
+    def __init__(self, expected: Checksum | None) -> None:
+        self._expected = expected
+        self._sha256 = hashlib.sha256()
+        self._hashes = {"sha256": self._sha256}
+        if expected and expected.algorithm not in self._hashes:
+            self._hashes[expected.algorithm] = hashlib.new(expected.algorithm)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 so far, in hexadecimal."""
+        return self._sha256.hexdigest()
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the content is what the server says, if it says anything."""
+        expected = self._expected
+        return expected is None or self._hashes[expected.algorithm].digest() == expected.digest
+
+    def update(self, content: bytes | memoryview) -> None:
+        """Hash what follows."""
+        for each in self._hashes.values():
+            each.update(content)
+
+    def update_from(self, path: Path) -> None:
+        """Hash a file."""
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                self.update(chunk)
 
 
 def _is_md5(headers: Mapping[str, str]) -> bool:

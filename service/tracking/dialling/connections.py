@@ -1,51 +1,42 @@
-"""The connections of `service.tracking.dialling.dialler`: httpcore, with a guard where it dials."""
+"""Posts of `service.tracking.dialling.dialler`: httpcore, with a guard where it dials."""
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpcore
-import httpx
 
-from service.domain.addresses import Address, Network, is_reachable
-from service.tracking.dialling.reply import Download, Reply, Resolve, Undeliverable
+from service.tracking.dialling.guard import Guard
+from service.tracking.dialling.reply import Reply, Undeliverable
+from service.tracking.dialling.target import target_of
 
-_CONNECT_TIMEOUT = 4.0  # seconds for one address, so that another one can be tried
-_RESOLVERS = 32  # threads; a name server that does not answer must not delay other names
 _EXCERPT = 1024  # bytes of an answer's body that are read
-_WIDE = 1 << 18  # bytes of a download that are read at once
 _LONGEST_ANSWER = 131_072  # bytes that are read in all; an endpoint can send heads (1xx) forever
 
 
 class Connections:
-    """Opens a connection for each request; the parameters are those of the `Dialler`."""
+    """Opens a connection for each post.
 
-    def __init__(self, allowed: Sequence[Network], timeout: float, resolve: Resolve) -> None:
+    Args:
+        guard: connects.
+        timeout: seconds for one request.
+        tls: how servers prove who they are.
+    """
+
+    def __init__(self, guard: Guard, timeout: float, tls: ssl.SSLContext) -> None:
         self._timeout = timeout
-        self._backend = _GuardedBackend(allowed, resolve)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=tls,
             max_connections=None,  # the sender limits them, for each endpoint
             max_keepalive_connections=0,
-            network_backend=self._backend,
-        )
-        self._download_backend = _GuardedBackend(allowed, resolve, limited=False)
-        self._downloads = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=None,  # the archive limits them
-            max_keepalive_connections=0,
-            network_backend=self._download_backend,
+            network_backend=_GuardedBackend(guard),
         )
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
-        await self._downloads.aclose()
-        self._backend.close()
-        self._download_backend.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send a POST request; see `Dialler.post`."""
@@ -56,36 +47,13 @@ class Connections:
             except TimeoutError as error:
                 raise Undeliverable(f"No answer within {self._timeout:g} s.") from error
 
-    @asynccontextmanager
-    async def download(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Download]:
-        """Send a GET request; see `Dialler.download`."""
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
-        with _failures():
-            target, sent = _target(url, headers)
-            async with self._downloads.stream(
-                "GET", target, headers=sent, extensions={"timeout": timeouts}
-            ) as answer:
-                found = {
-                    n.decode("latin-1").lower(): v.decode("latin-1") for n, v in answer.headers
-                }
-                yield Download(answer.status, found, answer.aiter_stream())
-
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        target, sent = _target(url, headers)
-        async with self._pool.stream("POST", target, headers=sent, content=body) as answer:
+        to = target_of(url)
+        target = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.path)
+        async with self._pool.stream(
+            "POST", target, headers=to.headers(headers), content=body
+        ) as answer:
             return await _reply(answer)
-
-
-def _target(url: str, headers: Mapping[str, str]) -> tuple[httpcore.URL, list[tuple[str, str]]]:
-    parsed = httpx.URL(url)
-    target = httpcore.URL(
-        scheme=parsed.raw_scheme,
-        host=parsed.raw_host,
-        port=parsed.port,
-        target=parsed.raw_path,
-    )
-    sent = {"Host": parsed.netloc.decode("ascii"), "Connection": "close", **headers}
-    return target, list(sent.items())
 
 
 @contextmanager
@@ -93,7 +61,7 @@ def _failures() -> Iterator[None]:
     """Turn what can go wrong with a request into `Undeliverable`."""
     try:
         yield
-    except (httpx.InvalidURL, httpcore.UnsupportedProtocol, UnicodeError) as error:
+    except UnicodeError as error:
         raise Undeliverable("The URL is malformed.") from error
     except (httpcore.NetworkError, httpcore.TimeoutException) as error:
         reason = str(error) or type(error).__name__
@@ -126,11 +94,20 @@ async def _excerpt(answer: httpcore.Response) -> bytes:
     return read
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    """A connection; what is no reading is passed on."""
+class _LimitedStream(httpcore.AsyncNetworkStream):
+    """A connection from which only so many bytes are read as an answer needs."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._left = _LONGEST_ANSWER
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read; fail if that is more than is left."""
+        data = await self._stream.read(max_bytes, timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise httpcore.ReadError(f"the answer has more than {_LONGEST_ANSWER} bytes")
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write; a part of the interface, as what follows."""
@@ -151,44 +128,12 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _LimitedStream(_Stream):
-    """A connection from which only so many bytes are read as an answer needs."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        super().__init__(stream)
-        self._left = _LONGEST_ANSWER
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read; fail if that is more than is left."""
-        data = await self._stream.read(max_bytes, timeout)
-        self._left -= len(data)
-        if self._left < 0:
-            raise httpcore.ReadError(f"the answer has more than {_LONGEST_ANSWER} bytes")
-        return data
-
-
-class _WideStream(_Stream):
-    """A connection from which more is read at once than httpcore asks for; that halves the CPU."""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read."""
-        return await self._stream.read(max(max_bytes, _WIDE), timeout)
-
-
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections to addresses that may be reached, and to no others."""
+    """Opens connections through the guard."""
 
-    def __init__(
-        self, allowed: Sequence[Network], resolve: Resolve, *, limited: bool = True
-    ) -> None:
-        self._allowed = allowed
-        self._limited = limited
-        self._resolve = resolve
-        self._resolvers = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._backend = httpcore.AnyIOBackend()
-
-    def close(self) -> None:
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def connect_tcp(
         self,
@@ -198,33 +143,16 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of the host that may be reached and accepts."""
-        failure: Exception = Undeliverable("The name has no address.")
-        for address in await self._reachable(host, port):
-            try:
-                stream = await self._backend.connect_tcp(
-                    str(address), port, _CONNECT_TIMEOUT, local_address, socket_options
+        """Connect; a part of the interface. The guard bounds the time."""
+
+        async def dial(address: str) -> httpcore.AsyncNetworkStream:
+            with _failures():
+                return await self._backend.connect_tcp(
+                    address, port, None, local_address, socket_options
                 )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return _LimitedStream(stream) if self._limited else _WideStream(stream)
-        raise failure
+
+        return _LimitedStream(await self._guard.connect(host, port, dial))
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a part of the interface."""
         await self._backend.sleep(seconds)
-
-    async def _reachable(self, host: str, port: int) -> list[Address]:
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self._resolvers, self._resolve, host, port)
-        except (OSError, ValueError) as error:
-            raise Undeliverable("The name cannot be resolved.") from error
-        reachable = [address for address in found if is_reachable(address, self._allowed)]
-        if found and not reachable:
-            raise Undeliverable(
-                "The address is not public. Add its network to TRACKER_WEBHOOK_ALLOW if it may be "
-                "called."
-            )
-        return list(dict.fromkeys(reachable))

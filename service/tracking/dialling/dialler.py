@@ -2,19 +2,28 @@
 
 A name can resolve to another address at any time, so checking it beforehand would prove nothing:
 the resolved addresses are checked, and the connection goes to one of these very addresses
-(`connections`). The server's name for TLS and the header `Host` stay those of the URL. No redirect
+(`guard`). The server's name for TLS and the header `Host` stay those of the URL. No redirect
 is followed, no cookie is kept, no proxy is used, and every request opens a new connection.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from service.domain.addresses import Network
 from service.tracking.dialling.reply import Download, Reply, Resolve, resolve
 
 if TYPE_CHECKING:
     from service.tracking.dialling.connections import Connections
+    from service.tracking.dialling.downloads import Downloads
+    from service.tracking.dialling.guard import Guard
+
+Taken = TypeVar("Taken")
+
+
+class _Parts(NamedTuple):
+    guard: "Guard"
+    connections: "Connections"
+    downloads: "Downloads"
 
 
 class Dialler:
@@ -34,12 +43,14 @@ class Dialler:
         self._allowed = allowed
         self._timeout = timeout
         self._resolve = resolve
-        self._created: Connections | None = None
+        self._created: _Parts | None = None
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._created:
-            await self._created.aclose()
+            await self._created.connections.aclose()
+            self._created.downloads.close()
+            self._created.guard.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send a POST request.
@@ -47,23 +58,42 @@ class Dialler:
         Raises:
             Undeliverable: the URL cannot be called, or no answer came in time.
         """
-        return await self._connections().post(url, headers, body)
+        return await self._parts().connections.post(url, headers, body)
 
-    @asynccontextmanager
-    async def download(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Download]:
-        """Send a GET request, and provide the answer, whose body is of any size.
+    async def download(
+        self, url: str, headers: Mapping[str, str], take: Callable[[Download], Taken]
+    ) -> Taken:
+        """Send a GET request, and let a thread take the answer, whose body is of any size.
 
-        The timeout is that of each step: connecting, and each read.
+        The timeout is that of each step: connecting, the head of the answer, and each read. If
+        this is cancelled, the connection ends; `take` finds it broken, and is waited for.
+
+        Args:
+            url: of the file.
+            headers: of the request.
+            take: takes the answer, in the thread.
+
+        Returns:
+            What `take` returns.
 
         Raises:
             Undeliverable: the URL cannot be called, or the connection broke.
         """
-        async with self._connections().download(url, headers) as answer:
-            yield answer
+        return await self._parts().downloads.download(url, headers, take)
 
-    def _connections(self) -> "Connections":
-        from service.tracking.dialling.connections import Connections
-
+    def _parts(self) -> _Parts:
         if self._created is None:
-            self._created = Connections(self._allowed, self._timeout, self._resolve)
+            self._created = _created(self._allowed, self._timeout, self._resolve)
         return self._created
+
+
+def _created(allowed: Sequence[Network], timeout: float, resolve: Resolve) -> _Parts:
+    import httpx
+
+    from service.tracking.dialling.connections import Connections
+    from service.tracking.dialling.downloads import Downloads
+    from service.tracking.dialling.guard import Guard
+
+    guard, tls = Guard(allowed, resolve), httpx.create_ssl_context()
+    tls.set_alpn_protocols(["http/1.1"])
+    return _Parts(guard, Connections(guard, timeout, tls), Downloads(guard, timeout, tls))

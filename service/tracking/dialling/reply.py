@@ -1,7 +1,9 @@
 """What a request to an endpoint leads to, and how names are resolved for it."""
 
+import os
 import socket
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -36,10 +38,23 @@ class Download:
 
     status: int
     headers: Mapping[str, str]
-    chunks: AsyncIterable[bytes]
+    readinto: Callable[[memoryview], int]
+    """Reads what there is of the body, and returns how many bytes; 0 at its end. It blocks.
+
+    Raises Undeliverable if the connection broke before the end.
+    """
 
 
 def resolve(host: str, port: int) -> list[Address]:
     """Return the addresses of a name, as the system resolves it."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ip_address(entry[4][0]) for entry in found]
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a connection failed, without an address."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
