@@ -28,6 +28,7 @@ from service.domain.generation import Generation
 from service.storage import archive, generations, migrating
 from service.storage.engine import open_database
 from service.tracking.archive.copier import AT_ONCE
+from service.tracking.rewriter import Rewriter
 from tests.acceptance.proxying import run_nginx
 
 _SIZE = 20 << 20  # bytes of a video
@@ -74,7 +75,7 @@ def meanwhile(stage: Stage) -> Finding:
         speed = copied / (time.monotonic() - begun) / 1e6
     if not left:
         raise Wrong("all was copied before the last lookup")
-    with stage.service("not-archiving", stage.filled) as server:
+    with _assets(stage) as url, _archiving(stage, url, 0) as server:
         idle = [stage.hammer(server, stage.reading)() for _ in range(slices)]
     ours, peer = (median(each.rate for each in those) for those in (busy, idle))
     return Finding(ours / peer, f"{ours:,.0f}/s", f"{peer:,.0f}/s", f"beside {speed:,.0f} MB/s")
@@ -150,6 +151,7 @@ async def _add(database: str, url: str, videos: int) -> None:
     ]
     async with open_database(database) as opened:
         await opened.write(_put, rows, now)
+        await Rewriter(opened, lambda: now).rewrite()  # else the service begins with that
 
 
 def _put(connection: Connection, rows: list[Generation], now: datetime) -> None:

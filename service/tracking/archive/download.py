@@ -17,7 +17,7 @@ from service.tracking.archive.throttle import Throttle
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Download, Undeliverable
 
-_PIECE = 1 << 20  # bytes that are hashed and written at once
+_PIECE = 1 << 17  # bytes that are hashed and written at once: the caches of a core hold them
 _DEAD = (401, 403, 404, 410)
 _WHOLE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 

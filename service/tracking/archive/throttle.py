@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import Self
 
 _EVERY = 0.05  # seconds between looks at the event loop
-_IDLE = 0.15  # the share of a core that it takes with few requests
+_BUSY = 0.25  # the share of a core that it takes with many requests; copies alone take less
+_IDLE = 0.05  # the share from which on it is idle again; slowed copies take less
 _PAUSE = 0.1  # seconds after each piece of a copy, if it took a whole core
 
 
@@ -15,7 +16,7 @@ class Throttle:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._share = 0.0
+        self._pause = 0.0
         self._begin()
         return self
 
@@ -29,14 +30,15 @@ class Throttle:
 
     def pause(self) -> None:
         """Wait, in the thread of a copy, the longer the busier the event loop is."""
-        if (share := self._share) > _IDLE:
-            time.sleep(_PAUSE * share)
+        if self._pause:
+            time.sleep(self._pause)
 
     def _begin(self) -> None:
         self._at, self._used = time.monotonic(), time.thread_time()
         self._timer = self._loop.call_later(_EVERY, self._look)
 
     def _look(self) -> None:
-        used, seconds = time.thread_time() - self._used, time.monotonic() - self._at
-        self._share = min(used / seconds, 1.0)
+        share = (time.thread_time() - self._used) / (time.monotonic() - self._at)
+        is_busy = share > (_IDLE if self._pause else _BUSY)
+        self._pause = _PAUSE * min(share, 1.0) if is_busy else 0.0
         self._begin()
