@@ -129,7 +129,7 @@ def _archiving(stage: Stage, url: str, videos: int) -> Iterator[Server]:
     """A service that begins to copy these videos at once, and has what the others have."""
     name = f"archiving-{next(_numbers)}"
     database = f"sqlite:///{stage.folder / name}.db"
-    shutil.copy(stage.filled.removeprefix("sqlite:///"), database.removeprefix("sqlite:///"))
+    shutil.copy(stage.once("settled", lambda: _settled(stage)), stage.folder / f"{name}.db")
     asyncio.run(_add(database, url, videos))
     kept = stage.folder / name / "kept"
     settings = {"TRACKER_ARCHIVE": str(kept), "TRACKER_WEBHOOK_ALLOW": "127.0.0.0/8"}
@@ -137,10 +137,23 @@ def _archiving(stage: Stage, url: str, videos: int) -> Iterator[Server]:
         yield server
 
 
-async def _add(database: str, url: str, videos: int) -> None:
+def _settled(stage: Stage) -> Path:
+    """What the others have, without what a service first does with a database of an older one."""
+    path = stage.folder / "settled.db"
+    shutil.copy(stage.filled.removeprefix("sqlite:///"), path)
+    asyncio.run(_settle(f"sqlite:///{path}"))
+    return path
+
+
+async def _settle(database: str) -> None:
     unmigrated = open_database(database)
     await unmigrated.exclusively(migrating.upgrade)
     await unmigrated.close()
+    async with open_database(database) as opened:
+        await Rewriter(opened, lambda: datetime.now(UTC)).rewrite()
+
+
+async def _add(database: str, url: str, videos: int) -> None:
     now = datetime.now(UTC)
     made = [life.rows[-1] for life in lives(2 * videos + 100, now)]
     rows = [
@@ -151,7 +164,6 @@ async def _add(database: str, url: str, videos: int) -> None:
     ]
     async with open_database(database) as opened:
         await opened.write(_put, rows, now)
-        await Rewriter(opened, lambda: now).rewrite()  # else the service begins with that
 
 
 def _put(connection: Connection, rows: list[Generation], now: datetime) -> None:

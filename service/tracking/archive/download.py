@@ -5,6 +5,7 @@ A thread reads, hashes and writes: the event loop has nothing to do with the con
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from service.tracking.archive.throttle import Throttle
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Download, Undeliverable
 
-_PIECE = 1 << 17  # bytes that are hashed and written at once: the caches of a core hold them
+_PIECE = 1 << 17  # bytes that are hashed and written at once; the caches of a core hold them
 _DEAD = (401, 403, 404, 410)
 _WHOLE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
@@ -107,7 +108,7 @@ class _Taking:
                         filled = 0
                         if total is not None and file.tell() > total:
                             break
-                        self.throttle.pause()
+                        time.sleep(self.throttle.seconds)
             finally:  # also what came before the connection broke: the next try resumes there
                 _write(file, piece[:filled], digest)
             return file.tell()

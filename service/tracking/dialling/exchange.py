@@ -4,12 +4,11 @@ The head and a chunked body are read by h11, as httpcore does. A body of known l
 parser, and goes from the socket to where it is wanted.
 """
 
-import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from socket import socket
 
 import h11
 
@@ -28,12 +27,11 @@ class Exchange:
         timeout: seconds for the time until the head is there, and then for each read.
     """
 
-    def __init__(self, connection: socket.socket, timeout: float) -> None:
+    def __init__(self, connection: socket, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
         self._came = memoryview(b"")  # of the body, and not yet given out
-        self._flags = 0
         self._length: int | None = None  # bytes that are still to come; None: h11 finds the end
 
     def get(self, target: Target, headers: Mapping[str, str]) -> Download:
@@ -50,7 +48,7 @@ class Exchange:
             self._limit(deadline)
             self._connection.sendall(self._request(target, headers))
             head = self._head(deadline)
-            self._limit_reads()
+            self._connection.settimeout(self._timeout)
         found = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in head.headers}
         self._expect_body(found)
         return Download(head.status_code, found, self._readinto)
@@ -65,21 +63,6 @@ class Exchange:
         if left <= 0:  # not only when nothing comes: a server may send a byte at a time
             raise TimeoutError
         self._connection.settimeout(left)
-
-    def _limit_reads(self) -> None:
-        """Limit the time of each read of the body.
-
-        Without TLS, the system does that: it fills the buffer before the thread runs again, and
-        so needs the lock of the interpreter a tenth as often.
-        """
-        if isinstance(self._connection, ssl.SSLSocket):
-            self._connection.settimeout(self._timeout)
-            return
-        self._connection.setblocking(True)
-        seconds, fraction = divmod(self._timeout, 1)
-        timeval = struct.pack("ll", int(seconds), int(fraction * 1e6))
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        self._flags = 0 * socket.MSG_WAITALL
 
     def _head(self, deadline: float) -> h11.Response:
         size = 0
@@ -117,7 +100,7 @@ class Exchange:
     def _read_directly(self, buffer: memoryview) -> int:
         if not self._length:
             return 0
-        count = self._connection.recv_into(buffer[: self._length], 0, self._flags)
+        count = self._connection.recv_into(buffer[: self._length])
         if not count:
             raise h11.RemoteProtocolError(f"{self._length} bytes are missing")
         self._length -= count
