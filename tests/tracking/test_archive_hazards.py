@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from service.tracking.archive.download import Staged, download
-from service.tracking.archive.throttle import Throttle
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 from tests.tls import certificate
@@ -274,15 +273,3 @@ async def test_a_full_disk_is_no_fault_of_the_server(
 ) -> None:
     with speaking(saying(answer()), tls=tls) as url, pytest.raises(FileNotFoundError):
         await get(patient, url, tmp_path / "gone")
-
-
-def burnt() -> bool:
-    """Work for some milliseconds, as requests do."""
-    return bool(sum(range(1_000_000)))
-
-
-async def test_copies_pause_while_the_event_loop_is_busy() -> None:
-    with Throttle() as throttle:
-        for _ in range(2):
-            await until(lambda: burnt() and throttle.seconds, 30)
-            await until(lambda: not throttle.seconds, 30)
