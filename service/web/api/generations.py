@@ -82,6 +82,23 @@ async def get_generation(
     return response
 
 
+@router.post(
+    "/generations/{generation_id}/refresh",
+    summary="Ask Luma about a generation",
+    operation_id="refreshGeneration",
+    response_model=GenerationOut,
+    responses=_READ_PROBLEMS,
+)
+async def refresh_generation(
+    generation_id: _GenerationId, _parameters: Annotated[Strict, Query()], tracker: TheTracker
+) -> Response:
+    """Asks Luma now, and answers like a lookup with `fresh`.
+
+    If Luma cannot be asked, a stored generation is answered as it is; `Age` says how old that is.
+    """
+    return _response(response_of(await tracker.lookup(generation_id, fresh=True), None))
+
+
 @router.get(
     "/generations",
     summary="List generations",

@@ -10,7 +10,7 @@ import pytest
 
 from service.app import create_app
 from service.config import Settings
-from service.simulator import Fault, Luma
+from service.simulator import Fault, Luma, Plan
 from service.tracking.callback_tokens import CallbackTokens
 from tests.conftest import PAYLOADS
 
@@ -376,3 +376,35 @@ async def test_history_that_makes_no_sense_is_422(http: httpx.AsyncClient) -> No
 async def test_what_is_not_stored_has_no_history(http: httpx.AsyncClient, luma: Luma) -> None:
     assert (await http.get(f"/v1/generations/{UNKNOWN}/events")).status_code == 404
     assert luma.requests == []
+
+
+async def test_a_refresh_asks_luma_now_and_answers_like_a_fresh_lookup(
+    http: httpx.AsyncClient, luma: Luma
+) -> None:
+    made = luma.create(plan=Plan(1, 1))
+    stored = await http.get(f"/v1/generations/{made}")
+    luma.advance(60)
+    before = luma.count("GET")
+
+    refreshed = await http.post(f"/v1/generations/{made}/refresh")
+
+    assert luma.count("GET") == before + 1
+    assert (stored.json()["terminal"], refreshed.json()["state"]) == (False, "completed")
+    assert refreshed.headers["cache-status"] == "luma-tracker; fwd=stale"
+    assert refreshed.json() == (await http.get(f"/v1/generations/{made}")).json()
+
+
+async def test_a_refresh_fails_only_where_nothing_is_stored(
+    http: httpx.AsyncClient, luma: Luma
+) -> None:
+    made = luma.create(plan=Plan(1, 1))
+    await http.get(f"/v1/generations/{made}")
+    luma.fault(Fault(status=500, times=None))
+
+    stored = await http.post(f"/v1/generations/{made}/refresh")
+    unknown = await http.post("/v1/generations/unknown/refresh")
+    wrong = await http.post("/v1/generations/a%20b/refresh")
+    extra = await http.post(f"/v1/generations/{made}/refresh?frsh=1")
+
+    assert (stored.status_code, stored.json()["id"]) == (200, made)
+    assert [each.status_code for each in (unknown, wrong, extra)] == [503, 422, 422]
