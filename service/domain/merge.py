@@ -18,6 +18,7 @@ because an id belongs to one generation of one upstream.
 from datetime import datetime, timedelta
 from typing import Any
 
+from service.domain.documents import newest_document
 from service.domain.generation import (
     UNKNOWN_STATE,
     Generation,
@@ -196,7 +197,7 @@ def _replaced_fields(current: Generation, observation: Observation) -> Fields:
         "assets": dict(observation.assets),
         "outputs": observation.outputs,
         "assets_expire_at": observation.assets_expire_at,
-        "document": observation.document or current.document,
+        "document": newest_document(current, observation),
         "verified": observation.authenticated,
     }
 
@@ -219,7 +220,7 @@ def _filled_fields(current: Generation, observation: Observation) -> Fields:
         "assets": assets,
         "outputs": observation.outputs or current.outputs,
         "assets_expire_at": observation.assets_expire_at or current.assets_expire_at,
-        "document": (not keeps_document and observation.document) or current.document,
+        "document": current.document if keeps_document else newest_document(current, observation),
         "verified": is_confirmed,
     }
 

@@ -694,6 +694,26 @@ def test_a_document_that_was_too_large_leaves_the_last_one() -> None:
     assert folded_document(documented("dreaming", "1"), last) == "1"
 
 
+def test_what_a_callback_leaves_out_of_the_document_stays() -> None:
+    whole = documented("queued", '{"id":"a","state":"queued","model":"ray-2","x":[1]}')
+    sparse = documented("dreaming", '{"id":"a","state":"dreaming"}')
+    merged = '{"id":"a","state":"dreaming","model":"ray-2","x":[1]}'
+    for source in (Source.CALLBACK, Source.FETCH):
+        first = whole._replace(source=source, model="ray-2")
+        assert folded_document(first, sparse) == merged
+    assert folded_document(whole._replace(model="ray-2"), sparse._replace(model="ray-2")) == (
+        sparse.document
+    )
+    answer = sparse._replace(source=Source.FETCH)
+    assert folded_document(whole._replace(model="ray-2"), answer) == sparse.document
+
+
+def test_documents_do_not_grow_without_bound() -> None:
+    first = documented("queued", f'{{"a":"{"x" * 200_000}"}}')._replace(model="ray-2")
+    second = documented("dreaming", f'{{"b":"{"x" * 200_000}"}}')
+    assert folded_document(first, second) == second.document
+
+
 def test_a_new_document_alone_is_no_new_rev() -> None:
     first, _ = merge(None, documented("completed", "1", Source.FETCH), NOON)
     second, outcome = merge(first, documented("completed", "2", Source.FETCH), NOON)
