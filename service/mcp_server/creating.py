@@ -9,7 +9,8 @@ from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.mcp_server.describing import lines, next_step
 from service.mcp_server.refusals import lost, not_sent, refusal
 from service.mcp_server.tool import Call, Json, success
-from service.tracking.creating.creates import Begun, KeyReused
+from service.tracking.creating.creates import Begun
+from service.tracking.creating.refused import KeyReused
 from service.tracking.gateway import CreateAnswer, CreateRequest
 
 _HEADERS = [(b"content-type", b"application/json"), (b"accept", b"application/json")]

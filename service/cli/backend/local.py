@@ -13,7 +13,7 @@ from service.domain.query import parse
 from service.storage import listing
 from service.tracking.answer import Answer
 from service.tracking.backfill.schema import BackfillOut
-from service.tracking.creating.creates import KeyReused
+from service.tracking.creating.refused import KeyReused
 from service.tracking.gateway import CreateRequest
 from service.tracking.schemas import (
     DeliveriesOut,

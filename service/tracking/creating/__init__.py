@@ -5,6 +5,7 @@ recovery   finds the generations of creates whose answers were lost, in Luma's l
 sending    sends one create, once, and decides what became of it
 outcome    how that is stored: journal, row and event in one transaction
 delivered  which answers have reached their callers
+refused    what the tracker refuses by itself
 answer     what the caller gets, with its headers
 request    a create as it came, and as it goes to Luma
 """

@@ -23,6 +23,7 @@ from service.tracking.changes import Changes
 from service.tracking.creating.answer import CreateAnswer
 from service.tracking.creating.delivered import DeliveredAnswers
 from service.tracking.creating.outcome import NotFolded, Outcome, settle
+from service.tracking.creating.refused import KeyReused, RefusedCreate, refused
 from service.tracking.creating.request import CreateRequest, Prepared, prepare
 from service.tracking.creating.sending import Journaled, send
 
@@ -30,18 +31,6 @@ _SLACK = timedelta(seconds=3)  # for the database, on top of what Luma may take
 _FIRST_SEARCH = timedelta(seconds=3)
 _SETTLE_TRIES, _SETTLE_PAUSE = 2, 0.5  # seconds
 _LATE_PAUSE = 2.0  # seconds between tries after the caller has its answer
-
-
-class KeyReused(InvalidInput):
-    """An idempotency key that was used for another create; `submission_id` names that one."""
-
-    def __init__(self, submission_id: str) -> None:
-        super().__init__(
-            "Idempotency-Key",
-            "This Idempotency-Key was used for another create within the last 24 hours.",
-            "Send a new key, or the same path and body as before.",
-        )
-        self.submission_id = submission_id
 
 
 class Begun(NamedTuple):
@@ -104,14 +93,15 @@ class Creates:
         """Write a create down and send it, unless it repeats an earlier one.
 
         Raises:
-            InvalidInput: the callback URL or the idempotency key cannot be used.
-            KeyReused: the key was used for another create.
+            RefusedCreate: the callback URL or the idempotency key cannot be used, or the key was
+                used for another create (KeyReused).
             StoreUnavailable: nothing was written, and nothing was sent.
         """
         url, nonce = self._callback_url(create.upstream)
-        prepared = prepare(create, url)
-        if prepared.callback_url:
-            self._check_callback_url(prepared.callback_url)
+        try:
+            prepared = self._prepared(create, url)
+        except InvalidInput as error:
+            raise await self._refused(create, error) from error
         new = self._submission(create, prepared, nonce)
         writing = asyncio.create_task(self._write(new, is_retry=create.is_retry), name="journal")
         if new.key_digest or create.is_retry:
@@ -121,6 +111,18 @@ class Creates:
         self._start(Journaled(create, prepared, new, writing))
         await asyncio.shield(writing)
         return Begun(new, is_first=True)
+
+    def _prepared(self, create: CreateRequest, url: str | None) -> Prepared:
+        prepared = prepare(create, url)
+        if prepared.callback_url:
+            self._check_callback_url(prepared.callback_url)
+        return prepared
+
+    async def _refused(self, create: CreateRequest, error: InvalidInput) -> RefusedCreate:
+        """Write down a create that is not sent, and return the error for its caller."""
+        new = refused(create, str(uuid7()), self._clock())
+        await self._database.write(submissions.begin, new, is_retry=False)
+        return RefusedCreate(new.id, error.field, str(error), error.hint)
 
     def _start(self, journaled: Journaled) -> None:
         """Send a create in a task of its own, which no caller can cancel."""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.tracking.creating.answer import CreateAnswer
-from service.tracking.creating.creates import KeyReused
+from service.tracking.creating.refused import RefusedCreate
 from service.tracking.gateway import CreateRequest, Gateway
 from service.web.luma_errors import as_luma_error, luma_error
 from service.web.server.body import read_body
@@ -37,7 +37,7 @@ async def create(
         return as_luma_error(body)
     try:
         begun = await gateway.creates.begin(_create_request(request, upstream, path, caller, body))
-    except KeyReused as error:
+    except RefusedCreate as error:
         headers = {SUBMISSION_ID: error.submission_id}
         return luma_error(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error} {error.hint}", headers)
     answer = await gateway.final_answer(begun.submission)

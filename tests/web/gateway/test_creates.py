@@ -234,6 +234,23 @@ async def test_a_key_that_cannot_be_kept_is_422_and_costs_nothing(
     assert luma.count("POST") == 0
 
 
+async def test_what_we_refuse_is_in_the_journal_and_frees_the_key(
+    http: httpx.AsyncClient, luma: Luma
+) -> None:
+    nonsense = {**VIDEO, "callback_url": "nonsense"}
+    refused = [
+        await post(http, idempotency_key=""),
+        await post(http, nonsense, idempotency_key="k"),
+        await post(http, {"prompt": "a lake"}, AGENTS, x_callback_url="http://10.0.0.1/"),
+    ]
+    for answer in refused:
+        assert answer.status_code == 422
+        found = await submission(http, answer)
+        assert (found["state"], found["status"], found["generation_id"]) == ("refused", 422, None)
+    assert luma.count("POST") == 0
+    assert (await post(http, idempotency_key="k")).status_code == 201
+
+
 async def test_a_storm_of_one_key_over_two_instances_is_one_create(
     settings: Settings, luma: Luma
 ) -> None:
