@@ -99,6 +99,7 @@ def test_a_storm_is_answered_and_stored_exactly(stage: Stage) -> None:
     assert "0 answered" not in found.other.split()
 
 
+@pytest.mark.thorough
 def test_a_lost_delivery_and_a_lost_change_are_found_out(stage: Stage) -> None:
     storm = Storms(stage, stage.receiving, CALLBACK, 2, "lossy")
     storm()
@@ -124,6 +125,7 @@ def test_refused_callbacks_are_a_fault(stage: Stage) -> None:
     assert "callbacks refused" in wrong(storm)
 
 
+@pytest.mark.thorough
 def test_the_raw_peer_answers_what_we_do(stage: Stage) -> None:
     raw = ask(stage.raw.url, stage.reading)
 

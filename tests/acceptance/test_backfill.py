@@ -73,6 +73,7 @@ def test_a_walk_that_a_crash_cut_off_goes_on_by_itself(
     assert "backfill_continued" in service.said
 
 
+@pytest.mark.thorough
 def test_another_instance_continues_the_walk_of_one_that_died(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_command_fails_with_the_reason_in_one_line(
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_on_a_terminal_rate_and_time_left_are_shown_and_ctrl_c_can_be_continued(
     tmp_path: Path, luma: Luma
 ) -> None:

@@ -170,6 +170,7 @@ def alone_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("wait", [["--wait"], ["--wait", "30"]])
+@pytest.mark.thorough
 def test_wait_ends_as_soon_as_the_service_hears_of_the_outcome(
     alone_told: Running, wait: list[str]
 ) -> None:

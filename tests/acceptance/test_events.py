@@ -218,6 +218,7 @@ async def test_a_stream_ends_at_once_when_the_service_stops(start_service: Start
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 async def test_a_stream_is_taken_up_again_after_a_reload(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     async with listening(service) as listener:

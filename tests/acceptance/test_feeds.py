@@ -9,6 +9,7 @@ from tests.acceptance.test_serve import Start
 from tests.databases import copy_generation
 
 
+@pytest.mark.thorough
 def test_a_stop_cuts_a_feed_that_nobody_reads(start_service: Start) -> None:
     service = start_service(**KEYLESS, **UNASKED)
     body = {**body_of(new_id(), "failed"), "failure_reason": "x" * 10_000}

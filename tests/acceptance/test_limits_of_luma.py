@@ -129,11 +129,12 @@ def _some(statuses: list[int]) -> bool:
 
 OUTAGES = [
     pytest.param(Fault(drop=True, times=None), id="hangs-up"),
-    pytest.param(Fault(delay=60, times=None), id="hangs", marks=pytest.mark.thorough),
+    pytest.param(Fault(delay=60, times=None), id="hangs"),
 ]
 
 
 @pytest.mark.parametrize("fault", OUTAGES)
+@pytest.mark.thorough
 def test_with_luma_down_500_lookups_at_once_are_answered_and_pile_nothing_up(
     start_service: Callable[..., Service], luma: Luma, fault: Fault
 ) -> None:

@@ -109,6 +109,7 @@ def test_the_default_budget_is_kept_while_many_are_due(
     assert fullest(times, 3 - 2 * _LATE) <= 15
 
 
+@pytest.mark.thorough
 def test_two_services_on_one_database_never_ask_twice_about_the_same_due_row(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

@@ -90,6 +90,7 @@ def test_ten_restarts_behind_a_supervisors_socket_lose_no_final_state(
 
 
 @pytest.mark.either_database
+@pytest.mark.thorough
 def test_systemds_variables_hand_the_socket_over(
     tmp_path: Path, luma: Luma, held_socket: socket.socket
 ) -> None:

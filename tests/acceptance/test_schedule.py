@@ -66,6 +66,7 @@ def test_a_burst_that_has_ended_is_known_as_fast_as_the_limit_allows(
     assert [int(number) for _, number in counted] == [MANY, MANY], counted
 
 
+@pytest.mark.thorough
 def test_a_rate_limit_of_luma_is_obeyed_and_then_all_are_found(
     service: Service, luma: Luma
 ) -> None:

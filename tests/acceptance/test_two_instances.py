@@ -99,6 +99,7 @@ def test_who_waits_at_one_instance_is_told_of_a_callback_to_the_other(cluster: C
     assert [answer.json()["state"] for answer in answers] == ["completed"] * 4
 
 
+@pytest.mark.thorough
 def test_one_instance_dies_in_a_storm_of_callbacks_and_none_is_lost(cluster: Cluster) -> None:
     ids = [new_id() for _ in range(200)]
     dying, living = cluster.instances

@@ -206,6 +206,7 @@ def test_a_copy_made_while_the_service_runs_is_whole_and_can_be_served(
 
 
 @pytest.mark.sqlite
+@pytest.mark.thorough
 def test_rewriting_goes_on_after_a_kill_and_no_row_is_written_twice(
     start_service: Callable[..., Service],
 ) -> None:

@@ -193,6 +193,7 @@ async def test_a_generation_is_shown_waited_for_and_opened_by_keyboard(
         assert view.problems == []
 
 
+@pytest.mark.thorough
 async def test_failures_are_words_and_a_host_that_can_do_nothing_gets_no_buttons(
     browser: Browser, client: Client, service: Service
 ) -> None:

@@ -222,6 +222,7 @@ def test_the_command_makes_a_database_from_nothing(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
 
 
+@pytest.mark.thorough
 def test_developers_can_use_alembic_itself(database: str) -> None:
     made = run("alembic", "upgrade", "head", database=database)
     checked = run("alembic", "check", database=database)

@@ -84,6 +84,7 @@ def migrate_together(url: str, barrier: threading.Barrier) -> str | None:
     return None
 
 
+@pytest.mark.thorough
 def test_of_several_processes_that_start_at_once_one_does_it(url: str) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
