@@ -31,6 +31,7 @@ from service.storage.request_log import RequestLog
 from service.tracking.archive.copier import Copier
 from service.tracking.archive.keeping import Archive
 from service.tracking.archive.library import Library
+from service.tracking.archive.redirects import Redirects
 from service.tracking.backfill.walks import Backfill
 from service.tracking.background import background
 from service.tracking.cache import Cache
@@ -158,7 +159,9 @@ def _build(
     dialler = Dialler(settings.webhook_networks)
     opened.push_async_callback(dialler.aclose)
     webhooks, sender = _make_webhooks(common, dialler)
-    archive, copier = _make_archive(common, dialler, fetcher)
+    redirects = Redirects(database, dialler, fetcher, clock)
+    opened.push_async_callback(redirects.close)
+    archive, copier = _make_archive(common, dialler, fetcher, redirects)
     tracker = Tracker(
         *(database, fetcher, changes, cache, Backfill(database, by_name, changes, clock), webhooks),
         archive,
@@ -180,16 +183,16 @@ def _build(
 
 
 def _make_archive(
-    common: _Common, dialler: Dialler, fetcher: Fetcher
+    common: _Common, dialler: Dialler, fetcher: Fetcher, redirects: Redirects
 ) -> tuple[Archive, Copier | None]:
     settings, clock, database, _, changes = common
     stale_after = timedelta(seconds=settings.stale_after)
     if settings.archive is None:
-        return Archive(database, None, None, clock, stale_after), None
+        return Archive(database, None, None, redirects, clock, stale_after), None
     library = Library(settings.archive)
     limit = settings.archive_limit
     copier = Copier(database, library, limit, dialler, fetcher, changes, clock)
-    return Archive(database, library, copier, clock, stale_after), copier
+    return Archive(database, library, copier, redirects, clock, stale_after), copier
 
 
 def _make_webhooks(common: _Common, dialler: Dialler) -> tuple[Webhooks, Sender]:

@@ -105,11 +105,16 @@ class Fetcher:
             if await self._read_row(generation_id) is None:  # a callback may have stored it
                 raise
 
-    async def refresh(self, generation_id: str) -> None:
-        """Refresh a stored row for a client that waits; a failed fetch leaves it unchanged."""
+    async def refresh(self, generation_id: str) -> bool:
+        """Refresh a stored row for a client that waits; a failed fetch leaves it unchanged.
+
+        Returns:
+            Whether Luma answered, and the answer was stored.
+        """
         fetch = partial(self._fetch_and_update, generation_id)
         with suppress(UpstreamError, StoreUnavailable):
-            await self._single_flight.join(generation_id, fetch)
+            return await self._single_flight.join(generation_id, fetch) is not None
+        return False
 
     def refresh_in_background(self, generation_id: str) -> None:
         """Start to refresh a stored row; uses the budget share of the purpose RECONCILE."""

@@ -25,10 +25,14 @@ def luma() -> Iterator[Luma]:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, clock: Clock, tmp_path: Path, **given: str
+    settings: Settings, clock: Clock, tmp_path: Path, **given: object
 ) -> AsyncIterator[Parts]:
     """The parts of a process with an archive."""
-    changed = {"archive": str(tmp_path / "kept"), "webhook_allow": "127.0.0.0/8", **given}
+    changed: dict[str, object] = {
+        "archive": str(tmp_path / "kept"),
+        "webhook_allow": "127.0.0.0/8",
+        **given,
+    }
     values = {**settings.model_dump(), **changed}
     async with open_parts(Settings.model_validate(values), clock) as parts:
         yield parts

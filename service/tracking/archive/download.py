@@ -27,6 +27,11 @@ class Dead(Exception):
     """The URL no longer leads to the asset."""
 
 
+def is_dead(status: int) -> bool:
+    """Return whether an answer says that the URL no longer leads to the asset."""
+    return status in _DEAD
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A whole asset in the staging folder."""
@@ -86,7 +91,7 @@ class _Taking:
 
     def _total(self, answer: Download) -> int | None:
         """Return the size that the whole asset has; None if the server does not say it."""
-        if answer.status in _DEAD:
+        if is_dead(answer.status):
             raise Dead(f"Answered {answer.status}.")
         if answer.status == 200:
             return _length(answer.headers)

@@ -13,6 +13,7 @@ from service.storage.archive import ArchivedFile
 from service.storage.engine import Database
 from service.tracking.archive.copier import Copier
 from service.tracking.archive.library import Library
+from service.tracking.archive.redirects import Redirects
 
 _BATCH = 1000
 _SOON = timedelta(minutes=1)  # the waits after the first failures, and for the budget of requests
@@ -33,6 +34,7 @@ class Archive:
         database: open, and migrated.
         library: where the assets are kept; None: TRACKER_ARCHIVE is not set.
         copier: makes the copies; None likewise.
+        redirects: where readers are sent for what is not kept.
         clock: returns the current time, aware and in UTC.
         stale_after: how long after it was heard of last an open generation is stale.
     """
@@ -42,12 +44,14 @@ class Archive:
         database: Database,
         library: Library | None,
         copier: Copier | None,
+        redirects: Redirects,
         clock: Callable[[], datetime],
         stale_after: timedelta,
     ) -> None:
         self._database = database
         self._library = library
         self._copier = copier
+        self.redirects = redirects
         self._clock = clock
         self._stale_after = stale_after
         self._reading = Counter[str]()

@@ -49,12 +49,16 @@ async def get_asset(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answers with the archived file, or redirects to Luma's URL, fetched anew if it has died."""
-    generation = (await tracker.lookup(generation_id)).representation.generation()
+    found = (await tracker.lookup(generation_id)).representation
+    generation = found.generation()
     known = name_of(name, generation.assets, generation.outputs)
     kept = await tracker.archive.find(generation_id, known or name)
     if kept is None:
-        url = known and urls_of(generation.assets, generation.outputs)[known]
-        if not url or not url.startswith(("https://", "http://")):
+        url = ""
+        if known:
+            named = urls_of(generation.assets, generation.outputs)[known]
+            url = await tracker.archive.redirects.living(found, known, named)
+        if not url.startswith(("https://", "http://")):
             raise NotFound(f"The generation has no asset {name[:64]!r}.", "Look at `assets`.")
         return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
     headers = _headers(kept)
