@@ -1,7 +1,10 @@
 """The archive when processes die, or share the work: each asset is kept once, whole."""
 
 import hashlib
+import json
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from tests.acceptance.archiving import (
 )
 from tests.acceptance.conftest import Service
 from tests.databases import locked
+from tests.tracking.test_archive_download import TAG, answer
+from tests.tracking.test_archive_hazards import LARGE, LARGE_DIGEST, holding, speaking, the_rest
 from tests.waiting import until
 
 pytestmark = pytest.mark.thorough_on_postgres
@@ -98,6 +103,37 @@ def test_a_killed_download_goes_on_where_it_was_and_takes_little_memory(
     with httpx.stream("GET", url) as answer:
         assert sum(map(len, answer.iter_bytes())) == VIDEO
     assert peak(service) - before < ADDED
+
+
+@pytest.mark.either_database
+def test_a_service_that_is_told_to_stop_ends_soon_and_the_next_start_resumes_the_copy(
+    start_service: Callable[..., Service], luma: Luma, folder: Path
+) -> None:
+    service = start_service(TRACKER_ARCHIVE=str(folder), **REACHABLE)
+    generation_id = luma.create(plan=FINISHED)
+    resumed: list[bytes] = []
+
+    def resume(connection: socket.socket, request: bytes) -> None:
+        resumed.append(request)
+        the_rest(connection, request)
+
+    half = answer(TAG, body=LARGE[: len(LARGE) // 2], length=len(LARGE))
+    with speaking(holding(threading.Event(), half), resume) as url:
+        body = luma.body(generation_id)
+        body["assets"]["video"] = url
+        path = f"/generations/{generation_id}"
+        luma.fault(Fault(body=json.dumps(body).encode(), path=path, times=None))
+        shown(service, generation_id)
+        until(lambda: any(part.stat().st_size for part in (folder / ".partial").glob("*.part")))
+        service.process.terminate()
+        assert service.process.wait(timeout=10) == 0, service.said
+        [part] = (folder / ".partial").glob("*.part")
+        begun = part.stat().st_size
+        let_claims_run_out(service)
+        service.start()
+        assert_whole(folder, service, generation_id)
+    assert archived(service, generation_id)["video"]["sha256"] == LARGE_DIGEST
+    assert f"range: bytes={begun}-".encode() in resumed[0].lower()
 
 
 @pytest.mark.thorough
