@@ -34,6 +34,7 @@ from service.config import (
 )
 from service.errors import SettingsError
 from service.logs import log
+from service.tracking.archive.library import Library
 
 
 def serve(
@@ -90,14 +91,14 @@ def _supervise(workers: Workers) -> None:
 
 
 def check(settings: Settings, fd: int | None) -> None:
-    """Do what a start does before it serves: settings, imports, database and migrations.
+    """Do what a start does before it serves: settings, imports, archive, database, migrations.
 
     Raises:
         TrackerError: the service could not start; the message says why.
     """
     bound = settings if fd is None else settings_for(open_listener(settings, fd), settings)
     create_app(bound)
-    asyncio.run(migrate(bound))
+    _prepare(bound)
 
 
 def _serve_on(listeners: Listeners, bound: Settings) -> None:
@@ -105,11 +106,18 @@ def _serve_on(listeners: Listeners, bound: Settings) -> None:
     server = Server(config_of(create_app(bound, tunnelled=tunnelled)), listeners)
     signal.signal(signal.SIGHUP, server.on_hangup)
     _log_configuration(bound, tunnelled=tunnelled)
-    asyncio.run(migrate(bound))  # here, a database error ends the start with one line
+    _prepare(bound)
     server.run(sockets=[listeners.main.dup()])
     log.info("stopped", reload=server.reload)
     if server.reload:
         _restart(listeners)
+
+
+def _prepare(bound: Settings) -> None:
+    """Open what the service will open, so that an error ends the start with one line."""
+    if bound.archive is not None:
+        Library(bound.archive)
+    asyncio.run(migrate(bound))
 
 
 def _restart(listeners: Listeners) -> None:

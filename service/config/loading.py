@@ -93,8 +93,10 @@ def webhook_secrets(settings: Settings) -> list[str]:
 
 
 def _value(error: ErrorDetails) -> str:
-    """Return the invalid value for display; nothing for a secret."""
+    """Return the invalid value for display; nothing for what is or may contain a secret."""
     field = str(error["loc"][0]) if error["loc"] else ""
+    if "@" in str(error["input"]):  # a URL with a password
+        return ""
     if not field or field in SECRETS or field in SECRETS.values():
         return ""
     return f" (it is {shorten(repr(error['input']), _MOST_SHOWN)})"

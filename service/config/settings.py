@@ -3,7 +3,6 @@
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -18,20 +17,27 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from service.config.secret_files import SecretFiles, is_signing_secret
+from service.config.values import (
+    ArchiveLocation,
+    BaseUrl,
+    HeaderSecret,
+    Listed,
+    Origins,
+    SecretPair,
+    TokenList,
+    server_url,
+)
 from service.domain.addresses import Network, parse_networks
 from service.domain.request_budget import Rate
 from service.domain.sizes import parse_size
 
 _PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib parses one host at most
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-Listed = Annotated[tuple[str, ...], NoDecode]
-SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -48,15 +54,15 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    luma_api_key: SecretStr | None = Field(
+    luma_api_key: HeaderSecret | None = Field(
         None, validation_alias=AliasChoices("LUMAAI_API_KEY", "LUMA_API_KEY")
     )
     """Key of the Dream Machine API. Without it nothing is fetched or verified there."""
-    luma_agents_api_key: SecretStr | None = Field(None, validation_alias="LUMA_AGENTS_API_KEY")
+    luma_agents_api_key: HeaderSecret | None = Field(None, validation_alias="LUMA_AGENTS_API_KEY")
     """Key of the Agents API. Without it nothing is fetched or verified there."""
-    dream_machine_url: str = "https://api.lumalabs.ai/dream-machine/v1"
+    dream_machine_url: BaseUrl = "https://api.lumalabs.ai/dream-machine/v1"
     """Base URL of the Dream Machine API."""
-    agents_url: str = "https://agents.lumalabs.ai/v1"
+    agents_url: BaseUrl = "https://agents.lumalabs.ai/v1"
     """Base URL of the Agents API."""
     database_url: str = Field("", repr=False)
     """`sqlite:///` and the path of a file, or `postgresql://…`.
@@ -69,14 +75,14 @@ class Settings(BaseSettings):
     """Address to listen on. Beyond loopback, `api_tokens` must be set."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0: any free port."""
-    public_url: str | None = None
+    public_url: BaseUrl | None = None
     """URL under which Luma reaches this service. Without it Luma sends no callbacks."""
-    callback_secret: SecretList = ()
+    callback_secret: SecretPair = ()
     """Keys that sign callback tokens, comma-separated; the first signs, all are accepted.
 
     Empty: one is created and stored next to the SQLite file. Required with PostgreSQL.
     """
-    api_tokens: SecretList = ()
+    api_tokens: TokenList = ()
     """Bearer tokens of clients, comma-separated; `ro:` before a token makes it read-only."""
     stale_after: float = Field(30, gt=0, le=31_536_000)
     """Seconds without news after which an open generation is stale."""
@@ -86,9 +92,9 @@ class Settings(BaseSettings):
     """Most requests to Dream Machine: a number per `second`, `minute` or `hour`."""
     agents_rate: str = "30/minute"
     """Most requests to the Agents API: a number per `second`, `minute` or `hour`."""
-    cors_origins: Listed = ()
+    cors_origins: Origins = ()
     """Origins whose pages may read answers, comma-separated."""
-    webhook_secret: SecretList = ()
+    webhook_secret: SecretPair = ()
     """Secrets that sign the messages to endpoints, `whsec_…`, comma-separated; all sign.
 
     Empty: one is created and stored next to the SQLite file. With PostgreSQL, nothing is sent.
@@ -97,7 +103,7 @@ class Settings(BaseSettings):
     """Networks (CIDR) that messages may be sent to although they are not public."""
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
     """Days after which deliveries, events and attempts to send are deleted."""
-    archive: str | None = None
+    archive: ArchiveLocation | None = None
     """Where finished assets are kept: a folder, `s3://bucket/prefix`, `gs://…` or `az://…`."""
     archive_max: str | None = None
     """Most bytes kept there, such as `500GB`; the oldest go first. Empty: no limit."""
@@ -113,7 +119,7 @@ class Settings(BaseSettings):
     """Whether the MCP tools that create or delete are hidden and refused."""
     url: str | None = None
     """URL of a running service that the command line works on, instead of the database."""
-    token: SecretStr | None = None
+    token: HeaderSecret | None = None
     """Token of that service."""
 
     @field_validator(
@@ -139,7 +145,7 @@ class Settings(BaseSettings):
     @field_validator("api_tokens")
     @classmethod
     def _are_not_empty(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(token.get_secret_value().strip() == "ro:" for token in value):
+        if any(token.get_secret_value() == "ro:" for token in value):
             raise ValueError("has `ro:` without a token after it")
         return value
 
@@ -169,13 +175,6 @@ class Settings(BaseSettings):
             parse_size(value)
         return value
 
-    @field_validator("luma_api_key", "luma_agents_api_key", "token")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without spaces")
-        return value
-
     @field_validator("database_url")
     @classmethod
     def _is_file_or_server(cls, value: str) -> str:
@@ -183,7 +182,7 @@ class Settings(BaseSettings):
             return f"sqlite:///{user_data_path('luma-tracker') / 'tracker.db'}"
         if value.startswith("sqlite:///") and not value.endswith((":memory:", "///")):
             return value
-        return _server(value, "must be sqlite:///PATH of a file or postgresql://HOST/DATABASE")
+        return server_url(value, "must be sqlite:///PATH of a file or postgresql://HOST/DATABASE")
 
     @field_validator("database_direct_url")
     @classmethod
@@ -192,7 +191,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "is for PostgreSQL only; unset it, or set TRACKER_DATABASE_URL to postgresql://…"
             )
-        return value and _server(value, "must be postgresql://HOST/DATABASE")
+        return value and server_url(value, "must be postgresql://HOST/DATABASE")
 
     @classmethod
     def settings_customise_sources(
@@ -272,14 +271,6 @@ class Settings(BaseSettings):
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return self.host in _LOOPBACK
-
-
-def _server(url: str, message: str) -> str:
-    """Return the URL in libpq's form, whichever driver it names."""
-    scheme, separator, rest = url.partition("://")
-    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not rest:
-        raise ValueError(message)
-    return f"postgresql{separator}{rest}"
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -166,6 +166,26 @@ def test_a_reload_with_a_typo_in_a_setting_is_refused_and_one_without_works(
     assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
+@pytest.mark.either_database
+def test_an_archive_that_cannot_be_opened_stops_a_start_and_a_reload_with_one_line(
+    start_service: Callable[..., Service],
+) -> None:
+    service = start_service(**UNASKED)
+    file = service.folder / "a file"
+    file.touch()
+    for command in (["serve", "--port", "0"], ["serve", "--check"], ["mcp"], ["archive"]):
+        refused = service.command(*command, TRACKER_ARCHIVE=str(file))
+        assert (refused.returncode, refused.stdout) == (2, ""), command
+        assert "Traceback" not in refused.stderr
+        assert "TRACKER_ARCHIVE: " in refused.stderr.splitlines()[-1]
+
+    (service.folder / ".env").write_text("TRACKER_ARCHIVE=az://account/container\n")
+    os.kill(service.process.pid, signal.SIGHUP)
+    until(lambda: "event=reload_refused" in service.said)
+    assert "TRACKER_ARCHIVE" in service.said.partition("event=reload_refused")[2]
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
 def test_a_check_says_whether_a_start_would_succeed(start_service: Callable[..., Service]) -> None:
     """While the service runs: the check listens on nothing."""
     service = start_service(**UNASKED)

@@ -48,7 +48,7 @@ class Library:
             self._store = self._open(location)
         except (OSError, BaseError, ValueError) as error:
             raise SettingsError(
-                f"TRACKER_ARCHIVE={location} cannot be opened: {error}",
+                f"TRACKER_ARCHIVE: {location!r} cannot be opened: {_reason(error)}.",
                 "Set it to a folder that you can write, or to s3://bucket/prefix, gs://… or az://…",
             ) from error
 
@@ -129,6 +129,13 @@ class Library:
             pass
         except (OSError, BaseError) as error:
             raise _unwritable(error) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why, in one line: obstore adds a picture of its error in many."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0]
 
 
 def _temporary(location: str) -> Path:
