@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -99,7 +100,6 @@ NOT_GENERATIONS = {
     "two objects": b'{"id": "a"}{"id": "b"}',
     "endless lists": b"[" * 100_000,
     "endless objects": b'{"a":' * 100_000,
-    "an integer of 5,000 digits": with_request("9" * 5000),
     "an id with a slash": b'{"id": "a/b"}',
     "an id of two lines": b'{"id": "a\\n"}',
     "an id with NUL": b'{"id": "a\\u0000"}',
@@ -118,6 +118,10 @@ HOSTILE = {
     "NaN": with_request("NaN"),
     "infinities": with_request("[Infinity, -Infinity, 1e999, -1e999]"),
     "a long integer": with_request("9" * 4000),
+    "an integer of 5,000 digits": with_request("9" * 5000),
+    "a long integer beside an escape": with_request(f'["\\n", -{"9" * 5000}]'),
+    "a prompt of 60,000 commas": with_request(json.dumps({"prompt": "," * 60_000})),
+    "a prompt of brackets": with_request(json.dumps({"prompt": '[{\\"' * 30_000 + "\\"})),
     "a long exponent": with_request("1e-99999"),
     "duplicate keys": b'{"id": "b", "id": "a", "state": "failed", "state": "queued"}',
     "half a character": with_request('"\\ud800"'),
@@ -379,12 +383,39 @@ def test_the_payloads_that_luma_was_seen_to_send_are_all_read() -> None:
         assert seen.created_at is not None, name
 
 
+def test_an_integer_of_too_many_digits_is_null_and_what_is_in_strings_is_no_value() -> None:
+    prompt = '[{,}]\\"' * 30_000
+    body = b'{"prompt": %b, "long": [-%b, 7]}' % (json.dumps(prompt).encode(), b"9" * 5000)
+    assert parse_object(body) == {"prompt": prompt, "long": [None, 7]}
+    assert parse_object(body.decode().encode("utf-16"))["prompt"] == prompt
+    assert parse_object(b'{"a": %b}' % (b"9" * 5000)) == {"a": None}
+
+
+MANY = "[]," * 60_000
+
+
 @pytest.mark.parametrize(
-    "body", [b"[" + b"[]," * 60_000 + b"[]]", b'{"a":[' + b"1," * 60_000 + b"1]}"]
+    "body",
+    [
+        f"[{MANY}[]]".encode(),
+        b'{"a":[' + b"1," * 60_000 + b"1]}",
+        f'{{"a":[{MANY}"\\\\", "{MANY}'.encode(),
+        f'["\\\\",{MANY}""]'.encode(),
+        f'["∀",{MANY}"∀"]'.encode("utf-16"),  # which has a byte that looks like a quotation mark
+        b'\xef\xbb\xbf["",' + MANY.encode(),
+    ],
 )
 def test_a_body_of_very_many_values_is_not_read(body: bytes) -> None:
     with pytest.raises(Unreadable, match="more than 50000 values"):
         parse_object(body)
+
+
+def test_strings_without_an_end_are_counted_in_linear_time() -> None:
+    for piece in (b'"', b'\\"', b"\\", b'",'):
+        began = time.process_time()
+        with pytest.raises(Unreadable):
+            parse_object(b'{"a": "' + b"," * 60_000 + piece * (900_000 // len(piece)))
+        assert time.process_time() - began < 5  # quadratic: minutes
 
 
 def test_what_is_shown_of_a_body_is_bounded_as_what_is_read() -> None:
