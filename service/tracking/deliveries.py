@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from service.domain.cursors import parse_id_cursor
 from service.domain.generation import TEST_PREFIX, Outcome
 from service.domain.text import clean_text
-from service.errors import NotFound, StoreUnavailable
+from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.logs import log
 from service.luma.bodies import shown
 from service.metrics import CALLBACKS
@@ -74,12 +75,15 @@ class Deliveries:
             generation_ids: only deliveries for one of these generations; empty: all.
             before: only deliveries older than the one with this id.
             limit: the maximum number of deliveries.
+
+        Raises:
+            InvalidInput: there is no such outcome, or `before` is not an id.
         """
         return await self._database.read(
             deliveries.deliveries,
-            outcomes=outcomes,
+            outcomes=tuple(map(_outcome, outcomes)),
             generation_ids=tuple(clean_text(id_) for id_ in generation_ids),
-            before=before and clean_text(before),
+            before=parse_id_cursor(before),
             limit=limit,
         )
 
@@ -121,6 +125,14 @@ class Deliveries:
         if receipt.generation_id:
             self._changes.notify(receipt.generation_id)
         return receipt
+
+
+def _outcome(name: str) -> Outcome:
+    try:
+        return Outcome(name)
+    except ValueError:
+        message = f"There is no outcome {name[:64]!r}."
+        raise InvalidInput("outcome", message, f"Use {', '.join(Outcome)}.") from None
 
 
 def _no_delivery(delivery_id: str) -> NotFound:

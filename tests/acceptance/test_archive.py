@@ -63,6 +63,10 @@ def test_a_completed_video_is_kept_and_served_when_lumas_url_is_dead(
     assert whole.headers["x-content-type-options"] == "nosniff"
     assert (part.status_code, part.content) == (206, content[4:12])
     assert part.headers["content-range"] == f"bytes 4-11/{len(content)}"
+    for all_bytes in ("bytes=0-", f"bytes=-{len(content) + 1}"):
+        every = httpx.get(url, headers={"Range": all_bytes})
+        assert (every.status_code, every.content) == (206, content)
+        assert every.headers["content-range"] == f"bytes 0-{len(content) - 1}/{len(content)}"
     assert httpx.get(url, headers={"If-None-Match": f'"{digest}"'}).status_code == 304
     assert httpx.get(url, headers={"Range": f"bytes={len(content)}-"}).status_code == 416
     head = httpx.head(url)

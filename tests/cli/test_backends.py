@@ -210,11 +210,14 @@ def test_exit_codes_are_the_same_by_both_ways(asking: Command) -> None:
             ("get", tell(asking.running, "failed"), "--wait"),
             ("list", "--cursor", "x"),
             ("deliveries", new_id()),
+            ("deliveries", "--outcome", "nope"),
+            ("deliveries", "--cursor", "x"),
         )
     }
 
     luma.clear_faults()
     expected = [NOT_FOUND, USAGE, UNREACHABLE, REFUSED, RAN_OUT, FAILED, USAGE, NOT_FOUND]
+    expected += [USAGE, USAGE]
     assert list(codes.values()) == expected, codes
 
 

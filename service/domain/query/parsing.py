@@ -48,6 +48,8 @@ def parse(text: str) -> Query:
     if len(text) > LONGEST:
         message = f"A query has at most {LONGEST} characters; this one has {len(text)}."
         raise InvalidQuery(text, LONGEST, message)
+    if "\0" in text:
+        raise InvalidQuery(text, text.index("\0"), "A query has no NUL; delete it.")
     return _Parser(clean_text(text)).query()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from service.domain.addresses import Network, require_callable
+from service.domain.cursors import parse_id_cursor
 from service.domain.generation import KNOWN_STATES, require_usable_id
 from service.domain.query import parse
 from service.domain.text import clean_text
@@ -165,9 +166,10 @@ class Webhooks:
 
         Raises:
             NotFound: no endpoint has this id.
+            InvalidInput: `before` is not an id.
         """
         stored = CREATORS if webhook_id == CREATORS_ID else (await self.get(webhook_id)).id
-        before = before and clean_text(before)
+        before = parse_id_cursor(before)
         return await self._database.read(attempts.page, stored, before=before, limit=limit)
 
     async def replay(self, webhook_id: str, attempt_id: str) -> Attempt:

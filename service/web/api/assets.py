@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -65,7 +65,7 @@ async def get_asset(
     if if_none_match and etag_matches(if_none_match, headers["ETag"]):
         return Response(None, HTTPStatus.NOT_MODIFIED, headers)
     wanted = range_ if if_range in (None, headers["ETag"]) else None
-    part = part_of(wanted, kept.bytes)
+    part = _part_of(wanted, kept.bytes)
     if part is None:
         return problem(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -73,8 +73,7 @@ async def get_asset(
             hint="Ask for a `Range` within them.",
             headers={"Content-Range": f"bytes */{kept.bytes}"},
         )
-    start, end = part
-    status = HTTPStatus.OK if end - start == kept.bytes else HTTPStatus.PARTIAL_CONTENT
+    start, end, status = part
     if status is HTTPStatus.PARTIAL_CONTENT:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{kept.bytes}"
     headers["Content-Length"] = str(end - start)
@@ -82,21 +81,30 @@ async def get_asset(
     return StreamingResponse(chunks, status, headers, media_type=kept.content_type)
 
 
-def part_of(range_: str | None, size: int) -> tuple[int, int] | None:
-    """Return the part that a `Range` asks for, as its start and its end; None: there is none.
+class _Part(NamedTuple):
+    """The bytes of an answer, up to before `end`."""
+
+    start: int
+    end: int
+    status: HTTPStatus = HTTPStatus.PARTIAL_CONTENT  # also if it is a range over all bytes
+
+
+def _part_of(range_: str | None, size: int) -> _Part | None:
+    """Return the part that a `Range` asks for; None: the file has none of it.
 
     Any other unit, and more than one range, mean the whole (RFC 9110, 14.2).
     """
+    whole = _Part(0, size, HTTPStatus.OK)
     found = _RANGE.fullmatch(range_ or "")
     if found is None or found[0] == "bytes=-":
-        return 0, size
+        return whole
     first, last = found[1], found[2]
     if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
+        return _Part(max(0, size - int(last)), size) if int(last) and size else None
     if last and int(last) < int(first):
-        return 0, size
+        return whole
     end = min(size, int(last) + 1) if last else size
-    return (int(first), end) if int(first) < size else None
+    return _Part(int(first), end) if int(first) < size else None
 
 
 def _headers(kept: ArchivedFile) -> dict[str, str]:

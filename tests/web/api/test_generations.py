@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 import httpx
 import pytest
@@ -342,10 +343,11 @@ async def test_a_query_that_does_not_parse_says_where_and_what_would_be_right(
     assert error["msg"].startswith("Unknown field `stat`.")
 
 
-async def test_a_word_that_nothing_can_hold_finds_nothing(http: httpx.AsyncClient) -> None:
+async def test_a_query_with_nul_is_422_and_says_where(http: httpx.AsyncClient) -> None:
     await told(http, COMPLETED)
-    answer = await http.get("/v1/generations?q=%00")
-    assert answer.status_code == 422 or answer.json()["items"] == []
+    answer = await http.get("/v1/generations?q=lake%00")
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["loc"], error["at"]) == (422, ["q"], 4)
 
 
 async def test_a_list_has_the_same_shape_as_a_lookup(keyless: httpx.AsyncClient) -> None:
@@ -371,6 +373,15 @@ async def test_history_comes_in_pages(keyless: httpx.AsyncClient) -> None:
 async def test_history_that_makes_no_sense_is_422(http: httpx.AsyncClient) -> None:
     for query in ("limit=0", "limit=999", "cursor=-1", "cursor=x", "cursor=9e30"):
         assert (await http.get(f"/v1/generations/a/events?{query}")).status_code == 422, query
+
+
+@pytest.mark.parametrize("path", ["/v1/deliveries", "/v1/webhooks/creators/attempts"])
+async def test_a_cursor_that_is_no_id_is_422(http: httpx.AsyncClient, path: str) -> None:
+    for cursor in ("x", "%00", "", "01a20377-e053-7be0-9c54"):
+        answer = await http.get(f"{path}?cursor={cursor}")
+        assert answer.status_code == 422, cursor
+        assert answer.json()["errors"][0]["loc"] == ["cursor"]
+    assert (await http.get(f"{path}?cursor={UUID(int=0)}")).json()["items"] == []
 
 
 async def test_what_is_not_stored_has_no_history(http: httpx.AsyncClient, luma: Luma) -> None:
