@@ -97,27 +97,28 @@ def check(settings: Settings, fd: int | None) -> None:
         TrackerError: the service could not start; the message says why.
     """
     bound = settings if fd is None else settings_for(open_listener(settings, fd), settings)
+    _require_archive(bound)
     create_app(bound)
-    _prepare(bound)
+    asyncio.run(migrate(bound))
 
 
 def _serve_on(listeners: Listeners, bound: Settings) -> None:
+    _require_archive(bound)
     tunnelled = listeners.callbacks is not None
     server = Server(config_of(create_app(bound, tunnelled=tunnelled)), listeners)
     signal.signal(signal.SIGHUP, server.on_hangup)
     _log_configuration(bound, tunnelled=tunnelled)
-    _prepare(bound)
+    asyncio.run(migrate(bound))  # here, a database error ends the start with one line
     server.run(sockets=[listeners.main.dup()])
     log.info("stopped", reload=server.reload)
     if server.reload:
         _restart(listeners)
 
 
-def _prepare(bound: Settings) -> None:
-    """Open what the service will open, so that an error ends the start with one line."""
-    if bound.archive is not None:
-        Library(bound.archive)
-    asyncio.run(migrate(bound))
+def _require_archive(settings: Settings) -> None:
+    """Open the archive as the service will, so that an error ends the start with one line."""
+    if settings.archive is not None:
+        Library(settings.archive)
 
 
 def _restart(listeners: Listeners) -> None:
