@@ -29,8 +29,8 @@ def _origin(url: str) -> str:
 
 
 def _header_secret(secret: SecretStr) -> SecretStr:
-    """Require what can be sent in an HTTP header."""
-    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+    """Require what can be sent in an HTTP header. Empty: there is none, as Compose sets it."""
+    if not re.fullmatch(r"[!-~]*", secret.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces")
     return secret
 
