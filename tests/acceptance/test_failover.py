@@ -190,6 +190,10 @@ def test_a_primary_that_stays_but_takes_no_more_writes_is_left(
     services: list[Service], pair: Pair
 ) -> None:
     until_all_serve(services)
+    for service in services:  # all of its connections are open
+        assert call(service, "before", "completed") == 200
+        assert httpx.get(f"{service.url}/v1/generations?q=before").json()["items"]
+        assert httpx.get(f"{service.url}/v1/stats").status_code == 200
     pair.primary.execute("ALTER SYSTEM SET default_transaction_read_only = on")
     pair.primary.execute("SELECT pg_reload_conf()")
     pair.promote()
@@ -197,3 +201,7 @@ def test_a_primary_that_stays_but_takes_no_more_writes_is_left(
     for one, other in (services, services[::-1]):
         assert call(one, one.url[-5:], "completed") == 200
         assert httpx.get(f"{other.url}/v1/generations/{one.url[-5:]}").status_code == 200
+        assert httpx.get(f"{other.url}/v1/generations?q={one.url[-5:]}").json()["items"]
+        stored = execute(pair.replica.url("tracker"), "SELECT count(*) FROM generations")
+        totals = httpx.get(f"{other.url}/v1/stats").json()["totals"]
+        assert [(totals["generations"],)] == stored

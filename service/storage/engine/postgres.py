@@ -7,8 +7,8 @@ either left no changes, or the retry finds them and counts as a duplicate.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import (
     AsyncRetrying,
     retry_if_exception,
@@ -127,7 +127,7 @@ class Postgres(Database):
         """Run `fn` in its own transaction: the locks of several functions could deadlock."""
 
         async def run() -> T:
-            async with asyncio.timeout(_RETRY_SECONDS), self._write_engine.begin() as connection:
+            async with asyncio.timeout(_RETRY_SECONDS), self._writing() as connection:
                 return await connection.run_sync(fn, *args, **kwargs)
 
         # Not cancelled with the caller: a broken connection costs more than finishing the write.
@@ -181,8 +181,23 @@ class Postgres(Database):
     async def _commit_once(
         self, run: Callable[[Connection, list[Write]], None], writes: list[Write], timeout: float
     ) -> None:
-        async with asyncio.timeout(timeout), self._write_engine.begin() as connection:
+        async with asyncio.timeout(timeout), self._writing() as connection:
             await connection.run_sync(run, writes)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """Begin a transaction. A server that takes no writes is left by the readers as well.
+
+        It may answer them for long, but what it knows grows old.
+        """
+        try:
+            async with self._write_engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if _is_read_only(error.orig):
+                await self._reader.reconnect()
+                await self._read_engine.dispose()
+            raise
 
     async def close(self) -> None:
         """Close every connection."""
@@ -221,8 +236,12 @@ def _make_engine(
 
 def _disconnect_if_read_only(context: ExceptionContext) -> None:
     """Reopen all connections when the server is read-only: another one may accept writes now."""
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+    if _is_read_only(context.original_exception):
         context.is_disconnect = True
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 async def _connect(

@@ -68,6 +68,11 @@ class PostgresReader:
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
                 raise search_timeout(self._longest_search) from error
 
+    async def reconnect(self) -> None:
+        """Replace each connection before its next query."""
+        for pool in self._pools:
+            await pool.expire_connections()
+
     async def close(self) -> None:
         """Close every connection, after its query or cancellation."""
         await asyncio.gather(*(pool.close() for pool in self._pools))
