@@ -121,7 +121,7 @@ def test_a_service_that_is_told_to_stop_ends_soon_and_the_next_start_resumes_the
     with speaking(holding(threading.Event(), half), resume) as url:
         body = luma.body(generation_id)
         body["assets"]["video"] = url
-        path = f"/generations/{generation_id}"
+        path = f"/dream-machine/v1/generations/{generation_id}"
         luma.fault(Fault(body=json.dumps(body).encode(), path=path, times=None))
         shown(service, generation_id)
         until(lambda: any(part.stat().st_size for part in (folder / ".partial").glob("*.part")))
