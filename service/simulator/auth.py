@@ -1,9 +1,8 @@
 """The bearer key that both APIs require."""
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Annotated
 
-from fastapi import Header, HTTPException, status
+from fastapi import HTTPException, Request, status
 
 
 def bearer_guard(api_keys: Collection[str] | None, refusal: str) -> Callable[..., Awaitable[None]]:
@@ -14,8 +13,8 @@ def bearer_guard(api_keys: Collection[str] | None, refusal: str) -> Callable[...
         refusal: the detail of the answer.
     """
 
-    async def guard(authorization: Annotated[str | None, Header()] = None) -> None:
-        scheme, _, key = (authorization or "").partition(" ")
+    async def guard(request: Request) -> None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
         known = api_keys is None or key in api_keys
         if scheme.lower() != "bearer" or not key or not known:
             raise HTTPException(status.HTTP_401_UNAUTHORIZED, refusal)
