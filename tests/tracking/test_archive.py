@@ -1,5 +1,6 @@
 """The archive: its limit, what is missing, and URLs that have died."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ from service.domain.query import parse
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.simulator.world import Upstream
 from tests.conftest import Clock
+from tests.tracking.test_fetcher import until
 
 DAY, HOUR = (timedelta(hours=hours).total_seconds() for hours in (24, 1))
 
@@ -127,6 +129,24 @@ async def test_what_is_kept_in_part_is_missing_until_the_rest_is_there(
     assert await kept(unlimited, made) == {"video", "image"}
     assert await kept(unlimited, other)
     assert await missing(unlimited) == {}
+
+
+async def test_while_one_copy_takes_long_what_comes_later_is_copied(
+    unlimited: Parts, luma: Luma
+) -> None:
+    assert unlimited.copier
+    running = asyncio.create_task(unlimited.copier.run())
+    luma.fault(Fault(delay=20, path=".mp4"))
+    slow, quick = (luma.create(plan=Plan(0, 0)) for _ in range(2))
+    await unlimited.tracker.lookup(slow)
+    await until(lambda: luma.count("GET", ".mp4") == 1)
+    await unlimited.tracker.lookup(quick)
+    async with asyncio.timeout(10):
+        while len(await kept(unlimited, quick)) < 2:  # noqa: ASYNC110 - as users look
+            await asyncio.sleep(0.02)
+    assert await kept(unlimited, slow) == set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_query_chooses_what_is_copied(unlimited: Parts, luma: Luma) -> None:

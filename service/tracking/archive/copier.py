@@ -8,9 +8,10 @@ A claim runs out if its process does not live to end it, and another one resumes
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.domain.generation import Generation, has_expired_assets
 from service.domain.request_budget import Purpose
@@ -39,6 +40,9 @@ _BATCH = 100
 _SOONEST = 5.0  # seconds until Luma is asked again
 _ABANDONED = timedelta(days=2)  # without a byte: longer than a copy is tried
 _DESCRIPTION = "generation.json"
+
+Take = Callable[[], Awaitable[Copy | None]]
+Done = Callable[[int], None]
 
 
 class Copier:
@@ -78,34 +82,46 @@ class Copier:
         """Run until cancelled."""
         await self._database.write(archive.prepare)
         await asyncio.to_thread(self._library.tidy, self._clock() - _ABANDONED)
-        changed = asyncio.Event()
+        changed, turn = asyncio.Event(), asyncio.Lock()
         with self._changes.wake(changed):
-            while True:
-                changed.clear()
-                await self.copy_due()
-                await wait_until_set(changed, _WAIT)
+            await self._work(partial(self._awaited, changed, turn))
 
-    async def copy_due(self, done: Callable[[int], None] = lambda _bytes: None) -> None:
+    async def copy_due(self, done: Done = lambda _bytes: None) -> None:
         """Copy all that is due.
 
         Args:
             done: called for each generation that needs no further try, with the bytes copied.
         """
-        workers = [self._work(done) for _ in range(AT_ONCE)]
-        async with asyncio.TaskGroup() as group:
-            for worker in workers:
-                group.create_task(worker)
+        await self._work(self._claimed, done)
 
-    async def _work(self, done: Callable[[int], None]) -> None:
-        while True:
-            now = self._clock()
-            claimed = await self._database.write(archive.claim, now, now + _CLAIM, 1)
-            if not claimed:
-                return
-            copied = await self._copy(claimed[0])
-            if copied is not None:
-                done(copied)
-            await self._evict()
+    async def _work(self, take: Take, done: Done = lambda _bytes: None) -> None:
+        """Copy what `take` returns, `AT_ONCE` at a time, until it returns None."""
+
+        async def work() -> None:
+            while copy := await take():
+                copied = await self._copy(copy)
+                if copied is not None:
+                    done(copied)
+                await self._evict()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(work())
+
+    async def _awaited(self, changed: asyncio.Event, turn: asyncio.Lock) -> Copy:
+        """Claim a copy as soon as one is due; of the workers that are free, one looks at a time."""
+        async with turn:
+            while True:
+                changed.clear()
+                if copy := await self._claimed():
+                    return copy
+                await wait_until_set(changed, _WAIT)
+
+    async def _claimed(self) -> Copy | None:
+        """Claim the copy that is due longest; None if none is due."""
+        now = self._clock()
+        claimed = await self._database.write(archive.claim, now, now + _CLAIM, 1)
+        return claimed[0] if claimed else None
 
     async def _copy(self, copy: Copy) -> int | None:
         """Copy what is missing of a generation, and end its claim.
