@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -23,6 +23,7 @@ from benchmarks.asking import Wrong
 from benchmarks.filling import lives
 from benchmarks.finding import Finding
 from benchmarks.processes import Server
+from benchmarks.slices import Slice, interleave, told
 from benchmarks.stage import Skipped, Stage
 from service.domain.generation import Generation
 from service.storage import archive, generations, migrating
@@ -33,6 +34,8 @@ from tests.acceptance.proxying import run_nginx
 
 _SIZE = 20 << 20  # bytes of a video
 _PATIENCE = 300.0  # seconds
+_LONGER = 5
+"""Slices of lookups are so many times as long: at first, copies do not know of them."""
 _NGINX = """
     user root root;
     pid {folder}/nginx.pid;
@@ -65,20 +68,34 @@ def copying(stage: Stage) -> Finding:
 
 
 def meanwhile(stage: Stage) -> Finding:
-    """Cached lookups while it copies, against the same when it has nothing to copy."""
-    slices = 3 if stage.quick else 10
-    with _assets(stage) as url, _archiving(stage, url, 1000 if stage.quick else 3000) as server:
-        lookups = stage.hammer(server, stage.reading)
-        begun, before = time.monotonic(), _left(server)
-        busy = [lookups() for _ in range(slices)]
-        copied = (before - (left := _left(server))) * _SIZE
-        speed = copied / (time.monotonic() - begun) / 1e6
+    """Cached lookups while it copies, against a service that has nothing to copy.
+
+    What copies stands still while the other one is measured.
+    """
+    videos = 1000 if stage.quick else 4000
+    with (
+        _assets(stage) as url,
+        _archiving(stage, url, 0) as idle,
+        _archiving(stage, url, videos) as copying,
+    ):
+        busy, quiet = (
+            stage.hammer(each, stage.reading, longer=_LONGER) for each in (copying, idle)
+        )
+        begun, before = time.monotonic(), _left(copying)
+        found = interleave(busy, _while_stopped(copying, quiet), 3 if stage.quick else 10)
+        spent, left = time.monotonic() - begun, _left(copying)
     if not left:
         raise Wrong("all was copied before the last lookup")
-    with _assets(stage) as url, _archiving(stage, url, 0) as server:
-        idle = [stage.hammer(server, stage.reading)() for _ in range(slices)]
-    ours, peer = (median(each.rate for each in those) for those in (busy, idle))
-    return Finding(ours / peer, f"{ours:,.0f}/s", f"{peer:,.0f}/s", f"beside {speed:,.0f} MB/s")
+    also = f"beside {(before - left) * _SIZE / spent / 1e6:,.0f} MB/s"
+    return Finding(found.by_rate, told(found.ours), told(found.peer), also)
+
+
+def _while_stopped(server: Server, load: Callable[[], Slice]) -> Callable[[], Slice]:
+    def measured() -> Slice:
+        with server.stopped():
+            return load()
+
+    return measured
 
 
 def _ours(stage: Stage, url: str, videos: int) -> float:

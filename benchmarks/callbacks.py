@@ -11,7 +11,7 @@ from benchmarks.finding import Finding, by_rate
 from benchmarks.processes import Server
 from benchmarks.reads import NAIVE_PAGE, PAGE
 from benchmarks.slices import Slice, costing, interleave
-from benchmarks.stage import CALLBACK, CONNECTIONS, Stage
+from benchmarks.stage import CALLBACK, CONNECTIONS, SLOW, Stage
 from benchmarks.stored import balance, deliveries_in, told_in
 from benchmarks.storm import Conversation, Order, Outcome
 
@@ -153,7 +153,7 @@ class PagesInStorm:
         seconds = self.stage.seconds * _LONGER
         callbacks = Lives(self.server.url, _SENDERS, seconds, self.path, f"meanwhile-{self.told}")
         storm = self.stage.begin(callbacks)
-        asked = self.stage.hammer(self.server, self.page, slow=True)()
+        asked = self.stage.hammer(self.server, self.page, longer=SLOW)()
         storm.result()
         return asked
 

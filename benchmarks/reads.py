@@ -7,7 +7,7 @@ from benchmarks.asking import Request, Wrong, ask
 from benchmarks.finding import Finding, by_cpu, by_rate
 from benchmarks.processes import NotStarted, Server
 from benchmarks.slices import Comparison, interleave
-from benchmarks.stage import BEARER, COMPLETED, Skipped, Stage, first_id
+from benchmarks.stage import BEARER, COMPLETED, SLOW, Skipped, Stage, first_id
 from benchmarks.stored import ids_in
 from benchmarks.storm import Each
 from service.config import Settings
@@ -77,7 +77,7 @@ def _against(
 ) -> Comparison:
     for server, request in (ours, naive):
         ask(server.url, request)
-    return interleave(stage.hammer(*ours), stage.hammer(*naive, slow=True), stage.times)
+    return interleave(stage.hammer(*ours), stage.hammer(*naive, longer=SLOW), stage.times)
 
 
 _DIRECT = {"TRACKER_CACHE_SIZE": "0"}

@@ -34,7 +34,7 @@ CALLBACK = f"/callbacks/{CallbackTokens([_SECRET]).reusable()}"
 COMPLETED = "/v1/generations?state=completed&limit=1"
 _KEYLESS = {"LUMAAI_API_KEY": "", "LUMA_AGENTS_API_KEY": "", "TRACKER_RECONCILE": "false"}
 _ROWS = 1000
-_BUSY = 2
+SLOW = 2
 """A slow peer's slices are so many times as long: what is under way at their end is not counted."""
 
 
@@ -208,10 +208,10 @@ class Stage:
         request: Request,
         *,
         connections: int = CONNECTIONS,
-        slow: bool = False,
+        longer: int = 1,
     ) -> Callable[[], Slice]:
-        """Slices of one request again and again."""
-        seconds = self.seconds * (_BUSY if slow else 1)
+        """Slices of one request again and again, so many times as long as usual."""
+        seconds = self.seconds * longer
 
         def load() -> tuple[int, float]:
             if not wrk.installed():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.tracking.archive.download import Dead, Staged, download
+from service.tracking.archive.throttle import Throttle
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 
@@ -56,7 +57,7 @@ def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
 async def get(tmp_path: Path) -> AsyncIterator[Get]:
     """Downloads from a URL; always the same asset."""
     dialler = Dialler([ip_network("127.0.0.0/8")])
-    yield lambda url: download(dialler, url, tmp_path, "id/video")
+    yield lambda url: download(dialler, url, tmp_path, "id/video", Throttle())
     await dialler.aclose()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from service.tracking.archive.download import Staged, download
+from service.tracking.archive.throttle import Throttle
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 from tests.tls import certificate
@@ -113,7 +114,7 @@ async def patient() -> AsyncIterator[Dialler]:
 
 
 def get(by: Dialler, url: str, folder: Path) -> asyncio.Task[Staged]:
-    return asyncio.create_task(download(by, url, folder, "id/video"))
+    return asyncio.create_task(download(by, url, folder, "id/video", Throttle()))
 
 
 async def cancelled(task: asyncio.Task[Staged]) -> None:

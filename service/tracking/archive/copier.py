@@ -26,12 +26,13 @@ from service.storage.snapshot import body_of
 from service.tracking.archive.assets import file_name, folder_of, urls_of
 from service.tracking.archive.download import Dead, Staged, download
 from service.tracking.archive.library import Library
+from service.tracking.archive.throttle import Throttle
 from service.tracking.changes import Changes, wait_until_set
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 from service.tracking.fetcher import Fetcher
 
-AT_ONCE = 4
+AT_ONCE = 6
 _CLAIM = timedelta(minutes=10)
 _LONGEST = 540.0  # seconds for one generation; less than its claim, and the next try resumes
 _EXEMPT = timedelta(days=1)
@@ -75,6 +76,7 @@ class Copier:
         self._fetcher = fetcher
         self._changes = changes
         self._clock = clock
+        self._throttle = Throttle()
         self.is_open: Callable[[str], bool] = lambda _path: False
         """Whether a reader has the file at a path open."""
 
@@ -180,7 +182,7 @@ class Copier:
         if url is None:
             raise Dead("Luma no longer names a URL.")
         key = f"{row.id}/{name}"
-        return await download(self._dialler, url, self._library.staging, key)
+        return await download(self._dialler, url, self._library.staging, key, self._throttle)
 
     async def _fetched(self, row: Generation) -> Generation:
         """Return the generation as Luma reports it now; as it was, if Luma refuses or has no key.

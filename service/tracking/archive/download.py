@@ -42,7 +42,9 @@ class Staged:
     content_type: str
 
 
-async def download(dialler: Dialler, url: str, staging: Path, key: str) -> Staged:
+async def download(
+    dialler: Dialler, url: str, staging: Path, key: str, throttle: Throttle
+) -> Staged:
     """Download an asset.
 
     What is there of an earlier try is kept if the server confirms, by its ETag, that it is a part
@@ -53,6 +55,7 @@ async def download(dialler: Dialler, url: str, staging: Path, key: str) -> Stage
         url: of the asset.
         staging: the folder of unfinished files.
         key: what is downloaded; the same for every try.
+        throttle: says how long to pause.
 
     Raises:
         Dead: the server no longer has it.
@@ -64,7 +67,7 @@ async def download(dialler: Dialler, url: str, staging: Path, key: str) -> Stage
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     if known:
         headers |= {"Range": f"bytes={known.size}-", "If-Range": known.etag}
-    with Throttle() as throttle:
+    with throttle:
         taking = _Taking(url, part, known, throttle)
         return await dialler.download(url, headers, taking.take)
 

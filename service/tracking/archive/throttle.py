@@ -6,24 +6,27 @@ from types import TracebackType
 from typing import Self
 
 _EVERY = 0.05  # seconds between looks at the event loop
-_BUSY = 0.2  # the share of a core that it takes with many requests; copies alone take less
-_IDLE = 0.05  # the share at which it is idle again; slowed copies take less
-_PAUSE = 0.05  # seconds, if it takes a whole core
+_BUSY = 0.4  # the share of a core that it takes with many requests; copies alone take less
+_IDLE = 0.2  # the share at which it is no longer busy; copies that pause take much less
+_PAUSE = 0.1  # seconds, if it takes a whole core
 
 
 class Throttle:
-    """Watches, while it is entered, how much of a core the thread of the event loop takes.
+    """Watches, while copies have entered it, how much of a core the event loop's thread takes.
 
-    It takes less while copies keep it from running. So it must become idle, and not only less
-    busy, before they are fast again.
+    It takes less while copies keep it from running. So it must become much less busy, and not
+    only a little, before they are fast again.
     """
 
-    seconds = 0.0
-    """How long a copy is to pause after each piece; any thread may read it."""
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """How long a copy is to pause after each piece; any thread may read it."""
+        self._copies = 0
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._begin()
+        self._copies += 1
+        if self._copies == 1:
+            self._begin()
         return self
 
     def __exit__(
@@ -32,11 +35,13 @@ class Throttle:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
+        self._copies -= 1
+        if not self._copies:
+            self._timer.cancel()
 
     def _begin(self) -> None:
         self._at, self._used = time.monotonic(), time.thread_time()
-        self._timer = self._loop.call_later(_EVERY, self._look)
+        self._timer = asyncio.get_running_loop().call_later(_EVERY, self._look)
 
     def _look(self) -> None:
         share = (time.thread_time() - self._used) / (time.monotonic() - self._at)
