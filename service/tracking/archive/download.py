@@ -116,7 +116,8 @@ class _Taking:
                         filled = 0
                         if total is not None and file.tell() > total:
                             break
-                        time.sleep(self.throttle.seconds)
+                        if seconds := self.throttle.seconds:  # sleeping for 0 s takes time too
+                            time.sleep(seconds)
             finally:  # also what came before the connection broke: the next try resumes there
                 _write(file, piece[:filled], digest)
             return file.tell()

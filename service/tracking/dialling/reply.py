@@ -53,7 +53,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 def reason_of(error: OSError) -> str:
     """Return why a connection failed, without an address."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | BlockingIOError):  # Python's clock, or the kernel's
         return "timed out"
     if error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
