@@ -8,9 +8,7 @@ from typing import Self
 _EVERY = 0.05  # seconds between looks at the event loop
 _BUSY = 0.4  # the share of a core that it takes with many requests; copies alone take less
 _IDLE = 0.2  # the share at which it is no longer busy; copies that pause take much less
-_PAUSE = (
-    0.3  # seconds, if it takes a whole core: each piece takes the interpreter from it some times
-)
+_PAUSE = 0.3  # seconds, if it takes a whole core; each piece takes the interpreter from it
 
 
 class Throttle:
