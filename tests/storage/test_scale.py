@@ -158,6 +158,7 @@ async def test_a_partitioned_database_counts_as_migrated(parts: Parts, settings:
     await parts.tracker.readiness.require()
 
 
+@pytest.mark.thorough
 @pytest.mark.sqlite
 def test_the_benchmark_runs_in_small() -> None:
     done = subprocess.run(

@@ -1,10 +1,11 @@
 """The interface of a database, and the queue of writes for group commit."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -49,6 +50,7 @@ class Write:
     done: asyncio.Future[Any]
     result: Any = None
     """The result for the caller. An exception is raised there."""
+    queued_at: float = field(default_factory=time.monotonic)
 
 
 class Database(ABC):

@@ -7,6 +7,7 @@ milliseconds is interrupted and repeated in a thread; searches have threads of t
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -31,7 +32,7 @@ from service.storage.engine.database import (
 from service.storage.engine.failures import is_database_failure, unavailable
 from service.storage.engine.interruptible import InterruptibleConnection, was_stopped
 from service.storage.engine.search_slots import SearchSlots, search_timeout
-from service.storage.engine.sqlite_connections import instant, make_engine
+from service.storage.engine.sqlite_connections import having_waited, instant, make_engine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,7 +187,8 @@ class Sqlite(Database):
             connection = self._write_connection = (
                 self._write_connection or self._open_write_connection()
             )
-            with COMMIT_SECONDS.time():
+            waited = time.monotonic() - batch[0].queued_at
+            with having_waited(connection, waited), COMMIT_SECONDS.time():
                 _run(connection, batch)
         except Exception as error:  # noqa: BLE001 - whatever the error, nothing is on disk
             self._close_write_connection()

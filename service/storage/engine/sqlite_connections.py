@@ -2,13 +2,17 @@
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
 
 _MAX_CONNECTIONS = 7  # for readers, the writer, and a migration
 _BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for an answer to a callback
+_NOTICEABLE_MS = 100
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -37,6 +41,30 @@ def make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def having_waited(connection: Connection, seconds: float) -> Iterator[None]:
+    """Inside the context, wait for a lock only for what is left of the time for a write.
+
+    Args:
+        connection: not in a transaction.
+        seconds: for which the write has waited already, behind others.
+    """
+    waited = int(seconds * 1000)
+    if waited < _NOTICEABLE_MS:
+        yield
+        return
+    _limit_waiting(connection, max(_BUSY_MS - waited, 0))
+    try:
+        yield
+    finally:
+        _limit_waiting(connection, _BUSY_MS)
+
+
+def _limit_waiting(connection: Connection, milliseconds: int) -> None:
+    driver: Any = connection.connection.driver_connection  # SQLAlchemy would begin a transaction
+    driver.execute(f"PRAGMA busy_timeout={milliseconds}")
 
 
 def _execute_with_retries(connection: sqlite3.Connection, pragma: str) -> None:

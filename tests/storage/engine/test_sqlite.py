@@ -220,6 +220,24 @@ async def test_a_locked_database_fails_all_before_luma_gives_up_and_then_recover
     assert await database.read(numbers) == [4]
 
 
+async def test_a_write_that_waited_behind_another_fails_no_later(
+    database: Sqlite, path: Path
+) -> None:
+    with locked(path):
+        first = asyncio.create_task(database.write(put, 1))
+        await asyncio.sleep(2)
+        async with asyncio.timeout(5):  # the time that Luma waits for an answer to a callback
+            with pytest.raises(StoreUnavailable, match="locked"):
+                await database.write(put, 2)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await first
+    with locked(path):
+        write = asyncio.create_task(database.write(put, 3))
+        await asyncio.wait([write], timeout=0.2)
+        assert not write.done(), "the next has all its time"
+    assert await write == 3
+
+
 async def test_a_lock_that_ends_in_time_is_only_a_delay(database: Sqlite, path: Path) -> None:
     with locked(path):
         write = asyncio.create_task(database.write(put, 1))
