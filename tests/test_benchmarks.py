@@ -117,6 +117,7 @@ def test_a_lost_delivery_and_a_lost_change_are_found_out(stage: Stage) -> None:
     assert "1 of them lost" in wrong(storm)
 
 
+@pytest.mark.thorough
 def test_refused_callbacks_are_a_fault(stage: Stage) -> None:
     storm = Storms(stage, stage.receiving, "/callbacks/wrong", 2, "refused")
     storm()
@@ -134,6 +135,7 @@ def test_the_raw_peer_answers_what_we_do(stage: Stage) -> None:
     assert Counter(name.lower() for name, _ in raw.headers) == ours
 
 
+@pytest.mark.thorough
 def test_both_loads_send_the_whole_request(stage: Stage) -> None:
     call = asyncio.run(captured(stage.ours.url, HANDSHAKE, stage.generation_id))
     own = stage.blow(Same(stage.ours.url, 2, 0.1, call))
@@ -159,6 +161,7 @@ def test_calls_of_both_eras_are_what_the_client_sends(stage: Stage) -> None:
         assert stage.generation_id.encode() in ask(stage.ours.url, call).body
 
 
+@pytest.mark.thorough
 def test_a_server_that_does_not_start_says_why(stage: Stage) -> None:
     with (
         pytest.raises(NotStarted, match="TRACKER_STALE_AFTER"),
@@ -181,6 +184,7 @@ def test_every_row_is_in_the_table_and_in_the_picture(tmp_path: Path) -> None:
     assert all(row.name in drawn for row in ROWS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "known", "most"),
     [

@@ -75,6 +75,7 @@ def assert_whole(folder: Path, service: Service, *ids: str) -> None:
         assert sha256_of(home / "image.jpg") == assets["image"]["sha256"]
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 @pytest.mark.parametrize("luma", [VIDEO], indirect=True)
 def test_a_killed_download_goes_on_where_it_was_and_takes_little_memory(

@@ -271,6 +271,7 @@ def test_a_list_that_cannot_be_is_a_usage_error(listed: Running, options: list[s
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.thorough
 def test_a_reader_who_leaves_early_is_no_reason_to_complain(listed: Running) -> None:
     run = subprocess.Popen(
         [sys.executable, "-m", "service", "list"],

@@ -121,6 +121,7 @@ async def told(service: Service, generation_id: str, state: str = "queued") -> N
     assert answer.status_code == 200
 
 
+@pytest.mark.thorough
 async def test_a_stream_carries_all_of_a_storm_in_one_order(start_service: Start) -> None:
     service = start_service(**KEYLESS)
     async with listening(service) as listener:
@@ -232,6 +233,7 @@ async def test_a_stream_is_taken_up_again_after_a_reload(start_service: Start) -
     assert listener.stream.seqs == [1]
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 async def test_who_does_not_read_does_not_keep_the_service_from_ending(
     start_service: Start,
@@ -257,6 +259,7 @@ async def test_who_does_not_read_does_not_keep_the_service_from_ending(
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 async def test_those_who_hang_up_leave_nothing_behind(start_service: Start) -> None:

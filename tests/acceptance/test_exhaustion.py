@@ -108,6 +108,7 @@ def _early(running: Target) -> bytes:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "begun",
     [lambda _: b"", lambda _: b"GET / HTTP/1.1\r\nX: ", lambda _: ASK, _early],

@@ -104,6 +104,7 @@ def taken(storms: list[Storm]) -> set[bytes]:
     return {body for storm in storms for body, status in storm.answered.items() if status == 200}
 
 
+@pytest.mark.thorough
 def test_a_failover_in_a_storm_loses_nothing_that_was_answered(
     services: list[Service], pair: Pair
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_large_file_passes_in_both_directions_in_little_memory(running: Runnin
     assert memory.peak() - before < MOST_MEMORY
 
 
+@pytest.mark.thorough
 def test_several_large_files_pass_at_once(running: Running) -> None:
     memory, size = Memory(running.service.process.pid), 16 * MB
     before = memory.reset()

@@ -167,6 +167,7 @@ def test_every_row_is_in_the_list_once(ids: list[str], running: Target, sort: st
     assert sorted(listed) == sorted(ids)
 
 
+@pytest.mark.thorough
 def test_every_delivery_can_be_read_and_folded_again(
     pelted: dict[str, httpx.Response], running: Target
 ) -> None:

@@ -66,7 +66,10 @@ def as_a_date(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 0.99), usegmt=True)
 
 
-@pytest.mark.parametrize(("status", "form"), [(429, in_seconds), (503, as_a_date)])
+_BY_DATE = pytest.param(503, as_a_date, marks=pytest.mark.thorough)
+
+
+@pytest.mark.parametrize(("status", "form"), [(429, in_seconds), _BY_DATE])
 def test_while_luma_wants_to_be_left_alone_no_request_goes_out(
     service: Service, luma: Luma, status: int, form: Callable[[float], str]
 ) -> None:
@@ -93,6 +96,7 @@ def test_while_luma_wants_to_be_left_alone_no_request_goes_out(
     assert luma.count("GET", f"/generations/{wanted}") == 2, "told to wait, and then answered"
 
 
+@pytest.mark.thorough
 def test_after_five_failures_it_is_left_alone_and_one_probe_finds_it_back(
     service: Service, luma: Luma
 ) -> None:

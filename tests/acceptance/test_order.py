@@ -189,6 +189,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.thorough_on_postgres
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("told", EVERYTHING)
 def test_every_order_ends_in_the_right_row(
@@ -206,6 +207,7 @@ def test_every_order_ends_in_the_right_row(
     assert orders >= 30
 
 
+@pytest.mark.thorough_on_postgres
 def test_without_any_lie_the_state_is_right_before_luma_is_asked(connection: Connection) -> None:
     told = [QUEUED, DREAMING, DREAMING, truth(COMPLETED), page(body("queued"))]
     for _ in in_every_order(connection, told):
@@ -213,6 +215,7 @@ def test_without_any_lie_the_state_is_right_before_luma_is_asked(connection: Con
         assert (row.state, dict(row.assets)) == ("completed", VIDEO)
 
 
+@pytest.mark.thorough_on_postgres
 def test_a_confirmed_end_is_immune_in_every_order(connection: Connection) -> None:
     answer(COMPLETED).tell(connection, NOON)
     before = row_of(connection)

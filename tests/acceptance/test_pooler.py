@@ -113,6 +113,7 @@ def test_more_connections_come_to_the_pooler_than_it_has(
     check_health(services)
 
 
+@pytest.mark.thorough
 def test_who_waits_behind_a_pooler_hears_what_another_instance_is_told(
     services: list[Service],
 ) -> None:

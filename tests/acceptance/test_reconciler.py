@@ -66,6 +66,7 @@ def asked(luma: Luma, generation_id: str) -> int:
     return luma.count("GET", f"/generations/{generation_id}")
 
 
+@pytest.mark.thorough
 def test_with_callbacks_cut_200_generations_end_as_luma_says_within_its_limits(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

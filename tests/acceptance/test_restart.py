@@ -67,6 +67,7 @@ def held_socket() -> Iterator[socket.socket]:
         yield held
 
 
+@pytest.mark.thorough
 def test_ten_restarts_behind_a_supervisors_socket_lose_no_final_state(
     tmp_path: Path, luma: Luma, held_socket: socket.socket
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_reload_with_a_typo_in_a_setting_is_refused_and_one_without_works(
     assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 def test_an_archive_that_cannot_be_opened_stops_a_start_and_a_reload_with_one_line(
     start_service: Callable[..., Service],

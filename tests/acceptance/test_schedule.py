@@ -48,6 +48,7 @@ def service(start_service: Callable[..., Service]) -> Service:
     return start_service(LUMAAI_API_KEY="", TRACKER_AGENTS_RATE="1000/second", **UNASKED)
 
 
+@pytest.mark.thorough
 def test_a_burst_that_has_ended_is_known_as_fast_as_the_limit_allows(
     service: Service, luma: Luma
 ) -> None:

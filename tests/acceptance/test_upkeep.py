@@ -100,6 +100,7 @@ def test_a_large_clean_up_at_the_start_lets_callbacks_through_and_generations_st
     assert get(service, "/v1/generations/stays/events")["items"] == []
 
 
+@pytest.mark.thorough
 def test_what_was_kept_says_why_and_is_folded_by_itself_when_the_cause_is_gone(
     start_service: Callable[..., Service],
 ) -> None:

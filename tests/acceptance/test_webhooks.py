@@ -256,6 +256,7 @@ def killable(tmp_path: Path, luma: Luma) -> Iterator[Callable[[], Running]]:
         service.kill()
 
 
+@pytest.mark.thorough
 def test_what_was_claimed_or_under_way_at_kill_9_is_sent_again(
     killable: Callable[[], Running], server: EndpointServer, path: str
 ) -> None:

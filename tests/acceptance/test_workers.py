@@ -111,6 +111,7 @@ def _alive(client: httpx.Client) -> httpx.Response:
     return client.get("/healthz")
 
 
+@pytest.mark.thorough
 @pytest.mark.sqlite
 def test_what_one_was_told_each_answers_at_once(
     service: Pair, connections: tuple[httpx.Client, httpx.Client]

@@ -119,6 +119,7 @@ def test_events_follow_what_happens_one_json_per_line(told: Command) -> None:
     assert changes == history
 
 
+@pytest.mark.thorough
 def test_a_reader_who_leaves_ends_what_follows_without_a_word(told: Command) -> None:
     newest = int(json.loads(rest(told, "/v1/events", after="now"))["next_cursor"])
     following = subprocess.Popen(

@@ -63,6 +63,7 @@ def test_it_is_valid(document: Document) -> None:
     assert document["openapi"].startswith("3.1")
 
 
+@pytest.mark.thorough
 def test_spectral_has_nothing_to_say(document: Document, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     (tmp_path / "rules.yml").write_text('extends: ["spectral:oas"]')

@@ -73,6 +73,7 @@ def imported(folder: Path, *arguments: str, said: str = "", **given: str) -> set
     return HEAVY & set(json.loads(run.stderr.splitlines()[-1]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["db"], ["--version"]])
 def test_help_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     assert imported(tmp_path, *arguments) <= {"pydantic"}  # the library's, to know its types
@@ -89,6 +90,7 @@ def test_mcp_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     assert found - THE_SDK_S_OWN == WANTED_BY_MCP
 
 
+@pytest.mark.thorough
 @pytest.mark.sqlite
 def test_mcp_brings_alembic_where_there_is_something_to_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"

@@ -197,6 +197,7 @@ def test_a_cell_is_never_a_formula(value: object, text: str) -> None:
     assert cell(value) == text
 
 
+@pytest.mark.thorough
 async def test_a_million_rows_would_need_no_more_memory_than_some(
     tracker: Tracker, settings: Settings
 ) -> None:

@@ -131,6 +131,7 @@ async def test_whoever_waits_hears_of_what_is_folded_later(parts: Parts, sql: Ou
         assert (await waiting).generation.state == "completed"
 
 
+@pytest.mark.thorough_on_postgres
 async def test_what_can_never_be_folded_does_not_stand_in_the_way_of_what_can(
     parts: Parts, sql: Outside, clock: Clock
 ) -> None:
@@ -349,6 +350,7 @@ async def test_a_delivery_that_was_tried_again_in_vain_never_makes_the_service_u
     assert REGISTRY.get_sample_value("luma_tracker_inbox_lag_seconds") == DAYS
 
 
+@pytest.mark.thorough_on_postgres
 async def test_many_deliveries_are_folded_again_in_few_commits(parts: Parts, sql: Outside) -> None:
     sql.curse("NEW.id LIKE 'cursed-%'")
     bodies = [body for n in range(250) for body in life_of(f"cursed-{n}", "dreaming")]

@@ -173,6 +173,7 @@ async def test_what_is_final_and_confirmed_is_never_asked_about_again(
     assert asked(luma, done) == 1
 
 
+@pytest.mark.thorough_on_postgres
 async def test_two_services_on_one_database_ask_once_for_each_due_check(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:
@@ -232,6 +233,7 @@ async def pauses_of(
     return pauses
 
 
+@pytest.mark.thorough_on_postgres
 @pytest.mark.parametrize(
     "fault",
     [
@@ -285,6 +287,7 @@ async def test_an_outage_does_not_put_off_what_is_old(
     assert due < clock() + timedelta(minutes=2)
 
 
+@pytest.mark.thorough_on_postgres
 async def test_questions_that_bring_nothing_come_more_and_more_rarely(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:
@@ -315,6 +318,7 @@ async def test_a_claim_of_what_is_old_lasts_less_than_a_minute_and_so_does_its_f
     assert due < clock() + timedelta(minutes=2)
 
 
+@pytest.mark.thorough
 async def test_while_luma_is_down_it_is_left_alone(
     settings: Settings, luma: Luma, clock: Clock, watch: Watch
 ) -> None:

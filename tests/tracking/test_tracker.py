@@ -898,6 +898,7 @@ async def test_a_whole_life_by_callbacks_that_repeat_and_overtake_each_other(
     assert [event.rev for event in events] == list(range(1, row.rev + 1))
 
 
+@pytest.mark.thorough
 async def test_callbacks_that_wait_are_bounded_in_bytes(
     tracker: Tracker, settings: Settings
 ) -> None:

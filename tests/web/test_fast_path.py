@@ -147,7 +147,16 @@ def _without_date(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in answer.headers.raw if name != b"date"]
 
 
-@pytest.mark.parametrize("by_socket", [False, True], ids=["called", "asked by our server"])
+_WAYS = pytest.mark.parametrize(
+    "by_socket",
+    [
+        pytest.param(False, id="called", marks=pytest.mark.thorough),
+        pytest.param(True, id="asked by our server"),
+    ],
+)
+
+
+@_WAYS
 async def test_hundreds_of_questions_have_the_same_answers(
     settings: Settings, by_socket: bool
 ) -> None:
@@ -189,7 +198,7 @@ GATEWAY_PATHS = [
 ]
 
 
-@pytest.mark.parametrize("by_socket", [False, True], ids=["called", "asked by our server"])
+@_WAYS
 async def test_the_gateway_gives_the_same_answers_by_both_ways(
     settings: Settings, by_socket: bool
 ) -> None:
@@ -279,6 +288,7 @@ async def test_a_callback_shows_in_the_next_answer(keyless: Both) -> None:
         assert (answer.json()["state"], answer.headers["age"]) == (f"new-{n:02}", "0")
 
 
+@pytest.mark.thorough
 async def test_what_has_gone_quiet_is_not_answered_at_once(settings: Settings, luma: Luma) -> None:
     made = luma.create()
     async with both_ways(settings.model_copy(update={"stale_after": 2})) as both:

@@ -155,7 +155,13 @@ async def test_a_claim_that_the_list_confirms_is_verified(
     assert generation.verified
 
 
-@pytest.mark.parametrize("removed", [range(100), range(300), [99], range(0, 400, 2)])
+@pytest.mark.parametrize(
+    "removed",
+    [
+        range(0, 400, 2),
+        *(pytest.param(r, marks=pytest.mark.thorough) for r in (range(100), range(300), [99])),
+    ],
+)
 async def test_what_is_removed_between_two_pages_hides_nothing(
     backfill: Backfill, luma: Luma, settings: Settings, removed: Sequence[int]
 ) -> None:

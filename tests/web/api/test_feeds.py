@@ -162,6 +162,7 @@ async def large(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield both.short
 
 
+@pytest.mark.thorough
 async def test_slow_clients_delay_nobody_and_get_everything(large: httpx.AsyncClient) -> None:
     async with connected(large.base_url) as first, connected(large.base_url) as second:
         async with connected(large.base_url) as third:
@@ -175,6 +176,7 @@ async def test_slow_clients_delay_nobody_and_get_everything(large: httpx.AsyncCl
     assert whole.endswith(END)
 
 
+@pytest.mark.thorough
 async def test_a_feed_ends_with_its_client(large: httpx.AsyncClient) -> None:
     loop = asyncio.get_running_loop()
     await large.get(LIST)
@@ -185,6 +187,7 @@ async def test_a_feed_ends_with_its_client(large: httpx.AsyncClient) -> None:
     await asyncio.to_thread(until, lambda: len(asyncio.all_tasks(loop)) <= before)
 
 
+@pytest.mark.thorough
 async def test_a_feed_that_fails_on_its_way_does_not_look_complete(
     large: httpx.AsyncClient, settings: Settings
 ) -> None:

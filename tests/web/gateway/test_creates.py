@@ -251,6 +251,7 @@ async def test_what_we_refuse_is_in_the_journal_and_frees_the_key(
     assert (await post(http, idempotency_key="k")).status_code == 201
 
 
+@pytest.mark.thorough
 async def test_a_storm_of_one_key_over_two_instances_is_one_create(
     settings: Settings, luma: Luma
 ) -> None:
@@ -376,10 +377,15 @@ async def test_a_5xx_that_made_a_generation_is_linked(http: httpx.AsyncClient, l
     "lost",
     [
         {"drop": True, "processed": True},
-        {"drop": True, "processed": True, "answer_delay": 0.2},
         {"answer_delay": 2.0},
-        {"drop_after": 10},
-        {"drop_after": 0},
+        *(
+            pytest.param(lost, marks=pytest.mark.thorough)
+            for lost in (
+                {"drop": True, "processed": True, "answer_delay": 0.2},
+                {"drop_after": 10},
+                {"drop_after": 0},
+            )
+        ),
     ],
 )
 async def test_a_lost_answer_is_504_and_its_generation_is_found(

@@ -56,6 +56,7 @@ def settle(page: Page) -> None:
     page.wait_for_function(loaded)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_picture_of_the_readme_is_there_and_small(
     browser: Browser, service: Served, name: str

@@ -370,6 +370,7 @@ def test_for_a_new_connection_one_goes_whose_client_takes_no_answers(
     assert answer.status == 200
 
 
+@pytest.mark.thorough
 def test_for_a_new_connection_one_goes_that_asks_without_end(crowded: str) -> None:
     """Each receives responses all the time, and has always sent more before."""
     stop = threading.Event()
