@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKERS ?= 4 # processes that run tests; many tests wait longer than they work
+WORKERS ?= 5 # processes that run tests; many tests wait longer than they work
 # A test that loses a race on a busy CI machine has one more try; its traceback is printed all the same.
 RERUNS := $(if $(CI),--reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(RERUNS)

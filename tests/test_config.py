@@ -414,6 +414,7 @@ def secret_of(url: str, together: threading.Barrier) -> str:
     return callback_secrets(Settings(database_url=url))[0]
 
 
+@pytest.mark.thorough
 def test_processes_that_start_together_have_the_same_secret(fresh: Settings) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(3) as pool:

@@ -121,6 +121,7 @@ def test_the_command_stores_what_luma_lists(tmp_path: Path, luma: Luma) -> None:
     assert json.loads(command(tmp_path, luma, "--since", "-1h", "--json").stdout)["seen"] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 @pytest.mark.parametrize(
     ("fault", "arguments", "code", "reason"),

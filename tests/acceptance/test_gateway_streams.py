@@ -122,6 +122,7 @@ def test_an_answer_that_luma_breaks_off_is_seen_to_be_incomplete(running: Runnin
 # Files
 
 
+@pytest.mark.thorough
 def test_a_large_file_passes_in_both_directions_in_little_memory(running: Running) -> None:
     memory = Memory(running.service.process.pid)
     running.http.put("/agents/v1/echo", content=parts(MB))

@@ -72,6 +72,7 @@ def test_a_storm_of_duplicates_over_many_instances_is_folded_once(
         assert "database_failed" not in service.said
 
 
+@pytest.mark.thorough
 def test_ten_instances_that_start_together_migrate_once(tmp_path: Path, luma: Luma) -> None:
     folders = [tmp_path / str(n) for n in range(10)]
     environment = environment_for(tmp_path, luma, **KEYLESS)

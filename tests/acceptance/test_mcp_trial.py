@@ -25,8 +25,8 @@ from tests.acceptance.talk import body_of, call_back, new_id, refusal_of, text_o
 
 pytestmark = pytest.mark.either_database
 
-_LEGACY_STDIO = pytest.param("stdio-2025", marks=pytest.mark.thorough)
-TRANSPORTS = ["http-2025", "http-2026", _LEGACY_STDIO, "stdio-2026"]
+_OTHERS = ("http-2025", "stdio-2025", "stdio-2026")
+TRANSPORTS = ["http-2026", *(pytest.param(way, marks=pytest.mark.thorough) for way in _OTHERS)]
 TOKENS = "writer,ro:reader"
 PATIENCE = 20  # seconds
 
@@ -150,7 +150,7 @@ async def test_an_agent_makes_an_image(running: Running, transport: str) -> None
     assert image["assets"]["image"] == running.luma.body(image["id"])["assets"]["image"]
 
 
-@pytest.mark.parametrize("transport", ["http-2025", "http-2026", _LEGACY_STDIO])
+@pytest.mark.parametrize("transport", TRANSPORTS[:2])
 async def test_who_may_only_read_can_create_nothing(running: Running, transport: str) -> None:
     before = running.luma.count("POST")
     async with connected(running, transport, may_write=False) as client:

@@ -56,6 +56,7 @@ def check_health(services: list[Service]) -> None:
         assert "notices_failed" not in service.said
 
 
+@pytest.mark.thorough
 def test_instances_that_start_together_behind_a_pooler_migrate_once(
     tmp_path: Path, luma: Luma, given: dict[str, str]
 ) -> None:

@@ -91,6 +91,7 @@ def test_with_callbacks_cut_200_generations_end_as_luma_says_within_its_limits(
     assert {source for (source,) in service.rows("SELECT source FROM generations")} == {"reconcile"}
 
 
+@pytest.mark.thorough
 def test_the_default_budget_is_kept_while_many_are_due(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
@@ -137,6 +138,7 @@ def test_what_fell_due_while_the_service_was_down_is_found_after_its_start(
     until(lambda: confirmed(service) == 3)
 
 
+@pytest.mark.thorough
 def test_what_is_final_and_confirmed_is_never_asked_about_while_others_are(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:
@@ -149,6 +151,7 @@ def test_what_is_final_and_confirmed_is_never_asked_about_while_others_are(
     assert confirmed(service) == 1
 
 
+@pytest.mark.thorough
 def test_what_an_instance_was_asking_about_when_it_died_another_asks_about(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

@@ -198,6 +198,7 @@ def test_a_query_behind_the_token_does_no_harm(running: Target) -> None:
     assert running.http.post(f"{url}?a=b&token=x", content=_said_of("query")).status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.sqlite
 def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path, luma: Luma) -> None:
     """Three at once, under a umask that would let everybody read."""

@@ -72,6 +72,7 @@ def test_what_is_confirmed_is_immune(start_service: Callable[..., Service], luma
     assert asked(luma, generation_id) == 1
 
 
+@pytest.mark.thorough
 def test_a_storm_of_forged_callbacks_costs_no_more_than_the_budget_and_changes_nothing_true(
     start_service: Callable[..., Service], luma: Luma
 ) -> None:

@@ -165,6 +165,7 @@ def test_one_that_cannot_start_is_tried_again_while_the_other_serves(service: Pa
     service.check_ready()
 
 
+@pytest.mark.thorough
 @pytest.mark.either_database
 @pytest.mark.parametrize(
     "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]

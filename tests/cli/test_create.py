@@ -159,6 +159,7 @@ def test_a_lost_answer_is_found_and_nothing_is_bought_again(reachable: Running, 
     assert shown["prompt"] == prompt
 
 
+@pytest.mark.thorough
 def test_a_service_that_dies_meanwhile_is_asked_again_and_buys_once(reachable: Running) -> None:
     prompt, service = f"died {uuid4()}", reachable.service
     reachable.luma.fault(Fault(answer_delay=1.5, method="POST"))

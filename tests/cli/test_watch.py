@@ -104,6 +104,7 @@ def test_what_nobody_knows_ends_it_with_3_and_a_luma_that_is_down_with_5(
     asking.running.luma.clear_faults()
 
 
+@pytest.mark.thorough
 def test_where_no_service_asks_watching_does(shared: Running) -> None:
     generation_id = shared.luma.create()
     command = Command(shared, "database")

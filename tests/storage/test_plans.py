@@ -13,6 +13,8 @@ from service.storage.generations import GENERATIONS
 from service.storage.listing import Query, page, page_sql
 from tests.databases import on_postgres, url_of
 
+pytestmark = pytest.mark.thorough
+
 ROWS = 100_000
 NOW = Conditions(datetime(2026, 5, 30, 12, tzinfo=UTC), timedelta(seconds=30))
 _COLUMNS = """id, upstream, state, generation_type, operation, model, prompt, parent_id, created_at,

@@ -251,6 +251,7 @@ def fill(sql: Outside) -> None:
     sql.execute(FILL.format(f"events ({columns})", f"'g' || i, 'dreaming', 1, 'callback', {OLD}"))
 
 
+@pytest.mark.thorough_on_postgres
 async def test_a_large_clean_up_is_done_in_steps_between_which_callbacks_are_answered(
     parts: Parts, sql: Outside
 ) -> None:

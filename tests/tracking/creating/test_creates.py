@@ -216,6 +216,7 @@ async def test_the_caller_gets_its_answer_even_if_it_cannot_be_stored(
     assert await state(parts, submission) == (State.SENT, None)
 
 
+@pytest.mark.thorough_on_postgres
 async def test_an_answer_is_stored_when_the_database_is_back(
     parts: Parts, settings: Settings, luma: Luma
 ) -> None:
