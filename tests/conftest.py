@@ -116,11 +116,11 @@ def _concerns(item: pytest.Item) -> bool:
 _WHOLE = ("acceptance", "contract", "migrations")
 _LONG = (
     *("test_restart", "test_workers", "test_cli", "test_instances", "test_reconciler"),
-    *("test_lookup", "test_mcp_stdio", "test_events", "test_failover", "test_order"),
+    *("test_lookup", "test_waiting", "test_creates", "test_events", "test_failover"),
     *("test_soak", "test_demo", "test_exhaustion", "test_upkeep", "test_hostile"),
-    *("test_limits_of_luma", "test_migrations", "test_two_instances", "test_access"),
-    *("test_tracker", "test_benchmarks", "test_pooler", "test_limits", "test_fast_path"),
-    *("test_schemathesis", "test_serve", "test_sign_in", "test_generations"),
+    *("test_limits_of_luma", "test_webhooks", "test_backfill", "test_access", "test_walks"),
+    *("test_tracker", "test_pooler", "test_limits", "test_fast_path", "test_durability"),
+    *("test_schemathesis", "test_serve", "test_sign_in", "test_generations", "test_order"),
 )
 """Files that take long begin first, so that no worker is left with one at the end."""
 
