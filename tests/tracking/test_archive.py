@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.bootstrap import Parts, open_parts
 from service.config import Settings
@@ -14,6 +15,7 @@ from service.domain.query import parse
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.simulator.world import Upstream
 from tests.conftest import Clock
+from tests.databases import execute
 from tests.tracking.test_fetcher import until
 
 DAY, HOUR = (timedelta(hours=hours).total_seconds() for hours in (24, 1))
@@ -145,6 +147,29 @@ async def test_while_one_copy_takes_long_what_comes_later_is_copied(
         while len(await kept(unlimited, quick)) < 2:  # noqa: ASYNC110 - as users look
             await asyncio.sleep(0.02)
     assert await kept(unlimited, slow) == set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_database_that_fails_for_a_while_ends_no_copy(
+    unlimited: Parts, settings: Settings, luma: Luma
+) -> None:
+    assert unlimited.copier
+    running = asyncio.create_task(unlimited.copier.run())
+    luma.fault(Fault(answer_delay=2, path=".mp4"))
+    made = luma.create(plan=Plan(0, 0))
+    await unlimited.tracker.lookup(made)
+    await until(lambda: luma.count("GET", ".mp4") == 1)
+    execute(settings.database_url, "ALTER TABLE copies RENAME TO away")
+    with capture_logs() as said:
+        await unlimited.tracker.lookup(luma.create())  # so that it looks for more to copy
+        await until(lambda: "database_failed" in [line["event"] for line in said])
+    execute(settings.database_url, "ALTER TABLE away RENAME TO copies")
+    async with asyncio.timeout(10):
+        while len(await kept(unlimited, made)) < 2:  # noqa: ASYNC110 - as users look
+            await asyncio.sleep(0.02)
+    assert not running.done()
+    assert luma.count("GET", ".mp4") == 1
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

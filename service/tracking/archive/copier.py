@@ -9,6 +9,7 @@ A claim runs out if its process does not live to end it, and another one resumes
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -101,10 +102,11 @@ class Copier:
 
         async def work() -> None:
             while copy := await take():
-                copied = await self._copy(copy)
-                if copied is not None:
-                    done(copied)
-                await self._evict()
+                with suppress(StoreUnavailable):  # the claim runs out, and the next try resumes
+                    copied = await self._copy(copy)
+                    if copied is not None:
+                        done(copied)
+                    await self._evict()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
@@ -115,8 +117,9 @@ class Copier:
         async with turn:
             while True:
                 changed.clear()
-                if copy := await self._claimed():
-                    return copy
+                with suppress(StoreUnavailable):  # the engine has logged it; others go on copying
+                    if copy := await self._claimed():
+                        return copy
                 await wait_until_set(changed, _WAIT)
 
     async def _claimed(self) -> Copy | None:
