@@ -81,6 +81,12 @@ async def kept(parts: Parts, generation_id: str) -> set[str]:
     return {*(shown or ())}
 
 
+async def until_all_is_kept(parts: Parts, generation_id: str) -> None:
+    async with asyncio.timeout(10):
+        while len(await kept(parts, generation_id)) < 2:  # noqa: ASYNC110 - as users look
+            await asyncio.sleep(0.02)
+
+
 async def test_beyond_the_limit_the_oldest_go_but_nothing_new_and_nothing_that_is_read(
     parts: Parts, luma: Luma, clock: Clock, tmp_path: Path
 ) -> None:
@@ -143,9 +149,7 @@ async def test_while_one_copy_takes_long_what_comes_later_is_copied(
     await unlimited.tracker.lookup(slow)
     await until(lambda: luma.count("GET", ".mp4") == 1)
     await unlimited.tracker.lookup(quick)
-    async with asyncio.timeout(10):
-        while len(await kept(unlimited, quick)) < 2:  # noqa: ASYNC110 - as users look
-            await asyncio.sleep(0.02)
+    await until_all_is_kept(unlimited, quick)
     assert await kept(unlimited, slow) == set()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -165,9 +169,7 @@ async def test_a_database_that_fails_for_a_while_ends_no_copy(
         await unlimited.tracker.lookup(luma.create())  # so that it looks for more to copy
         await until(lambda: "database_failed" in [line["event"] for line in said])
     execute(settings.database_url, "ALTER TABLE away RENAME TO copies")
-    async with asyncio.timeout(10):
-        while len(await kept(unlimited, made)) < 2:  # noqa: ASYNC110 - as users look
-            await asyncio.sleep(0.02)
+    await until_all_is_kept(unlimited, made)
     assert not running.done()
     assert luma.count("GET", ".mp4") == 1
     running.cancel()

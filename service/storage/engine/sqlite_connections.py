@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 _MAX_CONNECTIONS = 7  # for readers, the writer, and a migration
 _BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for an answer to a callback
-_NOTICEABLE_MS = 100
+_NOTICEABLE_MS = 100  # longer than another process needs for a usual commit
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -55,7 +55,7 @@ def having_waited(connection: Connection, seconds: float) -> Iterator[None]:
     if waited < _NOTICEABLE_MS:
         yield
         return
-    _limit_waiting(connection, max(_BUSY_MS - waited, 0))
+    _limit_waiting(connection, max(_BUSY_MS - waited, _NOTICEABLE_MS))
     try:
         yield
     finally:

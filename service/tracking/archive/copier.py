@@ -102,11 +102,13 @@ class Copier:
 
         async def work() -> None:
             while copy := await take():
-                with suppress(StoreUnavailable):  # the claim runs out, and the next try resumes
+                try:
                     copied = await self._copy(copy)
                     if copied is not None:
                         done(copied)
                     await self._evict()
+                except StoreUnavailable as error:  # a claim that is left runs out
+                    log.warning("copy_failed", generation_id=copy.generation.id, error=str(error))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
