@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
@@ -55,6 +56,23 @@ _EXPOSED_HEADERS = [
     ),
     *("Preference-Applied", "Retry-After", "X-Submission-Id"),
 ]
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
+"""Else FastAPI checks for telemetry on each request."""
+
+_ROUTERS = (
+    callbacks.router,
+    generations.router,
+    assets.router,
+    events.router,
+    deliveries.router,
+    stats.router,
+    backfill.router,
+    webhooks.router,
+    health.router,
+    docs.router,
+    submissions.router,
+    *pages.ROUTERS,
+)
 
 
 class Application(FastAPI):
@@ -83,6 +101,28 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         settings: the settings.
         tunnelled: whether the public URL leads to another socket than this application's.
     """
+    app = _make_application(settings)
+    app.state.public_url = settings.public_url
+    app.state.page_policy = pages.policy((settings.dream_machine_url, settings.agents_url))
+    app.state.tokens = CallbackTokens(callback_secrets(settings))
+    tokens = [token.get_secret_value() for token in settings.api_tokens]
+    app.state.authenticator = Authenticator(
+        tokens,
+        callbacks_only=settings.callbacks_only and not tunnelled,
+        session_keys=callback_secrets(settings),
+    )
+    problems.install(app)
+    app.add_exception_handler(404, pages.unknown_path)
+    openapi.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    _add_middleware(app, settings)
+    _put_in_front(app, settings)
+    return app
+
+
+def _make_application(settings: Settings) -> Application:
+    """Make it without routes or middleware."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -93,7 +133,7 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
             async with mcp.run():
                 yield
 
-    app = Application(
+    return Application(
         title="luma-tracker",
         version=__version__,
         summary=_SUMMARY,
@@ -103,35 +143,8 @@ def create_app(settings: Settings, *, tunnelled: bool = False) -> Application:
         redirect_slashes=False,
         docs_url=None,  # FastAPI's own pages load scripts from a CDN; ours are in `web/api/docs.py`
         redoc_url=None,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-        },  # else FastAPI checks for telemetry on each request
+        telemetry=_NO_TELEMETRY,
     )
-    app.state.public_url = settings.public_url
-    app.state.page_policy = pages.policy((settings.dream_machine_url, settings.agents_url))
-    app.state.tokens = CallbackTokens(callback_secrets(settings))
-    problems.install(app)
-    app.add_exception_handler(404, pages.unknown_path)
-    openapi.install(app)
-    for router in (
-        callbacks.router,
-        generations.router,
-        assets.router,
-        events.router,
-        deliveries.router,
-        stats.router,
-        backfill.router,
-        webhooks.router,
-        health.router,
-        docs.router,
-        submissions.router,
-        *pages.ROUTERS,
-    ):
-        app.include_router(router)
-    _add_middleware(app, settings, callbacks_only=settings.callbacks_only and not tunnelled)
-    return app
 
 
 def _mcp_service(app: FastAPI, settings: Settings, parts: Parts) -> Service:
@@ -148,16 +161,14 @@ def _mcp_service(app: FastAPI, settings: Settings, parts: Parts) -> Service:
     return Service(parts.tracker, parts.gateway, updates, caller_of)
 
 
-def _add_middleware(app: Application, settings: Settings, *, callbacks_only: bool) -> None:
-    tokens = [token.get_secret_value() for token in settings.api_tokens]
-    authenticator = Authenticator(
-        tokens, callbacks_only=callbacks_only, session_keys=callback_secrets(settings)
-    )
-    app.state.authenticator = authenticator
+def _add_middleware(app: Application, settings: Settings) -> None:
+    """Wrap the routes; each middleware is in front of those that were added before it."""
     app.add_middleware(gateway.GatewayEndpoint)
     app.add_middleware(McpEndpoint, state=app.state)
     app.add_middleware(SlowLog, after=settings.slow_after)
-    app.add_middleware(AccessGuard, authenticator=authenticator, origins=settings.cors_origins)
+    app.add_middleware(
+        AccessGuard, authenticator=app.state.authenticator, origins=settings.cors_origins
+    )
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
@@ -168,16 +179,18 @@ def _add_middleware(app: Application, settings: Settings, *, callbacks_only: boo
             expose_headers=_EXPOSED_HEADERS,
         )
     app.add_middleware(SecurityHeaders)
-    receiver = callbacks.CallbackReceiver(app.state, slow_after=settings.slow_after)
-    mcp = SecurityHeaders(
-        SlowLog(McpEndpoint(app.call_framework, state=app.state), after=settings.slow_after)
-    )
+
+
+def _put_in_front(app: Application, settings: Settings) -> None:
+    """Put the fast path in front of all middleware."""
+    slow_after = settings.slow_after
+    mcp = SlowLog(McpEndpoint(app.call_framework, state=app.state), after=slow_after)
     app.fast_path = FastPath(
         app.call_framework,
-        callbacks=receiver,
-        mcp=mcp,
+        callbacks=callbacks.CallbackReceiver(app.state, slow_after=slow_after),
+        mcp=SecurityHeaders(mcp),
         state=app.state,
-        authenticator=authenticator,
-        slow_after=settings.slow_after,
+        authenticator=app.state.authenticator,
+        slow_after=slow_after,
     )
     app.outermost = ServerErrorMiddleware(app.fast_path, handler=problems.unforeseen)

@@ -1,7 +1,6 @@
 """The route of assets: what the archive keeps, else a redirect to Luma's URL."""
 
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, NamedTuple
 
@@ -10,7 +9,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from service.errors import NotFound
 from service.storage.archive import ArchivedFile
+from service.storage.representation import Representation
 from service.tracking.archive.assets import name_of, urls_of
+from service.tracking.tracker import Tracker
 from service.web.parameters import Strict, TheTracker
 from service.web.problems import problem, responses
 from service.web.responses.generation import etag_matches
@@ -52,20 +53,31 @@ async def get_asset(
     found = (await tracker.lookup(generation_id)).representation
     generation = found.generation()
     known = name_of(name, generation.assets, generation.outputs)
-    kept = await tracker.archive.find(generation_id, known or name)
-    if kept is None:
-        url = ""
-        if known:
-            named = urls_of(generation.assets, generation.outputs)[known]
-            url = await tracker.archive.redirects.living(found, known, named)
-        if not url.startswith(("https://", "http://")):
-            raise NotFound(f"The generation has no asset {name[:64]!r}.", "Look at `assets`.")
-        return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
-    headers = _headers(kept)
-    if if_none_match and etag_matches(if_none_match, headers["ETag"]):
-        return Response(None, HTTPStatus.NOT_MODIFIED, headers)
-    wanted = range_ if if_range in (None, headers["ETag"]) else None
-    part = _part_of(wanted, kept.bytes)
+    if (kept := await tracker.archive.find(generation_id, known or name)) is None:
+        return await _redirect(tracker, found, known, name)
+    tag = _etag(kept)
+    if if_none_match and etag_matches(if_none_match, tag):
+        return Response(None, HTTPStatus.NOT_MODIFIED, _headers(kept))
+    return await _archived(tracker, kept, range_ if if_range in (None, tag) else None)
+
+
+async def _redirect(
+    tracker: Tracker, found: Representation, known: str | None, name: str
+) -> Response:
+    """Redirect to Luma's URL of the asset `known`, for which the client asked as `name`."""
+    url = ""
+    if known:
+        generation = found.generation()
+        named = urls_of(generation.assets, generation.outputs)[known]
+        url = await tracker.archive.redirects.living(found, known, named)
+    if not url.startswith(("https://", "http://")):
+        raise NotFound(f"The generation has no asset {name[:64]!r}.", "Look at `assets`.")
+    return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
+
+
+async def _archived(tracker: Tracker, kept: ArchivedFile, range_: str | None) -> Response:
+    """Send the archived file, or the part of it that `range_` asks for."""
+    part = _part_of(range_, kept.bytes)
     if part is None:
         return problem(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -74,9 +86,9 @@ async def get_asset(
             headers={"Content-Range": f"bytes */{kept.bytes}"},
         )
     start, end, status = part
+    headers = {**_headers(kept), "Content-Length": str(end - start)}
     if status is HTTPStatus.PARTIAL_CONTENT:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{kept.bytes}"
-    headers["Content-Length"] = str(end - start)
     chunks = await tracker.archive.open(kept, start, end)
     return StreamingResponse(chunks, status, headers, media_type=kept.content_type)
 
@@ -110,11 +122,14 @@ def _part_of(range_: str | None, size: int) -> _Part | None:
 def _headers(kept: ArchivedFile) -> dict[str, str]:
     file_name = kept.path.rpartition("/")[2]
     how = "inline" if _INLINE.fullmatch(kept.content_type) else "attachment"
-    headers: Mapping[str, str] = {
-        "ETag": f'"{kept.sha256}"',
+    return {
+        "ETag": _etag(kept),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f'{how}; filename="{kept.generation_id[:36]}-{file_name}"',
         "X-Content-Type-Options": "nosniff",
     }
-    return dict(headers)
+
+
+def _etag(kept: ArchivedFile) -> str:
+    return f'"{kept.sha256}"'

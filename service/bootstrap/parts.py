@@ -1,31 +1,16 @@
-"""Builds the service from the settings, and closes it again."""
+"""The parts of the service: built from the settings, and closed again."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-
+from service.bootstrap.databases import migrate
+from service.bootstrap.upstreams import make_upstreams
 from service.config import Settings, webhook_secrets
-from service.config.secret_files import make_private
-from service.domain.generation import is_polled
-from service.domain.request_budget import Rate
-from service.errors import StoreUnavailable
-from service.logs import log
-from service.luma import (
-    AGENTS,
-    DREAM_MACHINE,
-    AdmissionControl,
-    LumaClient,
-    Upstream,
-    agents_upstream,
-    dream_machine_upstream,
-)
-from service.storage import migrating
+from service.luma import LumaClient, Upstream
 from service.storage.engine import Database, open_database
 from service.storage.request_log import RequestLog
 from service.tracking.archive.copier import Copier
@@ -50,8 +35,6 @@ from service.tracking.webhooks.attempts import Attempts
 from service.tracking.webhooks.endpoints import Webhooks
 from service.tracking.webhooks.sender import Sender
 from service.tracking.word_indexer import WordIndexer
-
-T = TypeVar("T")
 
 _MEGABYTE = 1_000_000
 
@@ -162,9 +145,9 @@ def _build(
     redirects = Redirects(database, dialler, fetcher, clock)
     opened.push_async_callback(redirects.close)
     archive, copier = _make_archive(common, dialler, fetcher, redirects)
+    backfill = Backfill(database, by_name, changes, clock)
     tracker = Tracker(
-        *(database, fetcher, changes, cache, Backfill(database, by_name, changes, clock), webhooks),
-        archive,
+        *(database, fetcher, changes, cache, backfill, webhooks, archive),
         stale_after=timedelta(seconds=settings.stale_after),
         clock=clock,
     )
@@ -217,83 +200,3 @@ def _make_gateway(
     return Gateway(
         *(database, upstreams, tracker, creates, changes, clock), timeout=settings.upstream_timeout
     )
-
-
-def prepare_database_file(settings: Settings) -> None:
-    """Create the SQLite file and its folder, readable by the owner only.
-
-    Raises:
-        StoreUnavailable: one of them cannot be created.
-    """
-    if settings.on_server:
-        return
-    path = settings.database_path
-    hint = "Set TRACKER_DATABASE_URL to sqlite:/// and the path of a file that you can write."
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"The folder {path.parent} cannot be created: {error.strerror}."
-        raise StoreUnavailable(message, hint) from error
-    try:
-        make_private(path)
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.", hint) from error
-
-
-async def migrate(settings: Settings) -> migrating.Migrated:
-    """Migrate the database to this version's schema; creates it if it does not exist.
-
-    Raises:
-        StoreUnavailable: the database cannot be opened or migrated.
-    """
-    prepare_database_file(settings)
-    migrated = await at_database(settings, migrating.upgrade)
-    if migrated.before is None:
-        log.info("database_created", revision=migrated.after)
-    elif migrated.before != migrated.after:
-        log.info("database_migrated", before=migrated.before, after=migrated.after)
-    return migrated
-
-
-async def at_database(settings: Settings, fn: Callable[[Connection], T]) -> T:
-    """Run `fn` in a transaction that excludes every other call of this function, in any process.
-
-    Raises:
-        StoreUnavailable: the database cannot be opened.
-    """
-    database = open_database(settings.database_direct_url or settings.database_url)
-    try:
-        return await database.exclusively(fn)
-    except (DBAPIError, OSError) as error:
-        reason = str(getattr(error, "orig", error)) or type(error).__name__
-        hint = "Check TRACKER_DATABASE_URL, and that the database runs and accepts connections."
-        message = f"{settings.database_name} cannot be opened: {reason}."
-        raise StoreUnavailable(message, hint) from error
-    finally:
-        await database.close()
-
-
-def make_upstreams(
-    settings: Settings,
-    client: LumaClient,
-    clock: Callable[[], datetime],
-    log_for: Callable[[str], RequestLog | None] = lambda _upstream: None,
-) -> list[Upstream]:
-    """Return the upstreams that have a key.
-
-    Args:
-        log_for: returns the log of requests to an upstream, if other instances share its rate.
-    """
-    upstreams = []
-    if key := settings.luma_api_key:
-        admission = AdmissionControl(
-            DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), log_for(DREAM_MACHINE)
-        )
-        url, secret = settings.dream_machine_url, key.get_secret_value()
-        upstreams.append(dream_machine_upstream(url, secret, client, admission, clock))
-    if key := settings.luma_agents_api_key:
-        rate = Rate.parse(settings.agents_rate, polled=is_polled(AGENTS))
-        admission = AdmissionControl(AGENTS, rate, log_for(AGENTS))
-        url, secret = settings.agents_url, key.get_secret_value()
-        upstreams.append(agents_upstream(url, secret, client, admission, clock))
-    return upstreams
