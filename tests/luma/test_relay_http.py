@@ -11,7 +11,7 @@ from service.errors import NoneFree
 from service.luma import LumaClient
 from service.luma.relay import Incoming, Outgoing
 from service.simulator import Fault, Luma
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 ME = "dream_machine"
 CONNECTIONS = 200
@@ -35,7 +35,7 @@ async def test_files_leave_connections_for_what_is_limited_in_time(
         asyncio.create_task(send(client, luma, Outgoing("GET", "slow", [], timeout=30)))
         for _ in range(CONNECTIONS)
     ]
-    await until(lambda: luma.count("GET") == CONNECTIONS)
+    await until_async(lambda: luma.count("GET") == CONNECTIONS)
     with pytest.raises(NoneFree, match="Too many other requests"):
         await send(client, luma, Outgoing("GET", "ping", [], timeout=0.1))
     answer = await send(client, luma, Outgoing("GET", "ping", [], total=5))

@@ -16,7 +16,7 @@ from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from service.simulator.world import Upstream
 from tests.conftest import Clock
 from tests.databases import execute
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 DAY, HOUR = (timedelta(hours=hours).total_seconds() for hours in (24, 1))
 
@@ -147,7 +147,7 @@ async def test_while_one_copy_takes_long_what_comes_later_is_copied(
     luma.fault(Fault(delay=20, path=".mp4"))
     slow, quick = (luma.create(plan=Plan(0, 0)) for _ in range(2))
     await unlimited.tracker.lookup(slow)
-    await until(lambda: luma.count("GET", ".mp4") == 1)
+    await until_async(lambda: luma.count("GET", ".mp4") == 1)
     await unlimited.tracker.lookup(quick)
     await until_all_is_kept(unlimited, quick)
     assert await kept(unlimited, slow) == set()
@@ -163,11 +163,11 @@ async def test_a_database_that_fails_for_a_while_ends_no_copy(
     luma.fault(Fault(answer_delay=2, path=".mp4"))
     made = luma.create(plan=Plan(0, 0))
     await unlimited.tracker.lookup(made)
-    await until(lambda: luma.count("GET", ".mp4") == 1)
+    await until_async(lambda: luma.count("GET", ".mp4") == 1)
     execute(settings.database_url, "ALTER TABLE copies RENAME TO away")
     with capture_logs() as said:
         await unlimited.tracker.lookup(luma.create())  # so that it looks for more to copy
-        await until(lambda: "database_failed" in [line["event"] for line in said])
+        await until_async(lambda: "database_failed" in [line["event"] for line in said])
     execute(settings.database_url, "ALTER TABLE away RENAME TO copies")
     await until_all_is_kept(unlimited, made)
     assert not running.done()

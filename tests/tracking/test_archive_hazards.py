@@ -19,7 +19,7 @@ from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 from tests.tls import certificate
 from tests.tracking.test_archive_download import BODY, TAG, answer
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 LARGE = BODY * 100_000
@@ -160,7 +160,7 @@ async def test_a_stop_ends_the_thread_soon_and_the_next_try_resumes(
     half = answer(TAG, body=LARGE[: len(LARGE) // 2], length=len(LARGE))
     with speaking(holding(threading.Event(), half), the_rest, tls=tls) as url:
         stopped = get(patient, url, tmp_path)
-        await until(lambda: any(contents(tmp_path)), 30)
+        await until_async(lambda: any(contents(tmp_path)), 30)
         await cancelled(stopped)
         [came] = contents(tmp_path)
         assert LARGE.startswith(came)
@@ -173,7 +173,7 @@ async def test_a_stop_in_a_full_stream_leaves_only_what_the_server_has_sent(
     endless = repeating(answer(TAG, body=b"", length=1 << 40), LARGE)
     with speaking(endless, tls=tls) as url:
         stopped = get(patient, url, tmp_path)
-        await until(lambda: any(contents(tmp_path)), 30)
+        await until_async(lambda: any(contents(tmp_path)), 30)
         await cancelled(stopped)
     [came] = contents(tmp_path)
     assert came == (LARGE * (len(came) // len(LARGE) + 1))[: len(came)]
@@ -194,7 +194,7 @@ async def test_a_server_that_does_not_even_shake_hands_holds_no_thread_after_a_s
     seen = threading.Event()
     with speaking(holding(seen)) as url:
         held = get(patient, url.replace("http:", f"{scheme}:"), tmp_path)
-        await until(seen.is_set, 30)
+        await until_async(seen.is_set, 30)
         await cancelled(held)
 
 

@@ -1,7 +1,7 @@
 """Copies give way to requests."""
 
 from service.tracking.archive.throttle import Throttle
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 
 def burnt() -> bool:
@@ -12,5 +12,5 @@ def burnt() -> bool:
 async def test_copies_pause_while_the_event_loop_is_busy() -> None:
     with Throttle() as throttle:
         for _ in range(2):
-            await until(lambda: burnt() and throttle.seconds, 30)
-            await until(lambda: not throttle.seconds, 30)
+            await until_async(lambda: burnt() and throttle.seconds, 30)
+            await until_async(lambda: not throttle.seconds, 30)

@@ -1,7 +1,7 @@
 """Change notification: directly in this process, through the events table from others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +17,7 @@ from service.tracking.changes import Changes
 from service.tracking.observe import ReceivedObservation, observe
 from tests.conftest import Clock
 from tests.reference import representation_of
+from tests.waiting import until_async
 
 
 class Others:
@@ -152,7 +153,7 @@ async def test_a_database_that_fails_for_a_while_wakes_and_does_not_end_the_watc
 async def current_cache(changes: Changes, cache: Cache) -> Cache:
     """A cache that is current."""
     changes.start_following()
-    await until(lambda: cache.is_current)
+    await until_async(lambda: cache.is_current)
     return cache
 
 
@@ -181,7 +182,7 @@ async def test_what_another_process_has_changed_is_dropped_soon(
     put(current_cache, "a")
     put(current_cache, "b")
     await others.store("a", "completed")
-    await until(lambda: current_cache.get("a") is None)
+    await until_async(lambda: current_cache.get("a") is None)
     assert current_cache.get("b"), "the others stay"
 
 
@@ -190,21 +191,14 @@ async def test_nothing_in_memory_is_relied_on_while_the_history_cannot_be_read(
 ) -> None:
     put(current_cache, "a")
     await others.rename("events", "away")
-    await until(lambda: current_cache.get("a") is None)
+    await until_async(lambda: current_cache.get("a") is None)
     put(current_cache, "a")
     assert current_cache.get("a") is None
     await others.rename("away", "events")
-    await until(lambda: current_cache.is_current)
+    await until_async(lambda: current_cache.is_current)
     assert current_cache.get("a") is None, "changes may have been missed"
     put(current_cache, "a")
     assert current_cache.get("a")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds, for up to 5 s."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)
 
 
 async def _quiet(event: asyncio.Event) -> bool:

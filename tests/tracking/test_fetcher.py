@@ -24,16 +24,9 @@ from service.tracking.fetcher import Fetcher
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
 from tests.single import record
+from tests.waiting import until_async
 
 LONG = Plan(queued=1, dreaming=10_000)
-
-
-async def until(holds: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until a condition holds; fail after `seconds`."""
-    deadline = monotonic() + seconds
-    while not holds():
-        assert monotonic() < deadline, "it did not come to hold in time"
-        await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -175,7 +168,7 @@ async def test_an_answer_that_is_older_than_the_claim_does_not_overrule_it(setup
     row = await setup.claim(generation_id, "dreaming")
     setup.luma.fault(Fault(delay=0.3))
     answer = asyncio.create_task(setup.fetcher.refresh(row.id))
-    await until(lambda: setup.luma.count("GET") == 1)
+    await until_async(lambda: setup.luma.count("GET") == 1)
     claimed = await setup.claim(generation_id, "completed")
     await answer
     after = await setup.row(generation_id)
@@ -247,7 +240,7 @@ async def test_a_refresh_behind_an_answer_that_fails_harms_nobody(setup: Setup) 
     row = await setup.claim(generation_id, "dreaming")
     setup.luma.fault(Fault(status=500))
     setup.fetcher.refresh_in_background(row.id)
-    await until(lambda: [seen.status for seen in setup.luma.requests] == [500])
+    await until_async(lambda: [seen.status for seen in setup.luma.requests] == [500])
     assert await setup.row(generation_id) == row
 
 

@@ -1,7 +1,7 @@
 """The reconciler: one instance checks each due row, at growing intervals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,19 +24,12 @@ from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
+from tests.waiting import until_async
 
 FINISHED = Plan(0, 0)
 ENDLESS = Plan(0, 10**9)
 AN_HOUR = 3600
 CLAIM = timedelta(seconds=45)
-
-
-async def until(holds: Callable[[], object], seconds: float = 15) -> None:
-    """Wait until a condition holds; fail after `seconds`."""
-    deadline = monotonic() + seconds
-    while not holds():
-        assert monotonic() < deadline, "it did not come to hold in time"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -224,7 +217,7 @@ async def pauses_of(
     """Advance the clock to each next check; returns the intervals between them."""
     pauses = []
     for times in range(1, 9):
-        await until(lambda times=times: asked(luma, generation_id) == times)  # type: ignore[misc]
+        await until_async(lambda times=times: asked(luma, generation_id) == times)  # type: ignore[misc]
         if answers:
             await watch.until_heard(generation_id, clock())
         due_at = await watch.until_rescheduled(generation_id, clock() + CLAIM)
@@ -282,7 +275,7 @@ async def test_an_outage_does_not_put_off_what_is_old(
     clock.turn(10 * AN_HOUR)
     luma.fault(Fault(status=503, times=None))
     async with reconciling(settings, clock):
-        await until(lambda: luma.count() == 1)
+        await until_async(lambda: luma.count() == 1)
         due = await watch.until_rescheduled(generation_id, clock() + CLAIM)
     assert due < clock() + timedelta(minutes=2)
 
@@ -311,7 +304,7 @@ async def test_a_claim_of_what_is_old_lasts_less_than_a_minute_and_so_does_its_f
     clock.turn(10 * AN_HOUR)
     luma.fault(Fault(status=401, delay=1.0, times=None))
     async with reconciling(settings, clock):
-        await until(lambda: luma.count() == 1)
+        await until_async(lambda: luma.count() == 1)
         claimed = (await watch.row(generation_id)).next_check_at
         assert claimed == clock() + CLAIM
         due = await watch.until_rescheduled(generation_id, claimed)
@@ -327,7 +320,7 @@ async def test_while_luma_is_down_it_is_left_alone(
     async with reconciling(settings, clock) as parts:
         for generation_id in ids:
             await tell(parts.tracker, generation_id, "completed")
-        await until(lambda: luma.count() >= 5)
+        await until_async(lambda: luma.count() >= 5)
         await asyncio.sleep(1)
         assert luma.count() <= 20  # what was under way when it opened
         luma.clear_faults()
@@ -343,7 +336,7 @@ async def test_what_luma_does_not_know_is_asked_about_once_more_and_then_rarely(
 ) -> None:
     async with reconciling(settings, clock) as parts:
         await tell(parts.tracker, "made-up", "completed")
-        await until(lambda: asked(luma, "made-up") == 1)
+        await until_async(lambda: asked(luma, "made-up") == 1)
         async with asyncio.timeout(10):
             while (await watch.row("made-up")).gone_at is None:
                 clock.turn(5)
@@ -364,7 +357,7 @@ async def test_it_stops_at_once_even_while_luma_does_not_answer(
     async with asyncio.timeout(10):
         async with reconciling(settings, clock) as parts:
             await tell(parts.tracker, generation_id, "completed")
-            await until(lambda: luma.count() == 1)
+            await until_async(lambda: luma.count() == 1)
             begun = monotonic()
         assert monotonic() - begun < 1
     luma.clear_faults()

@@ -35,6 +35,7 @@ from service.tracking.tracker import Tracker
 from tests.conftest import Clock
 from tests.databases import execute, locked
 from tests.single import observe
+from tests.waiting import until_async
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -76,13 +77,6 @@ def submitted(settings: Settings, clock: Clock) -> Submitter:
 def said(luma: Luma, generation_id: str, **changed: Any) -> bytes:
     """Return the body of a callback with the generation's current state."""
     return json.dumps({**luma.body(generation_id), **changed}).encode()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds, for up to 5 s."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the simulator lives in another thread
-            await asyncio.sleep(0.005)
 
 
 # --- Known: no request -------------------------------------------------------------------------
@@ -175,7 +169,7 @@ async def test_an_unknown_id_is_asked_for_at_both_upstreams_at_once(
     made = luma.create("image", upstream="agents")
     luma.fault(Fault(delay=0.3, times=2))
     lookup = asyncio.create_task(tracker.lookup(made))
-    await until(lambda: luma.count("GET") == 2)
+    await until_async(lambda: luma.count("GET") == 2)
     assert not lookup.done(), "neither has answered yet"
     assert (await lookup).generation.upstream == "agents"
     assert sorted(r.path for r in luma.requests) == [
@@ -233,7 +227,7 @@ async def test_whoever_leaves_does_not_take_the_answer_along(alone: Tracker, lum
     made = luma.create()
     luma.fault(Fault(delay=0.2))
     first = asyncio.create_task(alone.lookup(made))
-    await until(lambda: luma.count() == 1)
+    await until_async(lambda: luma.count() == 1)
     others = [asyncio.create_task(alone.lookup(made)) for _ in range(3)]
     first.cancel()
     await asyncio.wait([first])
@@ -249,7 +243,7 @@ async def test_an_answer_is_stored_even_if_all_who_asked_have_left(
     made = luma.create()
     luma.fault(Fault(delay=0.1))
     lookup = asyncio.create_task(alone.lookup(made))
-    await until(lambda: luma.count() == 1)
+    await until_async(lambda: luma.count() == 1)
     lookup.cancel()
     await asyncio.wait([lookup])
     answer = await alone.wait(made, 0)
@@ -263,7 +257,7 @@ async def test_a_callback_that_overtakes_the_answer_is_not_undone_by_it(
     made = luma.create()
     luma.fault(Fault(body=said(luma, made), delay=0.2))
     lookup = asyncio.create_task(alone.lookup(made))
-    await until(lambda: luma.count() == 1)
+    await until_async(lambda: luma.count() == 1)
     luma.advance(10)
     await alone.deliveries.receive(said(luma, made), Grant())
     assert (await lookup).generation.state == "completed"
@@ -563,7 +557,7 @@ async def test_a_callback_that_comes_while_luma_says_404_is_believed(
     made = luma.create(plan=Plan(queued=0, dreaming=0))
     luma.fault(Fault(status=404, delay=1.0))
     asked = asyncio.create_task(alone.wait(made, seconds) if seconds else alone.lookup(made))
-    await until(lambda: luma.count() == 1)
+    await until_async(lambda: luma.count() == 1)
     luma.advance(1)
     await alone.deliveries.receive(said(luma, made), Grant())
     assert (await asked).generation.state == "completed"
@@ -769,7 +763,7 @@ async def test_who_waits_for_what_nobody_knows_yet_is_told_when_a_callback_names
     tracker: Tracker, luma: Luma
 ) -> None:
     waiting = asyncio.create_task(tracker.wait("new", 50))
-    await until(lambda: luma.count() == 2)
+    await until_async(lambda: luma.count() == 2)
     await tracker.deliveries.receive(b'{"id":"new","state":"failed"}', Grant())
     assert (await soon(waiting)).generation.state == "failed"
     assert luma.count() == 2
@@ -780,7 +774,7 @@ async def test_who_waits_for_what_luma_does_not_show_yet_is_told_when_it_does(
 ) -> None:
     async with opened(stale_after=0.05) as tracker:
         waiting = asyncio.create_task(tracker.wait("late", 50))
-        await until(lambda: luma.count() == 2)
+        await until_async(lambda: luma.count() == 2)
         luma.create(id="late")
         luma.advance(100)
         async with asyncio.timeout(3):
@@ -841,7 +835,7 @@ async def test_closing_ends_a_wait_for_luma(opened: Opener, luma: Luma) -> None:
     async with opened() as tracker:
         luma.fault(Fault(delay=1.0, times=2))
         lookup = asyncio.create_task(tracker.lookup(UNKNOWN))
-        await until(lambda: luma.count() == 2)
+        await until_async(lambda: luma.count() == 2)
     await asyncio.wait([lookup], timeout=3)
     assert lookup.cancelled()
 

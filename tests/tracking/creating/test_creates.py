@@ -22,7 +22,7 @@ from service.tracking.creating.request import CreateRequest
 from service.tracking.gateway import Outgoing
 from tests.conftest import Clock
 from tests.databases import at, curse, execute, lift
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 VIDEO = {"prompt": "a lake at sunset", "model": "ray-2"}
 
@@ -160,7 +160,7 @@ async def test_a_create_whose_process_died_is_unknown_and_then_found(
     luma.fault(Fault(method="POST", answer_delay=1.0))
     async with opened(settings, clock) as here, opened(settings, clock) as there:
         begun = await here.gateway.creates.begin(request("k"))
-        await until(lambda: luma.requests and luma.requests[-1].body)
+        await until_async(lambda: luma.requests and luma.requests[-1].body)
         clock.turn(3)  # `here` might have died
         await there.recovery.search()
         found, made = await state(there, begun.submission)
@@ -256,7 +256,7 @@ async def test_closing_waits_for_the_answer_of_a_create_that_is_under_way(
 async def test_a_callers_hanging_up_cancels_no_create(parts: Parts, luma: Luma) -> None:
     luma.fault(Fault(method="POST", answer_delay=0.2))
     calling = asyncio.create_task(create(parts, "k"))
-    await until(lambda: luma.count("POST"))
+    await until_async(lambda: luma.count("POST"))
     calling.cancel()
     _, answer = await create(parts, "k")
     assert isinstance(answer, CreateAnswer)
@@ -274,7 +274,7 @@ async def test_a_callback_that_is_faster_than_the_answer_knows_the_create(
     luma.fault(Fault(method="POST", answer_delay=1.0))
     begun = await parts.gateway.creates.begin(request(body=json.dumps(asked).encode()))
     answering = asyncio.create_task(parts.gateway.answer_of(begun.submission))
-    await until(lambda: luma.requests and luma.requests[-1].body)
+    await until_async(lambda: luma.requests and luma.requests[-1].body)
     url = json.loads(luma.requests[-1].body)["callback_url"]
     grant = CallbackTokens(["the-secret-of-the-tests"]).grant(url.rpartition("/")[2])
     assert grant
@@ -305,7 +305,7 @@ async def test_a_claimed_generation_gives_way_to_the_one_that_luma_names(
 ) -> None:
     luma.fault(Fault(method="POST", answer_delay=0.3))
     begun = await parts.gateway.creates.begin(request())
-    await until(lambda: luma.requests and luma.requests[-1].body)
+    await until_async(lambda: luma.requests and luma.requests[-1].body)
     url = json.loads(luma.requests[-1].body)["callback_url"]
     grant = CallbackTokens(["the-secret-of-the-tests"]).grant(url.rpartition("/")[2])
     assert grant

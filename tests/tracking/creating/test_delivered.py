@@ -8,7 +8,7 @@ from service.simulator import Luma
 from tests.conftest import Clock
 from tests.databases import on_postgres, one
 from tests.tracking.creating.test_creates import create, opened
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 DELIVERED = "SELECT count(*) FROM submissions WHERE delivered"
 
@@ -30,7 +30,7 @@ async def test_answers_of_a_moment_are_written_down_together(
         before = commits()
         for each in made:
             await parts.gateway.creates.mark_delivered(each.id)
-        await until(lambda: one(settings.database_url, DELIVERED) == 3)
+        await until_async(lambda: one(settings.database_url, DELIVERED) == 3)
         if not on_postgres():
             assert commits() == before + 1
 

@@ -14,7 +14,7 @@ from service.domain.addresses import Address
 from service.tracking.dialling.dialler import Dialler
 from service.tracking.dialling.reply import Undeliverable
 from tests.endpoints import Answer, EndpointServer, serving_endpoints
-from tests.tracking.test_fetcher import until
+from tests.waiting import until_async
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 
@@ -208,7 +208,7 @@ async def test_slow_endpoints_leave_connections_for_others(
 ) -> None:
     server.usual["/held"] = Answer(held=True)
     slow = [asyncio.create_task(open_.post(server.url("/held"), {}, b"")) for _ in range(30)]
-    await until(lambda: len(server.received("/held")) == len(slow))
+    await until_async(lambda: len(server.received("/held")) == len(slow))
     assert (await open_.post(server.url("/quick"), {}, b"")).is_success
     for each in slow:
         each.cancel()
