@@ -61,7 +61,7 @@ def speaking(*turns: Speak, tls: ssl.SSLContext | None = None) -> Iterator[str]:
                     with connection:
                         speak(connection, connection.recv(65536))
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         scheme = "https" if tls else "http"
         yield f"{scheme}://localhost:{listening.getsockname()[1]}/a.mp4"

@@ -4,7 +4,7 @@
           ▲                                                                  │
           └──────── next_at: the waits grow, until it is given up ◄──────────┘
 
-A claim runs out if its process does not live to end it, and another one resumes.
+A process that stops ends its claims; those of one that is killed run out. Another one resumes.
 """
 
 import asyncio
@@ -139,6 +139,9 @@ class Copier:
         try:
             async with asyncio.timeout(_LONGEST):
                 copied = await self._copy_all(copy.generation)
+        except asyncio.CancelledError:  # we stop: whoever starts next need not wait for the claim
+            await self._database.write(archive.postpone, copy, self._clock(), "")
+            raise
         except _Unwanted:
             copied = 0
         except UpstreamUnavailable as error:  # the budget is spent: that is no try
