@@ -236,7 +236,7 @@ def locked(url: str) -> Iterator[None]:
             other.execute("ROLLBACK")
     else:
         with psycopg.connect(url) as connection:
-            tables = "generations, deliveries, events, submissions"
+            tables = "generations, deliveries, events, submissions, counters"
             connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
             yield
             connection.rollback()

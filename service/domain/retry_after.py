@@ -26,6 +26,6 @@ def seconds_in(value: str, now: datetime, longest: float = LONGEST) -> float | N
 def _until(http_date: str, now: datetime) -> float:
     try:
         at = parsedate_to_datetime(http_date)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return math.nan
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()

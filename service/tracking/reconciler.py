@@ -10,6 +10,7 @@ Rows that became due while the service was down are due when it starts; no full 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,7 +20,7 @@ from service.domain.durations import Estimates
 from service.domain.generation import Generation, is_polled
 from service.domain.request_budget import Purpose
 from service.domain.schedule import OpenRow, choose, retry_check
-from service.errors import TrackerError, UpstreamRefused, UpstreamUnavailable
+from service.errors import StoreUnavailable, TrackerError, UpstreamRefused, UpstreamUnavailable
 from service.logs import log
 from service.storage import durations, generations
 from service.storage.engine import Database
@@ -96,7 +97,8 @@ class Reconciler:
             await self._fetcher.check(row, purpose)
         except TrackerError as error:
             log.info("check_failed", generation_id=row.id, reason=str(error))
-            await self._reschedule(row, error)
+            with suppress(StoreUnavailable):  # the claim runs out
+                await self._reschedule(row, error)
 
     async def _reschedule(self, row: Generation, error: TrackerError) -> None:
         """Make a row due again soon after a failed check; never after the third refusal."""

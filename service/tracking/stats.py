@@ -51,11 +51,16 @@ class Stats:
     async def record_usage(self) -> None:
         """Count the lookups, and the requests to Luma, since the last time."""
         day = self._clock().date().isoformat()
-        seen = {name: _total(metric) for name, metric in _USAGE.items()}
-        counted = {Key(name, day): seen[name] - self._recorded[name] for name in seen}
-        if any(counted.values()):
+        before, seen = self._recorded, {name: _total(metric) for name, metric in _USAGE.items()}
+        counted = {Key(name, day): seen[name] - before[name] for name in seen}
+        if not any(counted.values()):
+            return
+        self._recorded = seen  # at once: a write goes on when its caller is cancelled
+        try:
             await self._database.write(counters.count, counted)
-        self._recorded = seen
+        except StoreUnavailable:
+            self._recorded = before
+            raise
 
     async def by_state(self) -> dict[str, int]:
         """Return how many generations are in each state, without those that are gone."""

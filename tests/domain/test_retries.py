@@ -29,6 +29,8 @@ def test_the_waits_grow_to_three_hours_and_end_after_a_day_of_them() -> None:
         *(("Sat, 30 May 2026 12:01:00 GMT", 60), ("Sat, 30 May 2026 11:00:00 GMT", 1)),
         ("Sat, 30 May 2099 12:00:00 GMT", 86400),
         *(("-5", 1), ("nan", 5), ("inf", 86400), ("soon", 5), ("", 5)),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 5),
+        ("Wed, 21 Oct 2026 07:28:00 +99999999999999", 5),
     ],
 )
 def test_retry_after_replaces_the_wait_within_a_second_and_a_day(

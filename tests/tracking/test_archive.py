@@ -118,6 +118,29 @@ async def test_beyond_the_limit_the_oldest_go_but_nothing_new_and_nothing_that_i
     assert luma.count("GET", "/assets/") == requests, "what the limit has deleted stays deleted"
 
 
+async def test_a_file_that_cannot_be_deleted_is_kept_and_tried_again(
+    parts: Parts, luma: Luma, clock: Clock, tmp_path: Path
+) -> None:
+    first = await copied(parts, luma)
+    clock.turn(DAY + 60)
+    [video] = (tmp_path / "kept").rglob("*.mp4")
+    aside = video.rename(tmp_path / "aside")
+    (video / "in the way").mkdir(parents=True)  # a folder cannot be deleted as a file
+    with capture_logs() as said:
+        second = await copied(parts, luma)
+    assert "cannot be written" in {one["event"]: one for one in said}["copy_failed"]["error"]
+    assert "video" in await kept(parts, first)
+
+    (video / "in the way").rmdir()
+    video.rmdir()
+    aside.rename(video)
+    clock.turn(HOUR)
+    await copied(parts, luma)
+    assert await kept(parts, first) == set()
+    assert not video.exists()
+    assert await kept(parts, second) == {"video", "image"}
+
+
 async def test_what_is_kept_in_part_is_missing_until_the_rest_is_there(
     unlimited: Parts, luma: Luma, clock: Clock
 ) -> None:

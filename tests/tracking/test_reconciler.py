@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
+from structlog.testing import capture_logs
 
 from service.bootstrap import Parts, open_parts, open_service
 from service.config import Settings
@@ -24,6 +25,7 @@ from service.tracking.callback_tokens import Grant
 from service.tracking.tracker import Tracker
 from tests.acceptance.storm import life_of
 from tests.conftest import Clock
+from tests.databases import locked
 from tests.waiting import until_async
 
 FINISHED = Plan(0, 0)
@@ -108,6 +110,11 @@ async def tell(tracker: Tracker, generation_id: str, *states: str) -> None:
     """Receive callbacks with these states."""
     for body in life_of(generation_id, *states):
         await tracker.deliveries.receive(body, Grant())
+
+
+def running() -> set[str]:
+    """The names of the coroutines of all tasks."""
+    return {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
 
 
 def asked(luma: Luma, generation_id: str) -> int:
@@ -264,6 +271,26 @@ async def test_what_luma_refuses_to_tell_is_asked_for_three_times_until_there_is
         await tell(parts.tracker, generation_id, "dreaming")
         row = await watch.row(generation_id)
     assert (row.refusals, row.next_check_at is not None) == (0, True)
+
+
+@pytest.mark.thorough
+async def test_a_check_that_the_database_cannot_put_off_ends_quietly(
+    settings: Settings,
+    luma: Luma,
+    clock: Clock,
+    watch: Watch,
+) -> None:
+    """A task of ours that raises fails any test, so there is nothing more to assert."""
+    generation_id = luma.create(plan=ENDLESS)
+    luma.fault(Fault(status=500, delay=0.3, times=None))
+    async with reconciling(settings, clock) as parts:
+        await tell(parts.tracker, generation_id, "queued")
+        with capture_logs() as said:
+            clock.turn(61)
+            await until_async(lambda: asked(luma, generation_id) > 0)
+            with locked(settings.database_url):
+                await until_async(lambda: any(one["event"] == "check_failed" for one in said))
+                await until_async(lambda: "Reconciler._check" not in running())
 
 
 async def test_an_outage_does_not_put_off_what_is_old(

@@ -1,12 +1,14 @@
 """What this process has answered and asked is added to the counters of all."""
 
+import asyncio
+
 from prometheus_client import REGISTRY
 
 from service.bootstrap import Parts
 from service.config import Settings
 from service.simulator import Luma, Plan
 from service.tracking.tracker import Tracker
-from tests.databases import execute
+from tests.databases import execute, locked
 from tests.tracking.creating.test_creates import parts
 
 __all__ = ["parts"]
@@ -43,6 +45,25 @@ async def test_lookups_and_requests_are_counted_once(parts: Parts, luma: Luma) -
     assert (lookups - before[0], requests - before[1]) == (3, asked_since)
     assert asked_since >= luma.count("GET") >= 1
     assert await parts.tracker.stats.by_state() == {"completed": 1}
+
+
+async def test_usage_is_counted_once_by_a_service_that_stops_meanwhile(
+    parts: Parts, luma: Luma, settings: Settings
+) -> None:
+    stats = parts.tracker.stats
+    await stats.record_usage()
+    before, _ = await totals(parts.tracker)
+    made = luma.create(plan=Plan(0, 0))
+    for _ in range(3):
+        await parts.tracker.lookup(made)
+    with locked(settings.database_url):
+        recording = asyncio.create_task(stats.record_usage())
+        await asyncio.wait([recording], timeout=0.1)
+        recording.cancel()
+        await asyncio.wait([recording])
+    await parts.tracker.lookup(made)
+    await stats.record_usage()
+    assert (await totals(parts.tracker))[0] - before == 4
 
 
 async def test_a_recount_mends_what_an_older_version_did_not_count(

@@ -78,6 +78,7 @@ class Copier:
         self._changes = changes
         self._clock = clock
         self._throttle = Throttle()
+        self._evicting = asyncio.Lock()
         self.is_open: Callable[[str], bool] = lambda _path: False
         """Whether a reader has the file at a path open."""
 
@@ -228,16 +229,17 @@ class Copier:
         """Delete the oldest files until the limit holds, except new ones and those being read."""
         if self._limit is None:
             return
-        over = await self._database.read(archive.kept_bytes) - self._limit
-        if over <= 0:
-            return
-        before = self._clock() - _EXEMPT
-        for file in await self._database.read(archive.oldest, before, _BATCH):
-            if over > 0 and not self.is_open(file.path):
-                await self._database.write(archive.evict, file, self._clock())
-                await self._library.delete(file.path)
-                self._changes.notify(file.generation_id)
-                over -= file.bytes
+        async with self._evicting:  # else each worker deletes what all have copied
+            over = await self._database.read(archive.kept_bytes) - self._limit
+            if over <= 0:
+                return
+            before = self._clock() - _EXEMPT
+            for file in await self._database.read(archive.oldest, before, _BATCH):
+                if over > 0 and not self.is_open(file.path):
+                    await self._library.delete(file.path)  # first: a failure is tried again
+                    await self._database.write(archive.evict, file, self._clock())
+                    self._changes.notify(file.generation_id)
+                    over -= file.bytes
 
 
 class _Unwanted(Exception):
