@@ -150,6 +150,10 @@ class NotSent(UpstreamUnavailable):
     """No byte of the request was sent, so that it is safe to repeat."""
 
 
+class BudgetSpent(NotSent):
+    """Our own limit on requests to the upstream is reached; that says nothing about it either."""
+
+
 class NoneFree(NotSent):
     """All connections to the upstream are in use; that says nothing about the upstream."""
 

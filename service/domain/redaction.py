@@ -8,6 +8,7 @@ bodies, so received data can contain tokens too.
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import itemgetter
 
 REDACTED = "[redacted]"
@@ -52,6 +53,11 @@ def body_without_tokens(body: bytes) -> bytes:
     if redacted == utf8:
         return body
     return redacted.decode("utf-8", _ENCODING_ERRORS).encode(encoding, _ENCODING_ERRORS)
+
+
+def headers_without_tokens(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Replace the callback tokens in the values of headers, as in a body."""
+    return [(name, body_without_tokens(value)) for name, value in headers]
 
 
 def _encoding(body: bytes) -> str:

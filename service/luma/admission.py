@@ -4,7 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.domain.request_budget import Purpose, Rate
-from service.errors import NoneFree, NotFound, NotSent, UpstreamError, UpstreamUnavailable
+from service.errors import (
+    BudgetSpent,
+    NoneFree,
+    NotFound,
+    NotSent,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from service.logs import log
 from service.luma.circuit_breaker import CircuitBreaker
 from service.luma.rate_limiter import RateLimiter, RequestLog
@@ -74,17 +81,17 @@ class AdmissionControl:
         """Pass the rate limiter and the breaker; returns the breaker's epoch."""
         self._refuse_while_paused()
         delay = await self._limiter.acquire(purpose, timeout)
-        self._refuse_for(delay, "has reached its rate limit")
+        self._refuse_for(delay, "has reached its rate limit", BudgetSpent)
         self._refuse_while_paused()  # the breaker may have opened during `acquire`
         return self._breaker.begin()
 
     def _refuse_while_paused(self) -> None:
         self._refuse_for(self._breaker.resumes_in(), "is paused after failures")
 
-    def _refuse_for(self, seconds: float, reason: str) -> None:
+    def _refuse_for(self, seconds: float, reason: str, error: type[NotSent] = NotSent) -> None:
         if seconds > 0:
             message = f"{self._upstream} {reason}; retry in {seconds:.0f} s."
-            raise NotSent(self._upstream, message, retry_after=seconds)
+            raise error(self._upstream, message, retry_after=seconds)
 
     def _record_failure(self, epoch: int, error: UpstreamUnavailable) -> None:
         if error.limit:

@@ -20,6 +20,7 @@ def lines(g: Json, age: timedelta) -> list[str]:
         "Image URL": g["assets"]["image"],
         "Progress video URL": g["assets"]["progress_video"],
         "Estimated price": price(g),
+        "Gone": f"Luma no longer has it, since {g['gone_at']}." if g["gone_at"] else None,
         "Last report from Luma": f"{age.total_seconds():.0f} s ago",
     }
     found = labelled(values)

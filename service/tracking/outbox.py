@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
@@ -22,6 +23,7 @@ from service.storage.snapshot import body_of, creators_body_of
 
 _UNHEARD = "queued"
 """The state that creators already know of, from the answer to their request."""
+_GROUPS = 64  # of paths on one host
 
 
 class Step(NamedTuple):
@@ -77,7 +79,8 @@ def _messages(
         for subscription in wanting:
             yield _row(step, subscription.id, subscription.id, body)
     if after.callback_url and after.state != _UNHEARD:
-        yield _row(step, outbox.CREATORS, _origin(after.callback_url), creators_body_of(after))
+        destination = destination_of(after.callback_url)
+        yield _row(step, outbox.CREATORS, destination, creators_body_of(after))
 
 
 def _wanting(
@@ -110,9 +113,14 @@ def _row(step: Step, webhook_id: str, destination: str, body: bytes) -> dict[str
 
 
 @lru_cache(1024)
-def _origin(url: str) -> str:
+def destination_of(url: str) -> str:
+    """Return where a creator's URL leads: its host, and one of a few groups of paths.
+
+    So URLs that share a host do not wait for each other, and a program that has a URL for each
+    generation does not make as many destinations.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return "malformed"
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc} {crc32(parts.path.encode()) % _GROUPS}"

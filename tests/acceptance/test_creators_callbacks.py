@@ -13,7 +13,7 @@ from lumaai import LumaAI
 
 from service.simulator import Fault, Luma, ManualClock, Plan, Simulator
 from tests.acceptance.conftest import Service, environment_for
-from tests.endpoints import SECRETS, EndpointServer, serving_endpoints
+from tests.endpoints import SECRETS, Answer, EndpointServer, serving_endpoints
 from tests.waiting import until
 
 pytestmark = pytest.mark.either_database
@@ -79,6 +79,20 @@ def test_each_change_of_state_reaches_the_creator_in_order_with_lumas_body(
     assert own not in str(expected), "Luma was given the creator's URL"
     expected["request"]["callback_url"] = own
     assert [each.verify() for each in received][-1] == expected
+
+
+def test_a_slow_url_delays_no_other_on_the_same_host(
+    tracker: Service, luma: Luma, program: EndpointServer
+) -> None:
+    program.usual["/slow"] = Answer(held=True)
+    for _ in range(12):
+        assert create(tracker, program.url("/slow")).status_code == 201
+    assert create(tracker, program.url("/quick")).status_code == 201
+    luma.advance(4)
+    until(lambda: "completed" in program.states("/quick"), seconds=4)
+    assert len(program.received("/slow")) < 12, "it takes what comes later first"
+    program.usual.clear()
+    program.released.set()
 
 
 def test_what_luma_reports_before_its_answer_reaches_the_creator(

@@ -3,12 +3,14 @@
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from service.simulator import Fault
+from service.tracking.callback_tokens import CallbackTokens
 from tests.acceptance.conftest import Running, run_service
 from tests.acceptance.talk import body_of, call_back, eventually, ids, new_id, read
 from tests.databases import execute
@@ -84,6 +86,35 @@ def test_a_wrong_question_gets_lumas_own_error(running: Running, query: str) -> 
     answer = listed(running, query)
 
     assert (answer.status_code, answer.json()) == (422, direct(running, query))
+
+
+def test_a_spent_budget_is_no_empty_list(tmp_path: Path) -> None:
+    with run_service(tmp_path, TRACKER_DREAM_MACHINE_RATE="3/minute") as hasty:
+        hasty.luma.create()
+        for _ in range(3):
+            hasty.http.get("/dream-machine/v1/ping")
+
+        answer = listed(hasty)
+
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "rate limit" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", [LIST, f"{LIST}/6e1efa94-c06b-4501-9133-e8e12c54dbd5"])
+def test_no_callback_token_leaves_in_what_luma_repeats(running: Running, path: str) -> None:
+    token = CallbackTokens(["secret"]).reusable()
+    url = f"https://t.example/callbacks/{token}"
+    body = json.dumps({"detail": f"{url} is known"}).encode()
+    running.luma.fault(Fault(status=400, headers={"location": url}, body=body, times=2))
+
+    answer = running.http.get(path)
+
+    assert answer.status_code == 400
+    assert token not in answer.text
+    assert token not in str(answer.headers)
+    assert answer.headers["location"] == "https://t.example/callbacks/[redacted]"
+    assert answer.json()["detail"].startswith("https://t.example/callbacks/[redacted]")
 
 
 def test_a_list_that_was_compressed_unasked_shows_none_of_our_callback_urls(

@@ -383,7 +383,9 @@ async def test_a_deleted_generation_stays_known(client: Client, luma: Luma) -> N
     created = made(await call(client, "create_generation", **VIDEO))
     deleted = await call(client, "delete_generation", generation_id=created["id"])
     assert made(deleted) == {"id": created["id"], "deleted": True}
-    assert made(await call(client, "get_generation", generation_id=created["id"]))["gone_at"]
+    known = await call(client, "get_generation", generation_id=created["id"])
+    assert made(known)["gone_at"] in text_of(known)
+    assert "Gone: Luma no longer has it" in text_of(known)
     again = await call(client, "delete_generation", generation_id=created["id"])
     assert text_of(again) == f"Generation {created['id']} had been deleted before"
     unknown = await call(client, "delete_generation", generation_id="nobody")

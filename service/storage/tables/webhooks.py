@@ -47,7 +47,7 @@ class MessageRow(SQLModel, table=True):
     id: str = Field(max_length=36)  # the same for every attempt: the header `webhook-id`
     webhook_id: str = Field(max_length=36)  # empty: the creator's own callback URL
     generation_id: str = Field(max_length=128)  # empty: a test
-    destination: str  # the endpoint, or the origin of a creator's URL; each is served fairly
+    destination: str  # the endpoint, or where a creator's URL leads; each is served fairly
     state: str
     created_at: datetime
     tries: int

@@ -24,6 +24,7 @@ CALLBACK_URL = "callback_url"
 _LONGEST_KEY = 255  # characters
 _LONGEST_TEXT = 10_000  # characters of a text that is kept; images inside a body are longer
 _LARGEST_COMPARED = 65_536  # bytes; larger bodies are the same if their bytes are
+_TYPE = (b"content-type", b"application/json")
 _REPLACED_HEADERS = (b"content-length", b"accept-encoding")
 _DEFAULT_SYNC_TIMEOUT = 60.0  # seconds; Luma's own default
 _LONGEST_SYNC_TIMEOUT = 600.0
@@ -75,11 +76,14 @@ def prepare(create: CreateRequest, our_url: str | None) -> Prepared:
     Raises:
         InvalidInput: the idempotency key or the callback URL cannot be used.
     """
-    found = _members(create.body)
+    is_empty = not create.body.strip()
+    found = [] if is_empty else _members(create.body)
     document = {each.name: each.value for each in found or ()}
     own = _callback_url(create.callback_url or document.pop(CALLBACK_URL, None))
     document.pop(CALLBACK_URL, None)
     kept = [header for header in create.headers if header[0].lower() not in _REPLACED_HEADERS]
+    if is_empty and our_url:
+        kept = [header for header in kept if header[0].lower() != _TYPE[0]] + [_TYPE]
     return Prepared(
         body=_body(create.body, found, our_url),
         headers=[*kept, PLAIN_ANSWER],

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from service.domain.generation import Source
+from service.domain.redaction import headers_without_tokens
 from service.domain.submission import State, Submission, as_created
 from service.errors import NotSent, Unreadable, UpstreamUnavailable
 from service.logs import log
@@ -84,5 +85,6 @@ async def _post(upstream: Upstream, journaled: Journaled, timeout: float) -> Cre
     except (TimeoutError, ValueError) as error:
         message = f"{create.upstream} did not end its answer: {error or 'timeout'}."
         raise UpstreamUnavailable(create.upstream, message) from error
-    headers = [header for header in incoming.headers if header[0] not in OF_ENCODED]
+    kept = [header for header in incoming.headers if header[0] not in OF_ENCODED]
+    headers = headers_without_tokens(kept)
     return CreateAnswer(incoming.status, headers, body, submission.id)

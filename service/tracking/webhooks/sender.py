@@ -4,15 +4,14 @@
        ▲                                                                    │
        └──────────── next_at: the waits grow, until it is given up ◄────────┘
 
-A claim runs out if its process does not live to end it, and the message is sent again. Each
-destination has a share of the requests under way, so that a slow one delays no other.
+A claim runs out if its process does not live to end it, and the message is sent again.
 """
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.errors import SettingsError
 from service.logs import log
@@ -22,12 +21,11 @@ from service.storage.claims import Message
 from service.storage.engine import Database
 from service.tracking.changes import Changes, wait_until_set
 from service.tracking.webhooks.attempts import Attempts
+from service.tracking.webhooks.shares import MAX_CONCURRENT, Shares
 
 CLAIM = timedelta(seconds=12)
 """Longer than a request takes; afterwards the message is sent again."""
 
-_MAX_CONCURRENT = 128
-_MAX_PER_DESTINATION = 8
 _PER_ROUND_WHILE_BUSY = 2  # while many callbacks arrive, which must not wait for what is sent
 _BUSY = 300.0  # changes per second
 _POLL = 0.5  # seconds between searches for due messages, if nothing wakes the sender
@@ -78,10 +76,9 @@ class Sender:
         self._changes = changes
         self._clock = clock
         self._sending = set[asyncio.Task[Attempt | None]]()
-        self._busy = Counter[str]()
+        self._shares = Shares()
         self._woken = _Wake()
-        self._per_round = _MAX_CONCURRENT
-        self._served_last = ""
+        self._per_round = MAX_CONCURRENT
         self._is_unsigned = False
 
     async def run(self) -> None:
@@ -104,7 +101,7 @@ class Sender:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _start_all(self, *, is_busy: bool) -> None:
-        self._per_round = _PER_ROUND_WHILE_BUSY if is_busy else _MAX_CONCURRENT
+        self._per_round = _PER_ROUND_WHILE_BUSY if is_busy else MAX_CONCURRENT
         while await self.start_due():
             if is_busy:
                 return
@@ -120,40 +117,26 @@ class Sender:
     def _start(self, message: Message) -> None:
         task = asyncio.create_task(self._attempts.make(message))
         self._sending.add(task)
-        self._busy[message.destination] += 1
-        task.add_done_callback(lambda task: self._ended(task, message))
+        self._shares.begin(message.destination)
+        task.add_done_callback(partial(self._ended, message, time.monotonic()))
 
-    def _ended(self, task: asyncio.Task[Attempt | None], message: Message) -> None:
+    def _ended(self, message: Message, begun_at: float, task: asyncio.Task[Attempt | None]) -> None:
         self._sending.discard(task)
-        self._busy -= Counter([message.destination])
+        self._shares.end(message.destination, time.monotonic() - begun_at)
         asyncio.Event.set(self._woken)  # its destination may take another message
         if not task.cancelled() and (error := task.exception()):
             log.error("webhook_attempt_lost", message_id=message.id, exc_info=error)
 
     async def _claim(self) -> list[Message]:
-        if len(self._sending) >= _MAX_CONCURRENT:
+        if len(self._sending) >= MAX_CONCURRENT:
             return []
         now = self._clock()
-        free = self._shares(await self._database.read(claims.due_destinations, now))
+        waiting = await self._database.read(claims.due_destinations, now)
+        free = self._shares.divide(waiting, self._per_round)
         if not free or not self._can_sign():
             return []
         found = await self._database.read(claims.due, now, free)
         return await self._database.write(claims.claim, found, now, now + CLAIM)
-
-    def _shares(self, destinations: Sequence[str]) -> dict[str, int]:
-        """Return how many more messages each destination may have under way.
-
-        They take turns, and those with the fewest requests under way come first.
-        """
-        left = min(_MAX_CONCURRENT - len(self._sending), self._per_round)
-        shares = dict[str, int]()
-        turns = sorted(destinations, key=lambda name: (name <= self._served_last, name))
-        for name in sorted(turns, key=lambda name: self._busy[name]):
-            share = min(_MAX_PER_DESTINATION - self._busy[name], left)
-            if share > 0:
-                shares[name], left = share, left - share
-                self._served_last = name
-        return shares
 
     def _can_sign(self) -> bool:
         """Whether messages can be signed; until then they wait."""

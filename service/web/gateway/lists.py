@@ -6,9 +6,9 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import UpstreamNonsense, UpstreamUnavailable
+from service.domain.redaction import body_without_tokens, headers_without_tokens
+from service.errors import BudgetSpent, UpstreamNonsense, UpstreamUnavailable
 from service.tracking.gateway import OF_ENCODED, PLAIN_ANSWER, Gateway, Incoming, Outgoing
-from service.web.gateway.passing import Passed
 
 _LARGEST = 16_777_216  # bytes
 _MAX_LIMIT = 100
@@ -27,16 +27,18 @@ async def list_generations(
     try:
         async with asyncio.timeout(gateway.timeout):
             answer = await gateway.send(upstream, outgoing)
-            if answer.status == HTTPStatus.OK:
-                body = await _read(upstream, answer)
+            is_down = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            body = b"" if is_down else await _read(upstream, answer)
+    except BudgetSpent:  # Luma is up, and has more than the store
+        raise
     except (UpstreamUnavailable, TimeoutError):
         return await _stored(request, gateway, upstream)
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if is_down:
         await answer.close()
         return await _stored(request, gateway, upstream)
-    if answer.status != HTTPStatus.OK:
-        return Passed(answer)
-    return await _learned(gateway, upstream, answer, body)
+    learned = answer.status == HTTPStatus.OK
+    body = await gateway.learn(upstream, body) if learned else body_without_tokens(body)
+    return _response(answer, body)
 
 
 async def _read(upstream: str, answer: Incoming) -> bytes:
@@ -46,10 +48,10 @@ async def _read(upstream: str, answer: Incoming) -> bytes:
         raise UpstreamNonsense(upstream, f"{upstream} answered a list, but {error}.") from error
 
 
-async def _learned(gateway: Gateway, upstream: str, answer: Incoming, body: bytes) -> Response:
-    response = Response(await gateway.learn(upstream, body))
-    length = response.raw_headers
-    response.raw_headers = [h for h in answer.headers if h[0] not in OF_ENCODED] + length
+def _response(answer: Incoming, body: bytes) -> Response:
+    response = Response(body, answer.status)
+    kept = [header for header in answer.headers if header[0] not in OF_ENCODED]
+    response.raw_headers = headers_without_tokens(kept) + response.raw_headers
     return response
 
 

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.domain.redaction import headers_without_tokens
 from service.errors import UpstreamUnavailable
 from service.logs import log
 from service.tracking.gateway import Gateway, Incoming, Outgoing
@@ -17,7 +18,7 @@ class Passed(StreamingResponse):
 
     def __init__(self, answer: Incoming) -> None:
         super().__init__(answer.body, answer.status)
-        self.raw_headers = list(answer.headers)
+        self.raw_headers = headers_without_tokens(answer.headers)
         self._close = answer.close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import errors
-from service.tracking.gateway import Gateway
+from service.domain.redaction import body_without_tokens, headers_without_tokens
+from service.tracking.gateway import OF_ENCODED, Gateway
 from service.web.gateway.creates import create
 from service.web.gateway.lists import list_generations
 from service.web.gateway.passing import pass_on
@@ -90,8 +91,9 @@ def _failed(error: errors.TrackerError) -> Response:
     answer = error.answer
     if answer is None or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return as_luma_error(of_error(error))
-    response = Response(answer.body, answer.status)
-    response.raw_headers = [*answer.headers, *response.raw_headers]
+    response = Response(body_without_tokens(answer.body), answer.status)
+    kept = [header for header in answer.headers if header[0] not in OF_ENCODED]
+    response.raw_headers = headers_without_tokens(kept) + response.raw_headers
     return response
 
 

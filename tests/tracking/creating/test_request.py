@@ -41,6 +41,18 @@ def agents(body: object, **given: Any) -> Prepared:
     return prepared(body, our_url=None, path="generations", upstream="agents", **given)
 
 
+@pytest.mark.parametrize("body", [b"", b" \n"])
+def test_an_empty_body_gets_a_callback_url_as_an_empty_object_does(body: bytes) -> None:
+    """All that an upscale takes is optional."""
+    path, plain = "generations/x/upscale", [(b"content-type", b"text/plain"), (b"x-a", b"b")]
+    empty = prepared(body, path=path, headers=plain)
+    assert json.loads(empty.body) == {"callback_url": OURS}
+    assert (b"content-type", b"application/json") in empty.headers
+    assert (b"x-a", b"b") in empty.headers
+    assert (b"content-type", b"text/plain") not in empty.headers
+    assert empty.body_digest == prepared(b"{}", path=path).body_digest
+
+
 ODD_BODIES = [
     b"",
     b"not json",
@@ -59,7 +71,7 @@ def test_a_body_is_sent_as_it_is_where_no_callback_url_goes_in_or_out(body: byte
     assert prepared(body, our_url=None).body == body
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'{"a":'])
+@pytest.mark.parametrize("body", [b"not json", b"[]", b'{"a":'])
 def test_a_body_that_is_no_object_is_sent_as_it_is_and_has_no_url(body: bytes) -> None:
     found = prepared(body)
     assert (found.body, found.our_url) == (body, None)
