@@ -9,10 +9,11 @@ out of order. Observations are therefore ordered by the rank of their state, not
 A higher rank replaces the row's state. A lower rank only fills missing fields. An equal rank
 fills missing fields and replaces assets with newer ones.
 
-There is one exception. What a callback reports is a claim until an authenticated answer confirms
+There are two exceptions. What a callback reports is a claim until an authenticated answer confirms
 it. An authenticated answer overrules a claim if the request was sent after the claim arrived. If
 the answer is from the other upstream, it overrules the claim whenever the request was sent,
-because an id belongs to one generation of one upstream.
+because an id belongs to one generation of one upstream. And between open states of one rank, whose
+order nobody knows, an authenticated answer decides if nothing changed since the request was sent.
 """
 
 from datetime import datetime, timedelta
@@ -149,7 +150,7 @@ def _reported_fields(current: Generation, observation: Observation) -> tuple[Fie
     if current.verified and current.terminal and not observation.authenticated:
         return {}, observation.state in (None, current.state)
     is_higher = _precedence(observation.state) > _precedence(current.state)
-    if is_higher or _overrules(current, observation):
+    if is_higher or _overrules(current, observation) or _is_next(current, observation):
         return _replaced_fields(current, observation), True
     if (observation.state or UNKNOWN_STATE) == current.state:
         return _filled_fields(current, observation), True
@@ -184,6 +185,17 @@ def _overrules(current: Generation, observation: Observation) -> bool:
         and not current.verified
         and observation.state != current.state
         and asked_after
+    )
+
+
+def _is_next(current: Generation, observation: Observation) -> bool:
+    """Whether an answer reports another open state of the same rank, after the row's own."""
+    return (
+        observation.authenticated
+        and observation.state not in (None, current.state)
+        and rank(observation.state) == rank(current.state)
+        and not current.terminal
+        and observation.asked_at_rev == current.rev
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, union_all, update
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, union_all, update
 
 from service.domain.generation import Generation
 from service.storage import events, generations
@@ -89,7 +89,7 @@ def add_ids(connection: Connection, ids: Collection[str], at: datetime) -> int:
 def add_missing(
     connection: Connection, at: datetime, limit: int, ids: Collection[str] | None = None
 ) -> int:
-    """Write down older generations, and those that were given up; returns how many.
+    """Write down older generations, and those whose copies have failed; returns how many.
 
     Args:
         connection: the transaction.
@@ -97,12 +97,12 @@ def add_missing(
         limit: the most older ones.
         ids: only these; None: all.
     """
-    given_up = update(COPIES).where(COPIES.c.next_at.is_(None))
+    failed = update(COPIES).where(or_(COPIES.c.next_at.is_(None), COPIES.c.error.is_not(None)))
     wanted = _never_copied().where(GENERATIONS.c.id.not_in(select(COPIES.c.generation_id)))
     if ids is not None:
-        given_up = given_up.where(COPIES.c.generation_id.in_(ids))
+        failed = failed.where(COPIES.c.generation_id.in_(ids))
         wanted = wanted.where(GENERATIONS.c.id.in_(ids))
-    again = connection.execute(given_up.values(next_at=at, tries=0, error=None)).rowcount
+    again = connection.execute(failed.values(next_at=at, tries=0, error=None)).rowcount
     found = connection.execute(wanted.limit(limit)).scalars().all()
     return again + add_ids(connection, found, at)
 
@@ -149,7 +149,7 @@ def claim(connection: Connection, now: datetime, until: datetime, limit: int) ->
     """Claim the copies that are due, the longest due first.
 
     Claiming moves `next_at` to `until` in the same transaction, so that no other instance makes
-    the same copy before.
+    the same copy before. A claimed copy has no error.
     """
     due = select(COPIES).where(COPIES.c.next_at <= now).order_by(COPIES.c.next_at).limit(limit)
     rows = connection.execute(due.with_for_update(skip_locked=True)).mappings().all()
@@ -157,7 +157,7 @@ def claim(connection: Connection, now: datetime, until: datetime, limit: int) ->
     if not ids:
         return []
     held = COPIES.c.generation_id.in_(ids)
-    connection.execute(update(COPIES).where(held).values(next_at=until))
+    connection.execute(update(COPIES).where(held).values(next_at=until, error=None))
     found = generations.find_all(connection, ids)
     return [Copy(found[row["generation_id"]], row["tries"], until) for row in rows]
 
@@ -185,7 +185,9 @@ def finish(connection: Connection, copy: Copy) -> None:
     connection.execute(delete(COPIES).where(*_held(copy)))
 
 
-def postpone(connection: Connection, copy: Copy, next_at: datetime | None, error: str) -> None:
+def postpone(
+    connection: Connection, copy: Copy, next_at: datetime | None, error: str | None
+) -> None:
     """End a claim: the copy is tried again at `next_at`; None: it is given up.
 
     `copy.tries` is recorded.

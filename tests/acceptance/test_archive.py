@@ -74,6 +74,11 @@ def test_a_completed_video_is_kept_and_served_when_lumas_url_is_dead(
     found = httpx.get(f"{service.url}/v1/generations", params={"q": "is:archived"}).json()
     assert [each["id"] for each in found["items"]] == [generation_id]
 
+    luma.clear_faults()
+    (home / "video.mp4").unlink()
+    missing = httpx.get(url)
+    assert (missing.status_code, missing.headers["location"]) == (307, before["assets"]["video"])
+
 
 def test_nothing_is_kept_from_an_address_that_is_not_public(
     start_service: Callable[..., Service], luma: Luma, tmp_path: Path

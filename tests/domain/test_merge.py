@@ -431,6 +431,31 @@ def test_a_state_that_nobody_knows_is_shown_and_ends_like_any_other() -> None:
     assert folded(told("moderating"), told("completed")).state == "completed"
 
 
+@pytest.mark.parametrize("states", [("rendering", "encoding"), ("encoding", "rendering")])
+def test_between_open_states_of_a_rank_an_answer_asked_for_after_the_last_change_decides(
+    states: tuple[str, str],
+) -> None:
+    """Whichever is earlier in the alphabet; so that a fetch shows what Luma says."""
+    row: Generation | None = None
+    for number, state in enumerate([*states, "dreaming"]):
+        row, outcome = merge(row, told(state, Source.FETCH, asked_at_rev=number), NOON)
+        assert (row.state, row.rev, row.verified) == (state, number + 1, True)
+    assert row is not None
+    late, outcome = merge(row, told("moderating", Source.BACKFILL), NOON)
+    assert (late.state, outcome) == ("moderating", Outcome.APPLIED), "new to us, so it is shown"
+    late, outcome = merge(late, told("dreaming", Source.FETCH, asked_at_rev=3), NOON)
+    assert (late.state, outcome) == ("moderating", Outcome.STALE), "asked for before"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("dreaming", "queued"), ("completed", "failed"), ("failed", "dreaming")]
+)
+def test_an_answer_moves_no_verified_row_back_and_no_end(before: str, after: str) -> None:
+    row = folded(told(before, Source.FETCH))
+    same, outcome = merge(row, told(after, Source.FETCH, asked_at_rev=row.rev), LATER)
+    assert (same.state, outcome) == (before, Outcome.STALE)
+
+
 def test_an_answer_asked_for_after_an_unverified_end_overrules_it() -> None:
     claim = folded(told("completed", assets={"video": "https://evil"}))
     truth = told("dreaming", Source.FETCH, asked_at_rev=1)

@@ -96,6 +96,7 @@ async def test_beyond_the_limit_the_oldest_go_but_nothing_new_and_nothing_that_i
     video = await parts.tracker.archive.find(first, "video")
     assert video
     chunks = await parts.tracker.archive.open(video, 0, video.bytes)
+    assert chunks
     begun = await anext(chunks)
 
     second = await copied(parts, luma)
@@ -139,6 +140,19 @@ async def test_a_file_that_cannot_be_deleted_is_kept_and_tried_again(
     assert await kept(parts, first) == set()
     assert not video.exists()
     assert await kept(parts, second) == {"video", "image"}
+
+
+async def test_whoever_asks_for_what_is_missing_need_not_wait_for_the_next_try(
+    unlimited: Parts, luma: Luma, clock: Clock
+) -> None:
+    luma.fault(Fault(status=500, times=None, path=".jpg"))
+    made = await copied(unlimited, luma)
+    for _ in range(4):
+        clock.turn(HOUR)
+        await copy_missing(unlimited)
+    luma.clear_faults()
+    await copy_missing(unlimited)
+    assert await kept(unlimited, made) == {"video", "image"}
 
 
 async def test_what_is_kept_in_part_is_missing_until_the_rest_is_there(

@@ -141,7 +141,7 @@ class Copier:
             async with asyncio.timeout(_LONGEST):
                 copied = await self._copy_all(copy.generation)
         except asyncio.CancelledError:  # we stop: whoever starts next need not wait for the claim
-            await self._database.write(archive.postpone, copy, self._clock(), "")
+            await self._database.write(archive.postpone, copy, self._clock(), None)
             raise
         except _Unwanted:
             copied = 0

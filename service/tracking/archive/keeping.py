@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from service.domain.query import EVERYTHING, Conditions, Query
 from service.errors import InvalidInput
+from service.logs import log
 from service.storage import archive, listing
 from service.storage.archive import ArchivedFile
 from service.storage.engine import Database
@@ -64,17 +65,23 @@ class Archive:
             return None
         return (await self._database.read(archive.files_of, generation_id)).get(name)
 
-    async def open(self, file: ArchivedFile, start: int, end: int) -> AsyncIterator[bytes]:
+    async def open(self, file: ArchivedFile, start: int, end: int) -> AsyncIterator[bytes] | None:
         """Open a kept asset; returns its bytes from `start` up to before `end`, in chunks.
 
-        The file is not deleted while it is read.
+        The file is not deleted while it is read. None: it is not there, although it should be:
+        somebody has deleted it, or the disk is not mounted.
 
         Raises:
             StoreUnavailable: it cannot be read.
         """
         if self._library is None:
             raise AssertionError("without an archive nothing is found")
-        return self._counted(file.path, await self._library.read(file.path, start, end))
+        try:
+            chunks = await self._library.read(file.path, start, end)
+        except FileNotFoundError:
+            log.warning("archived_file_missing", generation_id=file.generation_id, path=file.path)
+            return None
+        return self._counted(file.path, chunks)
 
     async def missing(self, limit: int, query: Query = EVERYTHING) -> list[dict[str, Any]]:
         """Return the completed generations of which not all is kept, newest first.

@@ -106,12 +106,15 @@ class Library:
         """Open a file, and return the bytes from `start` up to before `end`, in chunks.
 
         Raises:
+            FileNotFoundError: there is no such file.
             StoreUnavailable: the file cannot be read.
         """
         if start >= end:
             return _nothing()
         try:
             found = await obstore.get_async(self._store, path, options={"range": (start, end)})
+        except FileNotFoundError:
+            raise
         except (OSError, BaseError) as error:
             message = f"A file of the archive cannot be read: {type(error).__name__}."
             raise StoreUnavailable(message, "Run `luma-tracker doctor`.") from error

@@ -53,12 +53,14 @@ async def get_asset(
     found = (await tracker.lookup(generation_id)).representation
     generation = found.generation()
     known = name_of(name, generation.assets, generation.outputs)
-    if (kept := await tracker.archive.find(generation_id, known or name)) is None:
-        return await _redirect(tracker, found, known, name)
-    tag = _etag(kept)
-    if if_none_match and etag_matches(if_none_match, tag):
-        return Response(None, HTTPStatus.NOT_MODIFIED, _headers(kept))
-    return await _archived(tracker, kept, range_ if if_range in (None, tag) else None)
+    if kept := await tracker.archive.find(generation_id, known or name):
+        tag = _etag(kept)
+        if if_none_match and etag_matches(if_none_match, tag):
+            return Response(None, HTTPStatus.NOT_MODIFIED, _headers(kept))
+        wanted = range_ if if_range in (None, tag) else None
+        if response := await _archived(tracker, kept, wanted):
+            return response
+    return await _redirect(tracker, found, known, name)
 
 
 async def _redirect(
@@ -75,8 +77,8 @@ async def _redirect(
     return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
 
 
-async def _archived(tracker: Tracker, kept: ArchivedFile, range_: str | None) -> Response:
-    """Send the archived file, or the part of it that `range_` asks for."""
+async def _archived(tracker: Tracker, kept: ArchivedFile, range_: str | None) -> Response | None:
+    """Send the archived file, or the part of it that `range_` asks for; None: it is not there."""
     part = _part_of(range_, kept.bytes)
     if part is None:
         return problem(
@@ -90,6 +92,8 @@ async def _archived(tracker: Tracker, kept: ArchivedFile, range_: str | None) ->
     if status is HTTPStatus.PARTIAL_CONTENT:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{kept.bytes}"
     chunks = await tracker.archive.open(kept, start, end)
+    if chunks is None:
+        return None
     return StreamingResponse(chunks, status, headers, media_type=kept.content_type)
 
 
