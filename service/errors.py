@@ -11,13 +11,14 @@ TrackerError
 │   ├── UpstreamNonsense     its answer has an unknown form
 │   └── UpstreamUnavailable  it is down, slow or rate-limiting; retry later
 │       └── NotSent          no byte of the request was sent to it
+│           └── NoneFree     because all connections to it are in use
 ├── StoreUnavailable         the database cannot read or write now
 └── SettingsError            a setting is missing or invalid; mostly the start fails
 
 Every message says what is wrong; every hint says what to do.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 
 class UpstreamAnswer(NamedTuple):
@@ -31,6 +32,8 @@ class UpstreamAnswer(NamedTuple):
 class TrackerError(Exception):
     """An expected error. `str()` is the message; `hint` says what to do."""
 
+    kind: ClassVar[str] = "unforeseen"
+    """The name by which programs tell it apart; a subclass without one has that of its parent."""
     hint = ""
     answer: UpstreamAnswer | None = None
     """What the upstream answered, if it did so in its own error format."""
@@ -43,6 +46,8 @@ class TrackerError(Exception):
 
 class InvalidInput(TrackerError):
     """An invalid value; `field` names the parameter."""
+
+    kind = "invalid-input"
 
     def __init__(self, field: str, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint)
@@ -57,6 +62,8 @@ class InvalidQuery(InvalidInput):
         at: where it is wrong, in characters from 0.
         message: what is wrong there, and what would be right.
     """
+
+    kind = "invalid-query"
 
     def __init__(self, text: str, at: int, message: str) -> None:
         rest = repr(text[at : at + 30]) if text[at:].strip() else "its end"
@@ -75,14 +82,19 @@ class InvalidQuery(InvalidInput):
 class Forbidden(TrackerError):
     """A callback token that was used for a generation other than its own."""
 
+    kind = "forbidden"
+
 
 class Unreadable(TrackerError):
     """A body that is not a JSON object with a valid id."""
+
+    kind = "unreadable"
 
 
 class NotFound(TrackerError):
     """No generation with that id exists for the configured keys."""
 
+    kind = "not-found"
     hint = (
         "Check the id, and that LUMAAI_API_KEY or LUMA_AGENTS_API_KEY belongs to the account that "
         "created the generation."
@@ -100,6 +112,7 @@ class UpstreamError(TrackerError):
 class UpstreamRefused(UpstreamError):
     """The upstream refused the request; a retry would be refused too."""
 
+    kind = "upstream-refused"
     hint = (
         "Check the API key (LUMAAI_API_KEY for dream_machine, LUMA_AGENTS_API_KEY for agents), its "
         "plan and its credits; run `luma-tracker doctor`."
@@ -116,6 +129,7 @@ class UpstreamRefused(UpstreamError):
 class UpstreamNonsense(UpstreamError):
     """The upstream's answer does not have its documented form."""
 
+    kind = "upstream-nonsense"
     hint = (
         "Check the base URL (TRACKER_DREAM_MACHINE_URL, TRACKER_AGENTS_URL), and that no proxy "
         "answers in place of Luma."
@@ -125,6 +139,7 @@ class UpstreamNonsense(UpstreamError):
 class UpstreamUnavailable(UpstreamError):
     """The upstream is down, slow or rate-limiting."""
 
+    kind = "upstream-unavailable"
     hint = "Retry later. Generations that are stored are still served."
 
     def __init__(
@@ -161,6 +176,7 @@ class NoneFree(NotSent):
 class StoreUnavailable(TrackerError):
     """The database is locked, full, unreachable or overloaded; nothing was stored."""
 
+    kind = "store-unavailable"
     hint = (
         "Retry in a few seconds. If it persists, run `luma-tracker doctor` and check "
         "TRACKER_DATABASE_URL."
@@ -170,3 +186,5 @@ class StoreUnavailable(TrackerError):
 
 class SettingsError(TrackerError):
     """A setting with which the service cannot start; the message names it."""
+
+    kind = "settings-error"

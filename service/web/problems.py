@@ -43,7 +43,7 @@ _KINDS = {  # type and title; the phrases of `http.HTTPStatus` differ between Py
     429: ("too-many-requests", "Too many requests"),
     431: ("headers-too-large", "The request's headers are too large"),
     500: ("unforeseen", "Internal error"),
-    502: ("upstream-failed", "Luma refused the request, or its answer was unusable"),
+    502: ("upstream-nonsense", "Luma refused the request, or its answer was unusable"),
     503: ("unavailable", "Temporarily unavailable"),
 }
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -134,7 +134,7 @@ def of_error(error: errors.TrackerError) -> Response:
     return problem(
         status,
         str(error),
-        kind=_kebab(type(error).__name__),
+        kind=error.kind,
         hint=error.hint,
         headers=headers,
         fields=fields,
@@ -218,7 +218,3 @@ def _parameters_of(endpoint: Any) -> list[str]:
 
 def _place(error: errors.InvalidInput) -> dict[str, int]:
     return {"at": error.at} if isinstance(error, errors.InvalidQuery) else {}
-
-
-def _kebab(name: str) -> str:
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")

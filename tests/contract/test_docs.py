@@ -1,7 +1,9 @@
 """Documentation cannot drift: what can be set, asked, called or made is named in it."""
 
+import json
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from mcp import Client
 from pydantic import AliasChoices
 from typer.main import get_command
 
+from service import errors
 from service.cli.app import app
 from service.config import Settings
+from service.web.problems import problem
 from tests.acceptance.conftest import Running
 
 pytestmark = pytest.mark.either_database
@@ -101,6 +105,16 @@ def test_every_exit_code_is_documented(words: str) -> None:
     codes = ["0", "1", "2", "3", "4", "5", "124"]
 
     assert [code for code in codes if not re.search(rf"[`|]\s*{code}\s*[`|]", words)] == []
+
+
+def test_every_type_that_can_be_answered_is_documented_and_no_other() -> None:
+    ours = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    named = {error.kind for error in ours if issubclass(error, errors.TrackerError)}
+    usual = [json.loads(bytes(problem(code, "x").body)) for code in HTTPStatus if code >= 400]
+    answered = named | {each["type"].removeprefix("urn:luma-tracker:") for each in usual}
+    table = (ROOT / "docs/rest.md").read_text().partition("\n## Errors\n")[2]
+
+    assert set(re.findall(r"^\| \d{3} \| `([\w-]+)` \|", table, re.MULTILINE)) == answered
 
 
 def test_every_link_within_the_documentation_leads_somewhere() -> None:

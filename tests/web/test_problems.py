@@ -25,11 +25,14 @@ def body_of(response: Response) -> dict[str, object]:
     ("error", "status", "kind"),
     [
         (errors.InvalidInput("wait", "too long"), 422, "invalid-input"),
+        (errors.InvalidQuery("modle:x", 0, "no key"), 422, "invalid-query"),
         (errors.Unreadable("no JSON"), 422, "unreadable"),
         (errors.NotFound("nobody knows it"), 404, "not-found"),
         (errors.UpstreamRefused("agents", "no"), 502, "upstream-refused"),
         (errors.UpstreamNonsense("agents", "what?"), 502, "upstream-nonsense"),
         (errors.UpstreamUnavailable("agents", "later"), 503, "upstream-unavailable"),
+        (errors.NotSent("agents", "the budget is spent"), 503, "upstream-unavailable"),
+        (errors.NoneFree("agents", "no connection is free"), 503, "upstream-unavailable"),
         (errors.StoreUnavailable("locked"), 503, "store-unavailable"),
     ],
 )
