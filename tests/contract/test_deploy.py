@@ -200,6 +200,17 @@ def test_the_service_starts_with_what_it_is_given(
     assert not settings.luma_api_key
 
 
+# --- nginx -------------------------------------------------------------------------------------
+
+
+def test_the_proxy_waits_longer_than_the_longest_create() -> None:
+    text = (ROOT / "deploy/nginx/nginx.conf").read_text()
+    [gateway] = re.findall(r"location ~ \^/\(dream-machine\|agents\)/ {(.*?)}", text, re.DOTALL)
+    [waits] = re.findall(r"proxy_read_timeout (\d+)s;", gateway)
+
+    assert int(waits) > 600 + 2 * load_settings().upstream_timeout
+
+
 # --- Prometheus and Grafana --------------------------------------------------------------------
 
 DASHBOARD: dict[str, Any] = json.loads(
