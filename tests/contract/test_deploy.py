@@ -27,6 +27,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 SETTINGS = set(names_of_settings())
 UVICORNS = {"FORWARDED_ALLOW_IPS"}
+PYTHONS = {"TMPDIR"}
 OF_CLIENTS = {"TRACKER_URL"}
 """What the command line reads to reach a service, and no service needs."""
 DATABASE = {"TRACKER_DATABASE_URL", "TRACKER_DATABASE_DIRECT_URL"}
@@ -101,6 +102,23 @@ def test_what_a_service_mounts_is_there(name: str) -> None:
             assert source in COMPOSE["volumes"]
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_an_archive_and_what_is_on_its_way_there_are_on_a_disk(name: str) -> None:
+    example = (ROOT / ".env.example").read_text()
+    [archive] = re.findall(r"^#TRACKER_ARCHIVE=(.*)", example, re.MULTILINE)
+    mounted = [mount.split(":")[1] for mount in OURS[name]["volumes"]]
+
+    for folder in (archive, OURS[name]["environment"]["TMPDIR"]):
+        assert any(Path(folder).is_relative_to(place) for place in mounted)
+        assert not any(Path(folder).is_relative_to(place) for place in OURS[name]["tmpfs"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_object_store_gets_its_keys_from_a_file_that_need_not_exist(name: str) -> None:
+    assert OURS[name]["env_file"] == [{"path": "./secrets/archive.env", "required": False}]
+    assert "secrets/archive.env" in (ROOT / "docs/operations.md").read_text()
+
+
 # --- settings and secrets ----------------------------------------------------------------------
 
 
@@ -109,7 +127,7 @@ def test_every_variable_is_a_setting_and_every_setting_can_be_given(name: str) -
     given = set(OURS[name]["environment"])
     twins = {variable for variable in given if variable.endswith("_FILE")}
 
-    assert given - twins - UVICORNS <= SETTINGS
+    assert given - twins - UVICORNS - PYTHONS <= SETTINGS
     assert {twin.removesuffix("_FILE") for twin in twins} <= set(SECRETS) | DATABASE
     assert SETTINGS - set(SECRETS) - DATABASE - OF_CLIENTS <= given
 
