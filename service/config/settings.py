@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     Empty: one is created and stored next to the SQLite file. With PostgreSQL, nothing is sent.
     """
     webhook_allow: Listed = ()
-    """Networks (CIDR) that messages may be sent to although they are not public."""
+    """Networks (CIDR) that webhooks and the archive may reach although they are not public."""
     retention_days: float = Field(90, gt=0, allow_inf_nan=False)
     """Days after which deliveries, events and attempts to send are deleted."""
     archive: ArchiveLocation | None = None
@@ -242,7 +242,7 @@ class Settings(BaseSettings):
 
     @property
     def webhook_networks(self) -> tuple[Network, ...]:
-        """The networks that messages may be sent to although they are not public."""
+        """The networks that webhooks and the archive may reach although they are not public."""
         return parse_networks(self.webhook_allow)
 
     @property

@@ -76,8 +76,9 @@ class EventOut(BaseModel):
     )
     rev: int = Field(description="The generation's `rev` after the change.")
     source: str = Field(
-        description="How the change was reported: `callback` (by a callback), `fetch` (in a "
-        "response to a request) or `reconcile` (in a response to a background check)."
+        description="How the change was reported: `submit` (by the answer to a create), `callback` "
+        "(by a callback), `fetch` (by the answer to a lookup), `reconcile` (by the answer to a "
+        "background check) or `backfill` (in Luma's list)."
     )
     at: Instant = Field(description="When the change was recorded.")
     delivery_id: str | None = Field(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.generation import Source
 from tests import node_tools
 from tests.acceptance.conftest import Running
 from tests.acceptance.talk import body_of, call_back, new_id, told
@@ -184,6 +185,20 @@ def test_every_parameter_is_explained_or_explains_itself(document: Document) -> 
             explained = parameter.get("description") or schema.get("description")
             typed = schema.keys() & {"enum", "anyOf", "$ref", "type", "items"}
             assert explained or typed, f"{method} {path} {parameter['name']}"
+
+
+def test_every_source_of_a_change_and_the_language_of_queries_are_named(document: Document) -> None:
+    schemas = document["components"]["schemas"]
+    fields = [
+        (name, field.get("description", ""))
+        for schema in schemas.values()
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+    sources = [said for name, said in fields if name == "source"]
+    assert len(sources) == 2
+    assert [source for said in sources for source in Source if f"`{source}`" not in said] == []
+    assert all("query" in said for name, said in fields if name == "q")
 
 
 def test_the_stream_is_described_beside_the_page(document: Document) -> None:

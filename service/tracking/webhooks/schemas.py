@@ -42,7 +42,9 @@ class WebhookOut(BaseModel):
     url: str = Field(description="Where messages are posted to.")
     states: list[str] | None = Field(description="The states that it receives; null: all.")
     generation_id: str | None = Field(description="The only generation it hears of; null: all.")
-    q: str | None = Field(description="Words that a generation must contain; null: any.")
+    q: str | None = Field(
+        description="A query, such as `lake model:ray-2`, that a generation must match; null: all."
+    )
     enabled: bool = Field(
         description="Whether it receives messages. An answer of 410 disables it; a test that is "
         "accepted enables it again."

@@ -43,7 +43,8 @@ class WebhookIn(Strict):
         None,
         max_length=LONGEST,
         pattern=r"^[^\x00]*$",
-        description="Only generations that contain these words.",
+        description="Only generations that match this query, such as `lake model:ray-2`: the "
+        "language of `q` in lists.",
     )
 
 
