@@ -8,7 +8,7 @@ from service.cli.options import Json
 from service.cli.suggestions import SuggestingGroup
 
 commands = typer.Typer(
-    help="Migrate or inspect the database. `serve`, `mcp`, `get` and `list` migrate by themselves.",
+    help="Migrate or inspect the database. Commands that work on it migrate it by themselves.",
     epilog="Example: luma-tracker db check || luma-tracker db upgrade",
     cls=SuggestingGroup,
     no_args_is_help=True,

@@ -36,6 +36,16 @@ Wait = Annotated[
         help=f"Wait for a terminal state, {DEFAULT_WAIT} s unless you give a number.",
     ),
 ]
+WaitAtMost = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        min=0,
+        metavar="[SECONDS]",
+        help=f"End after this time, {DEFAULT_WAIT} s unless you give a number. "
+        "Without --wait there is no limit.",
+    ),
+]
 States = Annotated[
     list[str] | None,
     typer.Option(

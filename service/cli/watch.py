@@ -3,7 +3,7 @@
 import typer
 
 from service.cli.opening import with_backend
-from service.cli.options import Ids, Json, Wait
+from service.cli.options import Ids, Json, WaitAtMost
 
 NOTHING_OPEN = (
     "No generation is open. Create one with `luma-tracker create`, or see all with "
@@ -14,7 +14,7 @@ commands = typer.Typer()
 
 
 @commands.command()
-def watch(ids: Ids = None, wait: Wait = None, json: Json = False) -> None:
+def watch(ids: Ids = None, wait: WaitAtMost = None, json: Json = False) -> None:
     """Watch generations until all are terminal: those you name, else all open ones.
 
     On a terminal it shows a live table, with progress against the time that such

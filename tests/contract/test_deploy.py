@@ -266,6 +266,15 @@ def test_every_query_asks_for_what_is_there(query: str) -> None:
     assert labels <= _labels()
 
 
+def test_every_limit_of_a_metric_in_the_documentation_has_an_alert() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    limits = re.findall(r"^\| `(luma_tracker_\w+)` \|.*\| over (\d+)\b.*\|$", page, re.MULTILINE)
+    alerts = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+
+    assert len(limits) >= 3
+    assert [each for each in limits if f"max({each[0]}) > {each[1]}" not in alerts] == []
+
+
 def test_the_dashboard_is_drawn_from_the_datasource_that_is_provisioned() -> None:
     source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasource.yml").read_text())
     used = {panel["datasource"]["uid"] for panel in PANELS if "datasource" in panel}
