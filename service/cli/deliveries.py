@@ -71,7 +71,9 @@ def replay(
     outcome: Outcomes = None,
     query: Annotated[
         str | None,
-        typer.Option("--query", "-q", help="Only those of the generations that this query finds."),
+        typer.Option(
+            "--query", "-q", "--q", help="Only those of the generations that this query finds."
+        ),
     ] = None,
     yes: Yes = False,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""Suggests the nearest command or option when the given one does not exist."""
+"""Command groups that help: with the nearest command or option, and without `<bool>`."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 class SuggestingGroup(TyperGroup):
     """A group of commands whose usage errors name the nearest command or option.
 
-    Typer lists everything similar for an option, and does not look into groups for a command.
+    Typer lists everything similar for an option, and does not look into groups for a command. Its
+    help also shows `<bool>` behind flags, as if they took a value.
     """
 
     def __init__(self, **attributes: Any) -> None:
@@ -27,6 +28,16 @@ class SuggestingGroup(TyperGroup):
         """Run the command, which parses its own options."""
         with _suggest_option():
             return super().invoke(ctx)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of this group; its flags show no value."""
+        return _valueless(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name; its flags show no value."""
+        if command := super().get_command(ctx, cmd_name):
+            _valueless(command.get_params(ctx))
+        return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command that the first argument names."""
@@ -47,18 +58,32 @@ class SuggestingGroup(TyperGroup):
         return paths
 
 
+def _valueless(parameters: list[Any]) -> list[Any]:
+    for each in parameters:
+        if getattr(each, "is_flag", False):
+            each.metavar = ""
+    return parameters
+
+
 @contextmanager
 def _suggest_option() -> Iterator[None]:
     """Replace Typer's list of possible options by the nearest one."""
     try:
         yield
     except TyperException as error:
+        if "extra argument" in error.message and _waits(getattr(error, "ctx", None)):
+            error.message = f"{error.message}. --wait takes seconds, such as --wait 60."
         if getattr(error, "possibilities", None) is not None:
             error.possibilities = None  # type: ignore[attr-defined]
             ctx: Any = getattr(error, "ctx", None)
             if name := nearest(getattr(error, "option_name", ""), _options(ctx)):
                 error.message = f"{error.message}. Did you mean `{name}`?"
         raise
+
+
+def _waits(ctx: Any) -> bool:
+    """Whether `--wait` was given: a word behind it that is no number is taken for an argument."""
+    return bool(ctx) and ctx.params.get("wait") is not None
 
 
 def _options(ctx: Any) -> Iterator[str]:

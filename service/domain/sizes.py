@@ -3,6 +3,7 @@
 import re
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_TOO_LARGE = 2**63  # the databases count in 64 bits
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
@@ -15,4 +16,7 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise ValueError("must be a number of bytes such as 500GB")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    size = float(found[1]) * _UNITS[found[2].upper()]
+    if size >= _TOO_LARGE:
+        raise ValueError("must be less than 9,000,000 TB")
+    return int(size)

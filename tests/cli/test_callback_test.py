@@ -53,6 +53,7 @@ def test_all_is_well_where_a_service_answers(keyless: Running) -> None:
     assert code == DONE, findings
     assert list(findings) == ["name", "connection", "answer", "inbox"]
     assert findings["name"]["level"] == "warning", "127.0.0.1 is no address for Luma"
+    assert findings["name"]["message"].startswith("127.0.0.1: no public address")
     assert {each["level"] for each in [*findings.values()][1:]} == {"ok"}
     assert keyless.http.get("/v1/events?after=now").json()["next_cursor"] == before
     assert keyless.http.get("/v1/generations").json()["items"] == [], "nothing is left of it"
@@ -81,8 +82,10 @@ def test_without_a_public_url_it_says_so_and_tries_this_machine(keyless: Running
     run = keyless.service.command("callback-test", TRACKER_PORT=port)
 
     assert run.returncode == DONE
-    first, *_ = run.stdout.splitlines()
+    first, *others = run.stdout.splitlines()
     assert first.startswith("warning public URL: TRACKER_PUBLIC_URL is not set")
+    assert others
+    assert not [line for line in others if not line.startswith("ok ")]
 
 
 def test_another_secret_and_another_database_are_told_apart(

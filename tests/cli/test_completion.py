@@ -104,6 +104,61 @@ def test_every_command_has_an_example_that_it_understands(name: str, command: An
         command.make_context(name, with_default_wait(arguments))
 
 
+def unfolded(text: str) -> str:
+    """What a box shows, on one line."""
+    return re.sub(r"[\s│]+", " ", text)
+
+
+@pytest.mark.parametrize("command", [[], ["get"], ["db", "current"], ["webhooks"]])
+def test_no_flag_looks_as_if_it_took_a_value(keyless: Running, command: list[str]) -> None:
+    run = Command(keyless, "database")(*command, "--help")
+
+    assert "--help" in run.stdout
+    assert "bool" not in run.stdout
+
+
+def test_the_wait_of_each_command_says_what_it_does(keyless: Running) -> None:
+    get, watch = (
+        unfolded(Command(keyless, "database")(name, "--help").stdout) for name in ("get", "watch")
+    )
+
+    assert "Wait for a terminal state" in get
+    assert "Wait for a terminal state" not in watch
+    assert "Without --wait there is no limit." in watch
+
+
+def test_a_wait_that_is_no_number_is_said_to_be_that(keyless: Running) -> None:
+    run = Command(keyless, "database")("get", new_id(), "--wait", "abc")
+
+    assert run.returncode == 2
+    assert "--wait takes seconds, such as --wait 60." in unfolded(run.stderr)
+
+
+@pytest.mark.parametrize("command", ["list", "archive", "replay", "webhooks add"])
+def test_a_query_is_named_alike_everywhere(keyless: Running, command: str) -> None:
+    shown = Command(keyless, "database")(*command.split(), "--help").stdout
+
+    assert re.search(r"--query,--q +-q ", shown)
+
+
+def test_a_backfill_without_a_key_says_what_to_set(keyless: Running) -> None:
+    run = Command(keyless, "database")("backfill")
+
+    assert run.returncode == 2
+    assert run.stderr == (
+        "luma-tracker: No API key is set. Set LUMAAI_API_KEY for dream_machine, or "
+        "LUMA_AGENTS_API_KEY for agents.\n"
+    )
+
+
+def test_an_archive_without_end_is_one_line(keyless: Running) -> None:
+    run = Command(keyless, "database")("list", TRACKER_ARCHIVE_MAX="9" * 400)
+
+    assert run.returncode == 2
+    assert run.stderr.startswith("luma-tracker: TRACKER_ARCHIVE_MAX: ")
+    assert run.stderr.count("\n") == 1
+
+
 # open
 
 

@@ -36,7 +36,7 @@ async def _resolved(host: str, port: int) -> Finding:
         )
         return Finding(_NAME, message, Level.ERROR)
     addresses = sorted({str(entry[4][0]) for entry in found})
-    shown = f"{host} is {', '.join(addresses)}"
+    shown = host if addresses == [host] else f"{host} is {', '.join(addresses)}"
     if not any(ip_address(each.partition("%")[0]).is_global for each in addresses):
         message = f"{shown}: no public address, so Luma cannot call it from outside"
         return Finding(_NAME, message, Level.WARNING)

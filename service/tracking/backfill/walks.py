@@ -216,13 +216,11 @@ class Backfill:
             return next(iter(self._upstreams))
         if upstream in self._upstreams:
             return str(upstream)
-        known = " or ".join(self._upstreams) or "nothing: no API key is set"
         message = f"`{upstream}` cannot be backfilled." if upstream else "No API key is set."
-        raise InvalidInput(
-            "upstream",
-            message,
-            f"Use {known}. Set LUMAAI_API_KEY for dream_machine, LUMA_AGENTS_API_KEY for agents.",
-        )
+        hint = "Set LUMAAI_API_KEY for dream_machine, or LUMA_AGENTS_API_KEY for agents."
+        if self._upstreams:
+            hint = f"Use {' or '.join(self._upstreams)}. {hint}"
+        raise InvalidInput("upstream", message, hint)
 
 
 def _parsed(since: str, now: datetime) -> datetime:
