@@ -7,11 +7,14 @@ upstream         one API with its key: fetches a generation, or asks all APIs co
 admission        admission control: rate limit, circuit breaker and request metrics
 rate_limiter     keeps requests within the configured rate, in this process or across processes
 circuit_breaker  pauses an upstream after failures, and probes it with one request
+relay            requests that are passed on to Luma as they are, and Luma's answers
+relay_http       the httpx part of that, as streams
 client           the shared HTTP client, created on first use
 http             the httpx part of the client: HTTP outcomes become the service's errors
 dream_machine    parses a Dream Machine generation into an observation
 agents           parses an Agents API generation into an observation
 lists            parses a page of generations into observations
+content_coding   decodes compressed bodies, within a limit
 bodies           parses JSON into clean values
 reading          the field readers that both parsers use
 prices           estimates the cost of a generation, from the price lists in `prices.json`

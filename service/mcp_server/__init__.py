@@ -16,6 +16,7 @@ creating         sends a create the way of the gateway's creates, and describes 
 refusals         what Luma refused, and what to do then
 arguments        types of arguments that several tools have
 describing       a generation as text
+view             `view.html`, for clients that show generations in the chat
 tool, schemas    the form of tools, results and JSON schemas
 
 HTTP   web/mcp.py ─► http_transport ─┬─ plain ─► direct ─► serve_one ─┐

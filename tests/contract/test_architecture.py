@@ -1,5 +1,6 @@
 """What imports cannot be allowed to become, and how large a file may grow."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -17,6 +18,10 @@ NOWHERE = re.compile(r"(^|_)(utils?|helpers?|common|misc|shared)$")
 """Names of places where anything could go."""
 
 
+def _room(package: Path) -> str:
+    return package.parent.relative_to(ROOT).as_posix()
+
+
 def modules() -> list[Path]:
     """Every module of ours."""
     return sorted(SERVICE.rglob("*.py"))
@@ -31,6 +36,19 @@ def test_the_import_rules_hold() -> None:
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 broken" in run.stdout
+
+
+@pytest.mark.parametrize("package", sorted(SERVICE.rglob("__init__.py")), ids=_room)
+def test_a_list_of_modules_names_them_all(package: Path) -> None:
+    folder = package.parent
+    words = ast.get_docstring(ast.parse(package.read_text())) or ""
+    lines = re.findall(r"^(\w+(?:, \w+)*)/? {2,}\S", words, re.MULTILINE)
+    listed = {name for line in lines for name in line.split(", ")}
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+    there = files | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+    if 2 * len(listed & there) > len(listed):  # else it is a list of something else, such as tables
+        assert there - listed == set()
 
 
 def test_no_file_does_more_than_one_thing() -> None:
