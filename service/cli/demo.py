@@ -26,6 +26,8 @@ from service.simulator import Luma, Plan, Simulator
 
 _TIMEOUT = 60.0  # seconds; far longer than the slowest plan
 _POLL_INTERVAL = 0.2  # seconds
+_PRICED: Any = {"model": "ray-2", "resolution": "540p", "duration": "5s"}
+"""What a price depends on; without it, no price can be shown."""
 _PLANS = {
     "too violent": Plan(
         queued=0.5, dreaming=1.0, outcome="failed", failure_reason="Frame moderation failed"
@@ -67,13 +69,13 @@ async def _create_videos(service: Service) -> dict[str, str]:
     base_url = f"{service.url}/dream-machine/v1"
     async with AsyncLumaAI(base_url=base_url, auth_token=KEY, max_retries=0) as sdk:
         make = sdk.generations
-        video = await make.create(model="ray-2", prompt="a lake at sunset")
+        video = await make.create(prompt="a lake at sunset", **_PRICED)
         made = {
             "a video": video,
             "an image": await make.image.create(model="photon-1", prompt="a teddy bear"),
             "an upscale": await make.upscale(id=str(video.id), resolution="4k"),
-            "one to fail": await make.create(model="ray-2", prompt="something too violent"),
-            "a slow one": await make.create(model="ray-2", prompt="a film that takes patience"),
+            "one to fail": await make.create(prompt="something too violent", **_PRICED),
+            "a slow one": await make.create(prompt="a film that takes patience", **_PRICED),
         }
     return {str(generation.id): description for description, generation in made.items()}
 

@@ -36,6 +36,8 @@ def test_the_demo_shows_that_lookups_cost_luma_nothing(tmp_path: Path) -> None:
         assert re.search(rf"\b{state}\b", run.stdout), state
     assert "Video URL: https://" in run.stdout
     assert "Image URL: https://" in run.stdout
+    prices = re.findall(r"Estimated price: \$(\S+)", run.stdout)
+    assert len([price for price in prices if float(price) > 0]) >= 4, "videos, upscale, image"
     assert "Reason: " in run.stdout
     assert "signature: verified" in run.stdout, "the Agents API's callback, sent by the tracker"
     assert "Traceback" not in run.stderr
