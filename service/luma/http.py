@@ -3,12 +3,10 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import httpx
 
 from service.domain.redaction import REDACTED
-from service.domain.retry_after import seconds_in
 from service.domain.text import clean_text
 from service.errors import (
     NotFound,
@@ -20,7 +18,7 @@ from service.errors import (
 )
 from service.luma import setting_names
 from service.luma.content_coding import decoded
-from service.luma.relay import DEFAULT_RETRY_AFTER, passed_down
+from service.luma.relay import passed_down, unavailable
 from service.luma.relay_http import RelayHttp, without_key
 
 _ABOUT_GENERATION = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
@@ -112,33 +110,16 @@ def _body(upstream: str, response: httpx.Response) -> bytes:
 
 def _error(upstream: str, response: httpx.Response) -> TrackerError:
     code = response.status_code
-    message = f"{upstream} answered {code}{_detail(response)}"
+    detail = _detail(response)
+    message = f"{upstream} answered {code}{detail}"
     if code == httpx.codes.NOT_FOUND:
         return _not_found(upstream, message, response)
-    if code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        return _unavailable(upstream, message, response)
+    headers = passed_down(response.headers.raw)
+    if error := unavailable(upstream, "GET", code, headers, detail):
+        return error
     if response.is_client_error:
         return _refused(upstream, message, code)
     return UpstreamNonsense(upstream, message, _url_hint(upstream))
-
-
-def _unavailable(upstream: str, message: str, response: httpx.Response) -> UpstreamUnavailable:
-    """Return the error for 429 or 5xx."""
-    limiting = response.status_code == httpx.codes.TOO_MANY_REQUESTS
-    seconds = seconds_in(response.headers.get("retry-after", ""), datetime.now(UTC))
-    return UpstreamUnavailable(
-        upstream,
-        message,
-        retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds,
-        from_upstream=limiting or "retry-after" in response.headers,
-        limit=_limit(response) if limiting else None,
-    )
-
-
-def _limit(response: httpx.Response) -> int | None:
-    """Return the requests per minute that Luma allows; None if it does not say."""
-    value = response.headers.get("x-ratelimit-limit", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
 def _not_found(upstream: str, message: str, response: httpx.Response) -> TrackerError:

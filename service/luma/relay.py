@@ -13,7 +13,7 @@ from service.domain.retry_after import seconds_in
 from service.errors import UpstreamUnavailable
 from service.luma.content_coding import decoded
 
-DEFAULT_RETRY_AFTER = 5.0
+_RETRY_AFTER = 5.0
 """Seconds, if Luma sends no usable `Retry-After`."""
 HeaderList = list[tuple[bytes, bytes]]
 PLAIN_ANSWER = (b"accept-encoding", b"identity")
@@ -95,28 +95,43 @@ class Incoming(NamedTuple):
             raise ValueError(f"the answer comes {error}") from error
 
 
-def raise_if_unavailable(upstream: str, method: str, answer: Incoming) -> None:
-    """Tell the circuit breaker, which learns from exceptions, that Luma is down or rate-limiting.
+def unavailable(
+    upstream: str, method: str, status: int, headers: HeaderList, detail: str = "."
+) -> UpstreamUnavailable | None:
+    """Return the error that tells the circuit breaker that Luma is down or limits the rate.
 
     Luma limits the number of open generations too. Such a 429 to a create comes without
     `X-RateLimit-…` headers, and is no reason to pause reads.
 
-    Raises:
-        UpstreamUnavailable: the answer is a 5xx, or a 429 that concerns all requests.
+    Args:
+        upstream: the name of the upstream.
+        method: the method of the request.
+        status: the status of the answer.
+        headers: its headers, in lower case.
+        detail: the end of the message, what Luma said included.
+
+    Returns:
+        None if the answer is neither a 5xx nor a 429 that concerns all requests.
     """
-    limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS and (
-        method == "GET" or any(name.startswith(b"x-ratelimit-") for name, _ in answer.headers)
+    limited = status == HTTPStatus.TOO_MANY_REQUESTS and (
+        method == "GET" or any(name.startswith(b"x-ratelimit-") for name, _ in headers)
     )
-    if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not limited:
-        return
-    retry_after = dict(answer.headers).get(b"retry-after", b"").decode("latin-1")
-    seconds = seconds_in(retry_after, datetime.now(UTC))
-    raise UpstreamUnavailable(
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and not limited:
+        return None
+    values = {name: value.decode("latin-1") for name, value in headers}
+    seconds = seconds_in(values.get(b"retry-after", ""), datetime.now(UTC))
+    return UpstreamUnavailable(
         upstream,
-        f"{upstream} answered {answer.status}.",
-        retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds,
+        f"{upstream} answered {status}{detail}",
+        retry_after=_RETRY_AFTER if seconds is None else seconds,
         from_upstream=limited or seconds is not None,
+        limit=_limit(values.get(b"x-ratelimit-limit", "")) if limited else None,
     )
+
+
+def _limit(value: str) -> int | None:
+    """Return the requests per minute that Luma allows; None if it does not say."""
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
 def passed_up(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:

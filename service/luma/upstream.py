@@ -23,7 +23,7 @@ from service.luma.admission import AdmissionControl
 from service.luma.bodies import parse_object
 from service.luma.client import LumaClient
 from service.luma.lists import ListPage, Reader, read_page
-from service.luma.relay import Incoming, Outgoing, raise_if_unavailable
+from service.luma.relay import Incoming, Outgoing, unavailable
 
 T = TypeVar("T")
 
@@ -97,7 +97,8 @@ class Upstream:
                 if after:
                     await after
                 answer = await self._send_within(outgoing)
-                raise_if_unavailable(self.name, outgoing.method, answer)
+                if error := unavailable(self.name, outgoing.method, answer.status, answer.headers):
+                    raise error
         except UpstreamUnavailable:
             if answer is None:
                 raise

@@ -10,6 +10,7 @@ from service.domain.generation import Source
 from service.domain.request_budget import Rate
 from service.errors import (
     NotFound,
+    NotSent,
     UpstreamError,
     UpstreamNonsense,
     UpstreamRefused,
@@ -194,3 +195,17 @@ async def test_a_rate_limit_stops_all_requests_for_as_long_as_luma_says(
         assert refusal.value.retry_after == pytest.approx(12, abs=1)
     assert luma.count() == 1
     assert agents.admission.rate == Rate(30, 60)
+
+
+async def test_a_429_that_is_passed_on_lowers_the_rate_as_well(
+    luma: Luma, upstreams: list[Upstream]
+) -> None:
+    agents = upstreams[1]
+    headers = {"Retry-After": "12", "X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0"}
+    luma.fault(Fault(status=429, headers=headers, body=b'{"detail": "Slow"}', method="POST"))
+    refused = await agents.send(Outgoing("POST", "generations", [], b"{}"))
+    assert (refused.status, await refused.read(1000)) == (429, b'{"detail": "Slow"}')
+    assert agents.admission.rate == Rate(20, 60)
+    with pytest.raises(NotSent) as paused:
+        await agents.send(Outgoing("POST", "generations", [], b"{}"))
+    assert paused.value.retry_after == pytest.approx(12, abs=1)
