@@ -308,13 +308,13 @@ def test_a_secret_is_not_in_the_settings_picture_of_themselves(
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_this_machine_may_ask_without_a_token(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("TRACKER_HOST", host)
     assert load_settings().on_loopback
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "tracker.example"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "tracker.example", "localhost."])
 @pytest.mark.parametrize("tokens", [None, "", " , "])
 def test_others_may_not(monkeypatch: pytest.MonkeyPatch, host: str, tokens: str | None) -> None:
     monkeypatch.setenv("TRACKER_HOST", host)

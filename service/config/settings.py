@@ -1,7 +1,6 @@
 """The settings: their names, types, defaults and checks."""
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,12 +31,11 @@ from service.config.values import (
     TokenList,
     server_url,
 )
-from service.domain.addresses import Network, parse_networks
+from service.domain.addresses import Network, is_loopback, parse_networks
 from service.domain.request_budget import Rate
 from service.domain.sizes import parse_size
 
 _PARTS = re.compile(r"://([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # urllib parses one host at most
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(BaseSettings):
@@ -264,17 +262,10 @@ class Settings(BaseSettings):
     @property
     def callbacks_only(self) -> bool:
         """Whether only callbacks are served: `public_url` is not loopback, without tokens."""
-        public = urlsplit(self.public_url or "http://localhost").hostname
-        return not self.api_tokens and not _is_loopback(public)
+        public = urlsplit(self.public_url or "http://localhost").hostname or ""
+        return not self.api_tokens and not is_loopback(public)
 
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
-        return self.host in _LOOPBACK
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
+        return is_loopback(self.host)

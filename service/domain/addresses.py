@@ -13,6 +13,7 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
+    ip_address,
     ip_network,
 )
 from urllib.parse import SplitResult, urlsplit
@@ -44,6 +45,7 @@ _GLOBAL_6 = IPv6Network("2000::/3")
 _SPECIAL_6 = tuple(
     IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
 )
+_LOOPBACK_4, _LOOPBACK_6 = IPv4Network("127.0.0.0/8"), IPv6Address("::1")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -91,6 +93,19 @@ def is_reachable(address: Address, allowed: Sequence[Network]) -> bool:
     if embedded is not None:
         return is_reachable(embedded, allowed)
     return address in _GLOBAL_6 and not any(address in network for network in _SPECIAL_6)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is spelt as this machine alone: `localhost`, `::1` or in `127.0.0.0/8`.
+
+    Nothing is resolved. `is_loopback` of addresses is not asked, because the versions of Python do
+    not agree on IPv6 addresses that stand for an IPv4 address.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    return address in _LOOPBACK_4 or address == _LOOPBACK_6
 
 
 def parse_networks(values: Sequence[str]) -> tuple[Network, ...]:

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.addresses import Address, is_reachable, parse_networks, require_callable
+from service.domain.addresses import (
+    Address,
+    is_loopback,
+    is_reachable,
+    parse_networks,
+    require_callable,
+)
 from service.errors import InvalidInput
 
 PUBLIC = "93.184.215.14"
@@ -165,3 +171,21 @@ def test_the_message_shows_neither_credentials_nor_the_path() -> None:
 def test_a_network_with_host_bits_is_refused() -> None:
     with pytest.raises(ValueError, match="host bits"):
         parse_networks(["10.0.0.1/8"])
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.255", "::1"])
+def test_loopback_is_spelt_in_few_ways(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "localhost.", "a.localhost", "localhost.example", "0.0.0.0", "::", "128.0.0.1"),
+        *("127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1", "127.0.0.1.", "127.0.0.1.t.example"),
+        *("::ffff:127.0.0.1", "::127.0.0.1", "::1%lo", "[::1]", "127.0.0.1:80", " 127.0.0.1"),
+        *("１27.0.0.1", "127。0.0.1", "lоcalhost", "192.168.0.7"),
+    ],
+)
+def test_nothing_else_is_loopback(host: str) -> None:
+    assert not is_loopback(host)

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult
 
 from service.cli.findings import Finding, Level
+from service.domain.addresses import is_loopback
 
 _PATIENCE = 10.0  # seconds
 _NAME, _CONNECTION = "name", "connection"
@@ -55,7 +56,7 @@ async def _connected(host: str, port: int, *, secure: bool) -> Finding:
         await writer.wait_closed()
     if not secure:
         message = f"port {port} is open, without TLS: whoever listens can read the callback token"
-        return Finding(_CONNECTION, message, Level.OK if _is_local(host) else Level.WARNING)
+        return Finding(_CONNECTION, message, Level.OK if is_loopback(host) else Level.WARNING)
     return Finding(_CONNECTION, f"port {port} is open, and the certificate is valid")
 
 
@@ -76,10 +77,3 @@ def _reason(host: str, port: int, error: OSError | TimeoutError) -> str:
         f"{host}:{port} does not answer ({getattr(error, 'strerror', None) or 'timeout'}): check "
         "firewall and port forwarding; some routers do not let a machine call its own address"
     )
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

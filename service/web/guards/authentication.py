@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from service.domain.addresses import is_loopback
 from service.web.guards.sessions import Session, Sessions
 from service.web.guards.wrong_tokens import WrongTokenCounter
 
-_LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _PROXY_HEADERS = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"}
 )
@@ -108,7 +108,7 @@ def is_direct(names: Iterable[bytes]) -> bool:
 def is_local_name(host: bytes) -> bool:
     """Return whether a `Host` header names this machine."""
     try:
-        return urlsplit(f"//{host.decode('latin-1')}").hostname in _LOCAL
+        return is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
     except ValueError:
         return False
 

@@ -61,7 +61,7 @@ async def _status(access: AccessGuard, *where: str, **given: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]"]
+    "host", ["127.0.0.1", "127.0.0.1:8000", "127.0.0.2:80", "localhost", "LOCALHOST:1", "[::1]"]
 )
 async def test_without_tokens_a_local_name_is_let_in(host: str) -> None:
     assert await _status(_open(), host=host) == 200
@@ -72,6 +72,8 @@ async def test_without_tokens_a_local_name_is_let_in(host: str) -> None:
     [
         *("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"),
         *("127.0.0.1@evil.example", "127.0.0.1:80@evil.example", "192.0.2.7", "0.0.0.0", "[::]"),
+        *("localhost.", "a.localhost", "127.1", "2130706433", "0177.0.0.1", "127.0.0.1."),
+        *("[::ffff:127.0.0.1]", "[::1%251]", "[::1%1]", "[::]:80", "128.0.0.1", "0:80"),
         *("", "[", "]", "[::1", "evil.example/127.0.0.1", "evil.example#127.0.0.1", "\xff"),
     ],
 )
