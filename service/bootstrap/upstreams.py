@@ -6,15 +6,7 @@ from datetime import datetime
 from service.config import Settings
 from service.domain.generation import is_polled
 from service.domain.request_budget import Rate
-from service.luma import (
-    AGENTS,
-    DREAM_MACHINE,
-    AdmissionControl,
-    LumaClient,
-    Upstream,
-    agents_upstream,
-    dream_machine_upstream,
-)
+from service.luma import AGENTS, DREAM_MACHINE, AdmissionControl, LumaClient, Upstream
 from service.storage.request_log import RequestLog
 
 
@@ -29,16 +21,14 @@ def make_upstreams(
     Args:
         log_for: returns the log of requests to an upstream, if other instances share its rate.
     """
-    upstreams = []
-    if key := settings.luma_api_key:
-        admission = AdmissionControl(
-            DREAM_MACHINE, Rate.parse(settings.dream_machine_rate), log_for(DREAM_MACHINE)
-        )
-        url, secret = settings.dream_machine_url, key.get_secret_value()
-        upstreams.append(dream_machine_upstream(url, secret, client, admission, clock))
-    if key := settings.luma_agents_api_key:
-        rate = Rate.parse(settings.agents_rate, polled=is_polled(AGENTS))
-        admission = AdmissionControl(AGENTS, rate, log_for(AGENTS))
-        url, secret = settings.agents_url, key.get_secret_value()
-        upstreams.append(agents_upstream(url, secret, client, admission, clock))
-    return upstreams
+    keys = {DREAM_MACHINE: settings.luma_api_key, AGENTS: settings.luma_agents_api_key}
+    urls = {DREAM_MACHINE: settings.dream_machine_url, AGENTS: settings.agents_url}
+    rates = {DREAM_MACHINE: settings.dream_machine_rate, AGENTS: settings.agents_rate}
+    made = []
+    for name, key in keys.items():
+        if key:
+            rate = Rate.parse(rates[name], polled=is_polled(name))
+            admission = AdmissionControl(name, rate, log_for(name))
+            secret = key.get_secret_value()
+            made.append(Upstream(name, urls[name], secret, client, admission, clock))
+    return made

@@ -26,7 +26,7 @@ from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
 from service.luma.lists import Listed, ListPage
 from service.luma.rate_limiter import RequestLog
-from service.luma.upstream import Upstream, agents_upstream, dream_machine_upstream, fetch_from_any
+from service.luma.upstream import Upstream, fetch_from_any
 
 AGENTS, DREAM_MACHINE = agents.NAME, dream_machine.NAME
 
@@ -39,7 +39,5 @@ __all__ = [
     "LumaClient",
     "RequestLog",
     "Upstream",
-    "agents_upstream",
-    "dream_machine_upstream",
     "fetch_from_any",
 ]

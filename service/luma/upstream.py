@@ -1,7 +1,7 @@
 """An upstream as the rest of the service uses it: a name, and a way to fetch a generation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,10 @@ from service.luma.lists import ListPage, Reader, read_page
 from service.luma.relay import Incoming, Outgoing, unavailable
 
 T = TypeVar("T")
+_READERS: Mapping[str, Reader] = {
+    dream_machine.NAME: dream_machine.read,
+    agents.NAME: agents.read,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,14 @@ class Upstream:
     name: str
     base_url: str
     api_key: str
-    read: Reader
     client: LumaClient
     admission: AdmissionControl
     clock: Callable[[], datetime]
+
+    @property
+    def read(self) -> Reader:
+        """Parses one generation of this API."""
+        return _READERS[self.name]
 
     async def fetch(self, generation_id: str, purpose: Purpose = Purpose.READ) -> Observation:
         """Fetch one generation, with one request within the request budget.
@@ -142,30 +150,6 @@ class Upstream:
 def _no_answer_in_time(upstream: str, outgoing: Outgoing) -> UpstreamUnavailable:
     message = f"{upstream} did not answer within {outgoing.total:g} s."
     return (UpstreamUnavailable if outgoing.progress.sent else NotSent)(upstream, message)
-
-
-def dream_machine_upstream(
-    base_url: str,
-    api_key: str,
-    client: LumaClient,
-    admission: AdmissionControl,
-    clock: Callable[[], datetime],
-) -> Upstream:
-    """Return the upstream for Dream Machine v1."""
-    return Upstream(
-        dream_machine.NAME, base_url, api_key, dream_machine.read, client, admission, clock
-    )
-
-
-def agents_upstream(
-    base_url: str,
-    api_key: str,
-    client: LumaClient,
-    admission: AdmissionControl,
-    clock: Callable[[], datetime],
-) -> Upstream:
-    """Return the upstream for the Agents API."""
-    return Upstream(agents.NAME, base_url, api_key, agents.read, client, admission, clock)
 
 
 async def fetch_from_any(

@@ -20,8 +20,6 @@ from service.luma import (
     AdmissionControl,
     LumaClient,
     Upstream,
-    agents_upstream,
-    dream_machine_upstream,
     fetch_from_any,
 )
 from service.luma.relay import Outgoing
@@ -37,8 +35,8 @@ async def upstreams(luma: Luma, clock: Clock) -> AsyncIterator[list[Upstream]]:
     one, other = AdmissionControl("dream_machine", RATE), AdmissionControl("agents", RATE)
     async with LumaClient(5) as client:
         yield [
-            dream_machine_upstream(luma.dream_machine_url, "luma-key", client, one, clock),
-            agents_upstream(f"{luma.agents_url}/", "luma-api-key", client, other, clock),
+            Upstream("dream_machine", luma.dream_machine_url, "luma-key", client, one, clock),
+            Upstream("agents", f"{luma.agents_url}/", "luma-api-key", client, other, clock),
         ]
 
 

@@ -13,7 +13,7 @@ from service.config import Settings
 from service.domain.generation import Generation, Outcome, Source
 from service.domain.request_budget import Purpose, Rate
 from service.errors import NotFound, UpstreamUnavailable
-from service.luma import AdmissionControl, LumaClient, Upstream, dream_machine_upstream
+from service.luma import AdmissionControl, LumaClient, Upstream
 from service.simulator import Fault, Luma, Plan
 from service.storage.engine import Database, open_database
 from service.storage.generations import find
@@ -62,8 +62,8 @@ async def setup(settings: Settings, luma: Luma, clock: Clock, rate: Rate) -> Asy
         pass  # creates the database
     async with open_database(settings.database_url) as database, LumaClient(timeout=2) as client:
         admission = AdmissionControl("dream_machine", rate)
-        upstream = dream_machine_upstream(
-            luma.dream_machine_url, "luma-key", client, admission, clock
+        upstream = Upstream(
+            "dream_machine", luma.dream_machine_url, "luma-key", client, admission, clock
         )
         changes = Changes(database, Cache(0))
         fetcher = Fetcher(database, [upstream], changes, clock)
