@@ -5,13 +5,14 @@ sent ──► accepted   Luma made the generation
   └────► unknown ──► accepted, if Luma's list or a callback shows the generation
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from service.domain.generation import Observation
+from service.domain.generation import Observation, is_usable_id
 
 KEY_LIFETIME = timedelta(hours=24)
 """How long an idempotency key stands for its first create."""
@@ -111,6 +112,15 @@ def next_search(submission: Submission, now: datetime) -> datetime | None:
     if submission.state is State.SENT:
         longest = _LONGEST_PAUSE_BEFORE_ANSWER
     return now + min(max(since / 2, shortest), longest)
+
+
+def created_id(answer: bytes) -> str | None:
+    """Return the id of the generation that an answer to a create shows; None: it shows none."""
+    try:
+        id_ = json.loads(answer)["id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return id_ if is_usable_id(id_) else None
 
 
 def as_created(observation: Observation, submission: Submission) -> Observation:

@@ -4,16 +4,13 @@ import json
 from http import HTTPStatus
 from typing import NamedTuple
 
-from service.domain.generation import is_usable_id
+from service.domain.submission import created_id
 from service.errors import InvalidInput, NotFound, StoreUnavailable
 from service.mcp_server.describing import lines, next_step
 from service.mcp_server.refusals import lost, not_sent, refusal
 from service.mcp_server.tool import Call, Json, success
-from service.tracking.creating.creates import Begun
 from service.tracking.creating.refused import KeyReused
 from service.tracking.gateway import CreateAnswer, CreateRequest
-
-_HEADERS = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
 
 
 class Wanted(NamedTuple):
@@ -32,39 +29,18 @@ async def create(call: Call, wanted: Wanted) -> Json:
     Raises:
         TrackerError: nothing was created, or it is not known whether.
     """
-    call.gateway.require_key(wanted.upstream)
-    request = _request(call, wanted)
-    begun = await _begin(call, request)
-    answer = await call.gateway.final_answer(begun.submission)
-    if answer.is_final:
-        await call.gateway.creates.mark_delivered(begun.submission.id)
-    created = _created(request, answer)
-    return await _result(call, created, is_first=begun.is_first)
-
-
-def _request(call: Call, wanted: Wanted) -> CreateRequest:
-    return CreateRequest(
-        upstream=wanted.upstream,
-        path=wanted.path,
-        query="",
-        headers=_HEADERS,
-        body=json.dumps(wanted.body).encode(),
-        caller=call.caller.digest,
-        key=wanted.idempotency_key,
-        is_retry=False,
-        callback_url=None,
-    )
-
-
-async def _begin(call: Call, request: CreateRequest) -> Begun:
+    upstream, path, body, key = wanted
+    caller = call.caller.digest
+    request = CreateRequest.of_json(upstream, path, json.dumps(body).encode(), key, caller)
     try:
-        return await call.gateway.creates.begin(request)
+        answer, is_first = await call.gateway.create(request)
     except KeyReused as error:
         raise InvalidInput(
             "idempotency_key",
             "This idempotency_key was used for another create within the last 24 hours.",
             "Send a new key, or the same arguments as before.",
         ) from error
+    return await _result(call, _created(request, answer), is_first=is_first)
 
 
 def _created(request: CreateRequest, answer: CreateAnswer) -> str:
@@ -78,18 +54,10 @@ def _created(request: CreateRequest, answer: CreateAnswer) -> str:
         raise not_sent(request.upstream, answer.body, retry_after)
     if answer.is_final and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
         raise refusal(request.upstream, answer.status, answer.body, retry_after)
-    id_ = _id_in(answer.body)
+    id_ = created_id(answer.body)
     if id_ is None:
         raise lost(request)
     return id_
-
-
-def _id_in(body: bytes) -> str | None:
-    try:
-        id_ = json.loads(body)["id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return id_ if is_usable_id(id_) else None
 
 
 async def _result(call: Call, generation_id: str, *, is_first: bool) -> Json:

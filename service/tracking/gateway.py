@@ -131,6 +131,23 @@ class Gateway:
         except StoreUnavailable as error:
             log.error("delete_not_recorded", generation_id=generation_id, reason=str(error))
 
+    async def create(self, create: CreateRequest) -> tuple[CreateAnswer, bool]:
+        """Create a generation for a command or a tool, which gets the answer in any case.
+
+        Returns:
+            The answer, and whether the create is new; otherwise it repeats an earlier one.
+
+        Raises:
+            UpstreamError: there is no API key for the upstream; nothing was sent.
+            RefusedCreate, StoreUnavailable: as `Creates.begin`.
+        """
+        self.require_key(create.upstream)
+        begun = await self.creates.begin(create)
+        answer = await self.final_answer(begun.submission)
+        if answer.is_final:
+            await self.creates.mark_delivered(begun.submission.id)
+        return answer, begun.is_first
+
     async def submission(self, submission_id: str) -> Submission:
         """Return a create by its id.
 

@@ -26,7 +26,6 @@ from service.tracking.schemas import (
 from service.tracking.webhooks.endpoints import NewWebhook
 from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
 
-_JSON_HEADERS = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
 _HEARTBEAT = 1.0  # seconds
 _UNPROCESSABLE = 422
 
@@ -104,17 +103,11 @@ class Local:
 
     async def create(self, order: Order) -> Created:
         """Create a generation, the way the gateway does."""
-        self._gateway.require_key(order.upstream)
         try:
-            begun = await self._gateway.creates.begin(_request(order))
+            answer, is_first = await self._gateway.create(CreateRequest.of_json(*order, caller=""))
         except KeyReused as error:
             return Created(_UNPROCESSABLE, f"{error} {error.hint}".encode(), error.submission_id)
-        answer = await self._gateway.final_answer(begun.submission)
-        if answer.is_final:
-            await self._gateway.creates.mark_delivered(begun.submission.id)
-        return Created(
-            answer.status, answer.body, answer.submission_id, is_repeated=not begun.is_first
-        )
+        return Created(answer.status, answer.body, answer.submission_id, is_repeated=not is_first)
 
     async def created_by(self, submission_id: str) -> str | None:
         """Return what a create made; first, Luma's list is searched for it if that is due."""
@@ -168,20 +161,6 @@ def _answer(answer: Answer) -> Reply:
 
 def _reply(model: BaseModel) -> Reply:
     return Reply(model.model_dump_json().encode())
-
-
-def _request(order: Order) -> CreateRequest:
-    return CreateRequest(
-        upstream=order.upstream,
-        path=order.path,
-        query="",
-        headers=_JSON_HEADERS,
-        body=order.body,
-        caller="",
-        key=order.key,
-        is_retry=False,
-        callback_url=None,
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,12 @@
 """Sends an order, and finds out what it created if Luma's answer is lost. Never buys twice."""
 
 import asyncio
-import json
 from http import HTTPStatus
 
 from service.cli.backend.contract import Backend, Created, Order
 from service.cli.exits import REFUSED, UNREACHABLE, CommandError
 from service.domain.detail import detail_in
-from service.domain.generation import is_usable_id
+from service.domain.submission import created_id
 from service.errors import TrackerError
 from service.luma.setting_names import API_KEY
 
@@ -29,7 +28,7 @@ async def buy(backend: Backend, order: Order) -> tuple[str, bool]:
     lost = created.status == HTTPStatus.GATEWAY_TIMEOUT
     if not lost and created.status >= HTTPStatus.MULTIPLE_CHOICES:
         raise _refusal(created, order)
-    made = None if lost else _id_in(created.body)
+    made = None if lost else created_id(created.body)
     return made or await _found(backend, created, order), created.is_repeated
 
 
@@ -75,11 +74,3 @@ def _hint(status: int, order: Order) -> str:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "Look with `luma-tracker list` before you try again: Luma may have created it."
     return "Nothing was created. Correct the options."
-
-
-def _id_in(body: bytes) -> str | None:
-    try:
-        id_ = json.loads(body)["id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return id_ if is_usable_id(id_) else None

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 from service.domain.generation import is_usable_id
@@ -47,6 +47,12 @@ class CreateRequest(NamedTuple):
     """Whether the caller's SDK says that it has sent this before."""
     callback_url: str | None
     """`X-Callback-URL`."""
+
+    @classmethod
+    def of_json(cls, upstream: str, path: str, body: bytes, key: str | None, caller: str) -> Self:
+        """Return a create that a command or a tool makes, instead of a client of Luma."""
+        headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+        return cls(upstream, path, "", headers, body, caller, key, False, None)
 
 
 class Prepared(NamedTuple):
