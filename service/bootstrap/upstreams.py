@@ -6,7 +6,8 @@ from datetime import datetime
 from service.config import Settings
 from service.domain.generation import is_polled
 from service.domain.request_budget import Rate
-from service.luma import AGENTS, DREAM_MACHINE, AdmissionControl, LumaClient, Upstream
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
+from service.luma import AdmissionControl, LumaClient, Upstream
 from service.storage.request_log import RequestLog
 
 

@@ -7,8 +7,9 @@ is silent if anything fails.
 from collections.abc import Iterable, Iterator
 
 from service.domain.generation import KNOWN_STATES, Outcome
-from service.domain.models import AGENTS, ASPECT_RATIOS, DREAM_MACHINE, MODELS
+from service.domain.models import ASPECT_RATIOS, MODELS
 from service.domain.text import one_line
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 
 _MOST = 50
 _MOST_OVER_HTTP = 200
@@ -36,7 +37,7 @@ def complete_models(incomplete: str) -> list[Completion]:
 
 def complete_aspect_ratios(incomplete: str) -> list[str]:
     """Complete an aspect ratio."""
-    return [ratio for ratio in ASPECT_RATIOS if ratio.startswith(incomplete)]
+    return [ratio for ratio in ASPECT_RATIOS[DREAM_MACHINE] if ratio.startswith(incomplete)]
 
 
 def complete_outcomes(incomplete: str) -> list[str]:

@@ -11,8 +11,9 @@ from service.cli.schema import contents, revisions
 from service.cli.webhook_checks import webhooks
 from service.cli.word_checks import words
 from service.config import Settings
+from service.domain.upstreams import KEY_SETTING, URL_SETTING
 from service.errors import NotFound, TrackerError
-from service.luma import AGENTS, DREAM_MACHINE, LumaClient, Upstream
+from service.luma import LumaClient, Upstream
 from service.luma.prices import DATES
 from service.tracking.tracker import utc_now
 
@@ -28,9 +29,6 @@ CALLBACKS_ONLY = (
 
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 """An id that no generation has. 404 for it shows that the upstream accepts the key."""
-
-_KEY_SETTINGS = {DREAM_MACHINE: "LUMAAI_API_KEY", AGENTS: "LUMA_AGENTS_API_KEY"}
-_URL_SETTINGS = {DREAM_MACHINE: "TRACKER_DREAM_MACHINE_URL", AGENTS: "TRACKER_AGENTS_URL"}
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -109,7 +107,7 @@ async def _upstream(upstream: Upstream, confirmed: str | None) -> Finding:
         return Finding(about, f"{error} {error.hint}".rstrip(), Level.ERROR)
     message = (
         f"{upstream.base_url} returns a generation for an id that does not exist: check "
-        f"{_URL_SETTINGS[upstream.name]}"
+        f"{URL_SETTING[upstream.name]}"
     )
     return Finding(about, message, Level.ERROR)
 
@@ -126,7 +124,7 @@ async def _account(upstream: Upstream, confirmed: str | None) -> Finding:
     except NotFound:
         message = (
             f"{upstream.base_url} does not have {confirmed}, which it confirmed earlier: check "
-            f"{_URL_SETTINGS[upstream.name]}, and that {_KEY_SETTINGS[upstream.name]} belongs to "
+            f"{URL_SETTING[upstream.name]}, and that {KEY_SETTING[upstream.name]} belongs to "
             "the same account as before"
         )
         return Finding(about, message, Level.ERROR)

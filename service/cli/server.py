@@ -32,6 +32,7 @@ from service.config import (
     environment_of_tunnel,
     inherited_socket,
 )
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.errors import SettingsError
 from service.logs import log
 from service.tracking.archive.library import Library
@@ -129,7 +130,7 @@ def _restart(listeners: Listeners) -> None:
 
 def _log_configuration(settings: Settings, *, tunnelled: bool) -> None:
     """Log the address, the configuration, and what to set if something important is missing."""
-    keys = {"dream_machine": settings.luma_api_key, "agents": settings.luma_agents_api_key}
+    keys = {DREAM_MACHINE: settings.luma_api_key, AGENTS: settings.luma_agents_api_key}
     upstreams = [name for name, key in keys.items() if key]
     log.info("listening", url=settings.own_url)
     log.info("configured", database=settings.database_name, upstreams=",".join(upstreams) or "none")

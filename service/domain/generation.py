@@ -7,13 +7,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from service.domain.upstreams import AGENTS
 from service.errors import InvalidInput
 
 UNKNOWN_STATE = "unknown"
 """The state of a generation whose state has not been reported yet."""
 
 TERMINAL_STATES = ("completed", "failed")
-_POLLED = frozenset({"agents"})
+_POLLED = frozenset({AGENTS})
 _RANKS = {
     UNKNOWN_STATE: 0,
     "queued": 1,

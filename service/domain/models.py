@@ -6,7 +6,7 @@ exist: whoever checks names against them must leave a way to send it.
 
 from collections.abc import Mapping
 
-DREAM_MACHINE, AGENTS = "dream_machine", "agents"
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 
 VIDEO_MODELS: Mapping[str, str] = {
     "ray-1-6": DREAM_MACHINE,
@@ -23,5 +23,11 @@ IMAGE_MODELS: Mapping[str, str] = {
 }
 """The upstream of each model that makes images."""
 MODELS: Mapping[str, str] = {**VIDEO_MODELS, **IMAGE_MODELS}
-ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "9:21")
-"""Those of Dream Machine; the Agents API has most of them, and others."""
+ASPECT_RATIOS: Mapping[str, tuple[str, ...]] = {
+    DREAM_MACHINE: ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"),
+    AGENTS: (
+        *("3:1", "2:1", "21:9", "16:9", "4:3", "3:2", "1:1"),
+        *("3:4", "2:3", "9:16", "1:2", "1:3"),
+    ),
+}
+"""Those of each upstream."""

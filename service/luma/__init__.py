@@ -18,21 +18,15 @@ content_coding   decodes compressed bodies, within a limit
 bodies           parses JSON into clean values
 reading          the field readers that both parsers use
 prices           estimates the cost of a generation, from the price lists in `prices.json`
-setting_names    the names of each upstream's settings, for hints
 """
 
-from service.luma import agents, dream_machine
 from service.luma.admission import AdmissionControl
 from service.luma.client import LumaClient
 from service.luma.lists import Listed, ListPage
 from service.luma.rate_limiter import RequestLog
 from service.luma.upstream import Upstream, fetch_from_any
 
-AGENTS, DREAM_MACHINE = agents.NAME, dream_machine.NAME
-
 __all__ = [
-    "AGENTS",
-    "DREAM_MACHINE",
     "AdmissionControl",
     "ListPage",
     "Listed",

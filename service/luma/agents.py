@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from service.domain.generation import Observation, Source
+from service.domain.upstreams import AGENTS
 from service.luma import reading
 from service.luma.reading import instant, label, prose, usable_id
 
-NAME = "agents"
 _LIFETIME = timedelta(hours=1)
 _SHORTEST = timedelta(minutes=1)
 _MARGIN = 0.9  # URLs are replaced early, so that a client still has time to use one
@@ -30,7 +30,7 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:
     operation = label(body.get("type"))
     return Observation(
         id=usable_id(body),
-        upstream=NAME,
+        upstream=AGENTS,
         source=source,
         state=label(body.get("state")),
         generation_type=_generation_type(operation),

@@ -10,10 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from service.domain.generation import Observation, Source
+from service.domain.upstreams import DREAM_MACHINE
 from service.luma import reading
 from service.luma.reading import guess, instant, label, mapping, prose, urls, usable_id
-
-NAME = "dream_machine"
 
 
 def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation:  # noqa: ARG001
@@ -27,7 +26,7 @@ def read(body: Mapping[str, Any], source: Source, at: datetime) -> Observation: 
     operation = label(request.get("generation_type")) or label(request.get("type"))
     return Observation(
         id=usable_id(body),
-        upstream=NAME,
+        upstream=DREAM_MACHINE,
         source=source,
         state=label(body.get("state")),
         generation_type=generation_type,

@@ -8,6 +8,7 @@ import httpx
 
 from service.domain.redaction import REDACTED
 from service.domain.text import clean_text
+from service.domain.upstreams import KEY_SETTING, URL_SETTING
 from service.errors import (
     NotFound,
     TrackerError,
@@ -16,7 +17,6 @@ from service.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from service.luma import setting_names
 from service.luma.content_coding import decoded
 from service.luma.relay import passed_down, unavailable
 from service.luma.relay_http import RelayHttp, without_key
@@ -59,7 +59,7 @@ class Http:
             raise UpstreamUnavailable(
                 upstream,
                 f"{upstream} could not be reached: {type(error).__name__}.",
-                f"Check {setting_names.URL[upstream]} and the network, then retry; "
+                f"Check {URL_SETTING[upstream]} and the network, then retry; "
                 "stored generations are still served.",
             ) from error
         return _body(upstream, response)
@@ -137,14 +137,14 @@ def _refused(upstream: str, message: str, code: int) -> UpstreamRefused:
     error = UpstreamRefused(upstream, message, about_generation=code in _ABOUT_GENERATION)
     error.status = code
     error.hint = (
-        f"Check {setting_names.API_KEY[upstream]}, and the plan and credits of its account; "
+        f"Check {KEY_SETTING[upstream]}, and the plan and credits of its account; "
         "run `luma-tracker doctor` to find the cause."
     )
     return error
 
 
 def _url_hint(upstream: str) -> str:
-    return f"Check {setting_names.URL[upstream]}, and that no proxy answers in Luma's place."
+    return f"Check {URL_SETTING[upstream]}, and that no proxy answers in Luma's place."
 
 
 def _has_luma_detail(response: httpx.Response) -> bool:

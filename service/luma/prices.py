@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from service.domain.generation import Generation
-from service.luma import agents, dream_machine
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.luma.reading import mapping
 
 _PRICES: Mapping[str, Any] = json.loads(Path(__file__).with_name("prices.json").read_text())
-_AGENTS, _DREAM_MACHINE = _PRICES[agents.NAME], _PRICES[dream_machine.NAME]
+_OF_AGENTS, _OF_DREAM_MACHINE = _PRICES[AGENTS], _PRICES[DREAM_MACHINE]
 
 DATES: Mapping[str, str] = {upstream: prices["date"] for upstream, prices in _PRICES.items()}
 """The date of each upstream's price list."""
@@ -40,9 +40,9 @@ def estimate(generation: Generation, parent: Generation | None = None) -> float 
             upscales, audio and edits depend on its length.
     """
     failed = generation.state == "failed"
-    if generation.upstream == dream_machine.NAME:
+    if generation.upstream == DREAM_MACHINE:
         price = 0.0 if failed else _dream_machine_price(generation, parent)
-    elif generation.upstream == agents.NAME:
+    elif generation.upstream == AGENTS:
         price = _agents_refund(generation) if failed else _agents_price(generation, parent)
     else:
         price = None
@@ -55,22 +55,22 @@ def _dream_machine_price(generation: Generation, parent: Generation | None) -> f
         if (request.get("aspect_ratio") or "16:9") not in _SAME_NUMBER_OF_PIXELS:
             return None
         wanted = generation.model, request.get("resolution"), request.get("duration")
-        return _found(_DREAM_MACHINE["video"], *wanted)
+        return _found(_OF_DREAM_MACHINE["video"], *wanted)
     if generation.operation == "upscale_video" and parent:
         before = mapping(parent.request).get("resolution")
-        rate = _found(_DREAM_MACHINE["upscale_per_second"], before, request.get("resolution"))
+        rate = _found(_OF_DREAM_MACHINE["upscale_per_second"], before, request.get("resolution"))
         return _times(rate, _seconds(parent))
     if generation.operation == "add_audio" and parent:
-        return _times(_DREAM_MACHINE["audio_per_second"], _seconds(parent))
+        return _times(_OF_DREAM_MACHINE["audio_per_second"], _seconds(parent))
     return None
 
 
 def _agents_price(generation: Generation, parent: Generation | None) -> float | None:
     request = mapping(generation.request)
     if generation.operation in ("image", "image_edit"):
-        price = _found(_AGENTS[generation.operation], generation.model)
+        price = _found(_OF_AGENTS[generation.operation], generation.model)
         refs = request.get("image_ref")
-        extra = _AGENTS["per_image_ref"] * (len(refs) if isinstance(refs, list) else 0)
+        extra = _OF_AGENTS["per_image_ref"] * (len(refs) if isinstance(refs, list) else 0)
         return None if price is None else price + extra
     video = mapping(request.get("video"))
     if generation.operation not in ("video", "video_edit") or video.get("hdr"):
@@ -81,7 +81,7 @@ def _agents_price(generation: Generation, parent: Generation | None) -> float | 
     elif _extends(video):
         duration = "5s"  # Luma charges for one block
     wanted = generation.model, video.get("resolution"), duration
-    return _found(_AGENTS[generation.operation], *wanted)
+    return _found(_OF_AGENTS[generation.operation], *wanted)
 
 
 def _agents_refund(generation: Generation) -> float | None:
@@ -89,13 +89,13 @@ def _agents_refund(generation: Generation) -> float | None:
 
     `budget_exhausted` may be charged in part, and nothing is documented about the other codes.
     """
-    return 0.0 if generation.failure_code in _AGENTS["refunded_failures"] else None
+    return 0.0 if generation.failure_code in _OF_AGENTS["refunded_failures"] else None
 
 
 def _seconds(generation: Generation) -> int | None:
     """Return the length of a generated video; None if it is unknown, as with extended videos."""
     request = mapping(generation.request)
-    video = mapping(request.get("video")) if generation.upstream == agents.NAME else request
+    video = mapping(request.get("video")) if generation.upstream == AGENTS else request
     duration = _DURATION.fullmatch(str(video.get("duration")))
     if generation.operation != "video" or duration is None or _extends(video):
         return None

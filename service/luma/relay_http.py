@@ -16,8 +16,8 @@ from urllib.request import getproxies
 import httpx
 
 from service.domain.redaction import REDACTED
+from service.domain.upstreams import URL_SETTING
 from service.errors import NoneFree, NotSent, UpstreamUnavailable
-from service.luma import setting_names
 from service.luma.content_coding import GZIP, GZIP_FORMAT
 from service.luma.relay import (
     HeaderList,
@@ -184,7 +184,7 @@ def _headers(request: httpx.Request, key: str, outgoing: Outgoing) -> HeaderList
 def _unanswered(upstream: str, error: Exception, progress: Progress) -> UpstreamUnavailable:
     if not progress.sent:
         message = f"{upstream} could not be reached: {type(error).__name__}."
-        return NotSent(upstream, message, f"Check {setting_names.URL[upstream]} and the network.")
+        return NotSent(upstream, message, f"Check {URL_SETTING[upstream]} and the network.")
     return UpstreamUnavailable(upstream, f"{upstream} did not answer: {type(error).__name__}.")
 
 

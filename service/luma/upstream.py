@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from service.domain.generation import Observation, Source
 from service.domain.request_budget import Purpose
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.errors import (
     NotFound,
     NotSent,
@@ -27,8 +28,8 @@ from service.luma.relay import Incoming, Outgoing, unavailable
 
 T = TypeVar("T")
 _READERS: Mapping[str, Reader] = {
-    dream_machine.NAME: dream_machine.read,
-    agents.NAME: agents.read,
+    DREAM_MACHINE: dream_machine.read,
+    AGENTS: agents.read,
 }
 
 

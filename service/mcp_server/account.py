@@ -4,8 +4,9 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+from service.domain.upstreams import DREAM_MACHINE
 from service.errors import InvalidInput, UpstreamNonsense
-from service.mcp_server.arguments import DREAM_MACHINE, Arguments, GenerationId
+from service.mcp_server.arguments import Arguments, GenerationId
 from service.mcp_server.refusals import refusal
 from service.mcp_server.tool import DELETES, READS, Call, Json, TrackerTool, define, success
 from service.tracking.gateway import Outgoing

@@ -11,7 +11,6 @@ from service.domain.addresses import require_callable
 from service.domain.generation import is_usable_id
 from service.errors import InvalidInput
 
-DREAM_MACHINE, AGENTS = "dream_machine", "agents"
 _ANYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
 _LOCAL = re.compile(r"(.+\.)?localhost\.?")
 _LONGEST_KEY = 255  # characters
@@ -141,10 +140,3 @@ def require_length(model: str, prompt: str, least: int, most: int) -> None:
 AspectRatio = Literal[
     "1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21", "3:1", "2:1", "3:2", "2:3", "1:2", "1:3"
 ]  # fmt: skip
-ASPECT_RATIOS = {
-    DREAM_MACHINE: ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"),
-    AGENTS: (
-        *("3:1", "2:1", "21:9", "16:9", "4:3", "3:2", "1:1"),
-        *("3:4", "2:3", "9:16", "1:2", "1:3"),
-    ),
-}

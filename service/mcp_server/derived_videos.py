@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from service.domain.upstreams import DREAM_MACHINE
 from service.errors import InvalidInput
 from service.mcp_server.arguments import (
-    DREAM_MACHINE,
     CreateArguments,
     GenerationId,
     Prompt,

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from service.domain.detail import detail_in
+from service.domain.upstreams import KEY_SETTING
 from service.errors import TrackerError, UpstreamError
 from service.tracking.creating.request import CreateRequest
 
@@ -47,10 +48,10 @@ def lost(create: CreateRequest) -> UpstreamError:
 
 
 def _hint(upstream: str, status: int, retry_after: str | None) -> str:
-    keys = "LUMAAI_API_KEY" if upstream == "dream_machine" else "LUMA_AGENTS_API_KEY"
+    key = KEY_SETTING[upstream]
     pause = retry_after if retry_after and retry_after.isdigit() else _DEFAULT_PAUSE
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return f"Do not retry: someone has to check {keys} where the tracker runs."
+        return f"Do not retry: someone has to check {key} where the tracker runs."
     if status == HTTPStatus.PAYMENT_REQUIRED:
         return "Do not retry: someone has to add credits to the Luma account."
     if status == HTTPStatus.NOT_FOUND:

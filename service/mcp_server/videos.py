@@ -4,12 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from service.domain.models import VIDEO_MODELS
+from service.domain.models import ASPECT_RATIOS, VIDEO_MODELS
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.errors import InvalidInput
 from service.mcp_server.arguments import (
-    AGENTS,
-    ASPECT_RATIOS,
-    DREAM_MACHINE,
     Arguments,
     AspectRatio,
     CreateArguments,

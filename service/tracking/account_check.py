@@ -6,7 +6,7 @@ generations and 200 for none in between, its 404s are ignored.
 
 from collections.abc import Callable
 
-from service.luma import setting_names
+from service.domain.upstreams import KEY_SETTING, URL_SETTING
 
 _THRESHOLD = 10  # unknown generations
 _PROBE_INTERVAL = 60.0  # seconds between background requests after the check has failed
@@ -36,8 +36,8 @@ class AccountCheck:
         """The warning for users."""
         return (
             f"{self._upstream} knows none of {len(self._unknown)} generations that it returned "
-            f"before. Check {setting_names.URL[self._upstream]}, and whether "
-            f"{setting_names.API_KEY[self._upstream]} belongs to the same account."
+            f"before. Check {URL_SETTING[self._upstream]}, and whether "
+            f"{KEY_SETTING[self._upstream]} belongs to the same account."
         )
 
     def record_unknown(self, generation_id: str) -> bool:

@@ -9,6 +9,7 @@ from service.domain.generation import Observation, Source
 from service.domain.redaction import body_without_tokens
 from service.domain.submission import State, Submission
 from service.domain.text import clean_text
+from service.domain.upstreams import KEY_SETTING
 from service.errors import NotFound, StoreUnavailable, Unreadable, UpstreamError
 from service.logs import log
 from service.luma import Upstream
@@ -17,7 +18,6 @@ from service.luma.relay import OF_ENCODED as OF_ENCODED  # noqa: PLC0414 - re-ex
 from service.luma.relay import PLAIN_ANSWER as PLAIN_ANSWER  # noqa: PLC0414
 from service.luma.relay import Incoming as Incoming  # noqa: PLC0414
 from service.luma.relay import Outgoing as Outgoing  # noqa: PLC0414
-from service.luma.setting_names import API_KEY
 from service.storage import generations, submissions
 from service.storage.engine import Database
 from service.tracking.answer import Answer
@@ -76,7 +76,7 @@ class Gateway:
         """
         if not self.has_key_for(upstream):
             message = f"The tracker has no API key for {upstream}."
-            raise UpstreamError(upstream, message, f"Set {API_KEY[upstream]} where it runs.")
+            raise UpstreamError(upstream, message, f"Set {KEY_SETTING[upstream]} where it runs.")
 
     async def lookup(self, upstream: str, generation_id: str, *, fresh: bool) -> Answer | None:
         """Return a generation of this upstream; None: only the upstream itself can answer.

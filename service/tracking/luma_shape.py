@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from service.luma import AGENTS
+from service.domain.upstreams import AGENTS
 from service.storage.representation import Representation
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse, Response
 
-GATEWAYS = {"/dream-machine/v1/": "dream_machine", "/agents/v1/": "agents"}
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
+
+GATEWAYS = {"/dream-machine/v1/": DREAM_MACHINE, "/agents/v1/": AGENTS}
 """The upstream behind each prefix of the gateway."""
-API_KEYS = {"dream_machine": "LUMAAI_API_KEY", "agents": "LUMA_AGENTS_API_KEY"}
 _KEPT = ("retry-after", "www-authenticate", "connection", "allow")
 
 

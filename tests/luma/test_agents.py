@@ -8,7 +8,8 @@ import pytest
 from pydantic_core import to_json
 
 from service.domain.generation import Observation, Source
-from service.luma.agents import NAME, read
+from service.domain.upstreams import AGENTS
+from service.luma.agents import read
 from service.luma.bodies import parse_object
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -43,7 +44,7 @@ def test_a_documented_body_is_read_whole() -> None:
     }
     assert parsed(body) == Observation(
         id="d290f1ee-6c54-4b01-90e6-d701748f0851",
-        upstream=NAME,
+        upstream=AGENTS,
         source=Source.FETCH,
         state="processing",
         generation_type="image",

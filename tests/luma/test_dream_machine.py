@@ -10,8 +10,9 @@ from pydantic_core import to_json
 
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
+from service.domain.upstreams import DREAM_MACHINE
 from service.luma.bodies import parse_object
-from service.luma.dream_machine import NAME, read
+from service.luma.dream_machine import read
 from tests.conftest import PAYLOADS
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
@@ -26,7 +27,7 @@ def test_a_real_record_is_read_whole() -> None:
     body = PAYLOADS["REAL_video_completed_ray-1-6_2024-12-26"]
     assert parsed(body) == Observation(
         id="719d000e-2c0d-4348-ab8c-17fd58931691",
-        upstream=NAME,
+        upstream=DREAM_MACHINE,
         source=Source.CALLBACK,
         state="completed",
         generation_type="video",
@@ -98,7 +99,7 @@ def test_our_callback_url_does_not_get_in() -> None:
 
 def test_an_id_alone_is_enough() -> None:
     assert parsed({"id": "a"}) == Observation(
-        id="a", upstream=NAME, source=Source.CALLBACK, document='{"id":"a"}'
+        id="a", upstream=DREAM_MACHINE, source=Source.CALLBACK, document='{"id":"a"}'
     )
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from service.domain.generation import Generation, Observation, Source
 from service.domain.merge import merge
-from service.luma import AGENTS, DREAM_MACHINE, agents, dream_machine
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
+from service.luma import agents, dream_machine
 from service.luma.prices import DATES, estimate
 from service.storage import generations
 from tests.conftest import PAYLOADS

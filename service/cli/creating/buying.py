@@ -7,8 +7,8 @@ from service.cli.backend.contract import Backend, Created, Order
 from service.cli.exits import REFUSED, UNREACHABLE, CommandError
 from service.domain.detail import detail_in
 from service.domain.submission import created_id
+from service.domain.upstreams import KEY_SETTING
 from service.errors import TrackerError
-from service.luma.setting_names import API_KEY
 
 _SEARCH_FOR = 20.0  # seconds; the tracker finds what there is within 15
 _PAUSE = 1.0  # seconds
@@ -64,7 +64,7 @@ def _refusal(created: Created, order: Order) -> CommandError:
 
 def _hint(status: int, order: Order) -> str:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return f"Check TRACKER_TOKEN, and {API_KEY[order.upstream]} where the tracker runs."
+        return f"Check TRACKER_TOKEN, and {KEY_SETTING[order.upstream]} where the tracker runs."
     if status == HTTPStatus.PAYMENT_REQUIRED:
         return "Add credits to the Luma account."
     if status == HTTPStatus.NOT_FOUND:

@@ -9,7 +9,8 @@ from uuid import uuid4
 from service.cli.backend.contract import Json, Order
 from service.cli.creating.overrides import merged, read_body, with_settings
 from service.cli.creating.wanted import Kind, Wanted, check
-from service.domain.models import AGENTS, IMAGE_MODELS
+from service.domain.models import IMAGE_MODELS
+from service.domain.upstreams import AGENTS
 from service.errors import InvalidInput
 
 _ASSUMED = ("generation_type", "type", "model")

@@ -14,7 +14,8 @@ from service.cli.completion import (
 )
 from service.cli.suggestions import nearest
 from service.domain.generation import is_usable_id
-from service.domain.models import AGENTS, DREAM_MACHINE, IMAGE_MODELS, MODELS, VIDEO_MODELS
+from service.domain.models import IMAGE_MODELS, MODELS, VIDEO_MODELS
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.errors import InvalidInput
 
 _DEFAULT_VIDEO, _DEFAULT_IMAGE = "ray-2", "photon-1"

@@ -19,6 +19,7 @@ from service.domain.query.terms import (
 )
 from service.domain.text import clean_text
 from service.domain.times import FORMS, parse_moment
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 from service.errors import InvalidQuery
 
 LONGEST = 500
@@ -32,7 +33,7 @@ _LIMIT = re.compile(r"(>=|<=|>|<|=)?([0-9]{1,12}(?:\.[0-9]{1,12})?(?:e-?[0-9]{1,
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _KNOWN = {  # other keys take any value: Luma may add states, models and operations
     "is": tuple(Is),
-    "upstream": ("dream_machine", "agents"),
+    "upstream": (DREAM_MACHINE, AGENTS),
     "source": tuple(Source),
 }
 _FOLDED = {Key.STATE, Key.UPSTREAM, Key.TYPE, Key.OPERATION, Key.SOURCE}

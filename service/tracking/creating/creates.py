@@ -12,9 +12,10 @@ from typing import NamedTuple
 from uuid_utils import uuid7
 
 from service.domain.submission import State, Submission
+from service.domain.upstreams import DREAM_MACHINE
 from service.errors import InvalidInput, StoreUnavailable
 from service.logs import log
-from service.luma import DREAM_MACHINE, Upstream
+from service.luma import Upstream
 from service.metrics import CREATES
 from service.storage import submissions
 from service.storage.engine import Database

@@ -14,8 +14,9 @@ from service.domain.generation import is_usable_id
 from service.domain.json_members import Member, members, with_member
 from service.domain.redaction import without_tokens
 from service.domain.text import clean_text
+from service.domain.upstreams import DREAM_MACHINE
 from service.errors import InvalidInput, Unreadable
-from service.luma import DREAM_MACHINE, reading
+from service.luma import reading
 from service.luma.bodies import parse_object
 from service.luma.reading import mapping
 from service.luma.relay import PLAIN_ANSWER, HeaderList

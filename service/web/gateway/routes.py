@@ -14,7 +14,7 @@ from service.web.gateway.lists import list_generations
 from service.web.gateway.passing import pass_on
 from service.web.gateway.reads import read
 from service.web.gateway.targets import LONGEST, Target, target_below
-from service.web.luma_errors import API_KEYS, GATEWAYS, as_luma_error, luma_error
+from service.web.luma_errors import GATEWAYS, as_luma_error, luma_error
 from service.web.problems import of_error
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -51,12 +51,10 @@ async def answer(request: Request, base: str) -> Response:
         allowed = {"Allow": ", ".join(_METHODS)}
         return luma_error(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", allowed)
     upstream, gateway = GATEWAYS[base], request.app.state.gateway
-    if not gateway.has_key_for(upstream):
-        setting = API_KEYS[upstream]
-        return luma_error(
-            HTTPStatus.UNAUTHORIZED,
-            f"The tracker has no API key for this API. Set {setting} where the tracker runs.",
-        )
+    try:
+        gateway.require_key(upstream)
+    except errors.UpstreamError as error:
+        return luma_error(HTTPStatus.UNAUTHORIZED, f"{error} {error.hint}")
     target = target_below(request.scope, base)
     if target is None:
         return luma_error(HTTPStatus.NOT_FOUND, "Not Found")

@@ -7,17 +7,18 @@ from urllib.parse import quote_from_bytes, unquote
 from starlette.types import Scope
 
 from service.domain.generation import is_usable_id
+from service.domain.upstreams import AGENTS, DREAM_MACHINE
 
 LONGEST = 32_768
 """Characters of a target; Luma's own servers take no longer ones."""
 _GENERATION = re.compile(r"generations/([^/]+)/?")
 _ID = r"[A-Za-z0-9._:-]+"
 _CREATES = {
-    "dream_machine": re.compile(
+    DREAM_MACHINE: re.compile(
         r"generations(/video|/image|/video/(reframe|modify)|/image/reframe"
         rf"|/{_ID}/(upscale|audio))?"
     ),
-    "agents": re.compile(r"generations"),
+    AGENTS: re.compile(r"generations"),
 }
 """The decoded paths whose POST creates a generation, by upstream."""
 _DEEPEST_ENCODING = 3

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from service.domain.upstreams import AGENTS
+
 
 class Snippet(NamedTuple):
     """A text, and where it belongs."""
@@ -75,7 +77,7 @@ def _sdk(request: Request, generation_id: str, upstream: str) -> str:
     needed = _needs_token(request)
     imported = "from os import environ\n\n" if needed else ""
     token = 'environ["TRACKER_TOKEN"]' if needed else '"any"'
-    if upstream == "agents":
+    if upstream == AGENTS:
         package, client, path = "luma_agents", "Luma", "agents/v1"
     else:
         package, client, path = "lumaai", "LumaAI", "dream-machine/v1"

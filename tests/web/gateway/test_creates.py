@@ -42,6 +42,18 @@ async def hasty(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def test_without_a_key_nothing_is_sent_and_the_setting_is_named(
+    settings: Settings, luma: Luma
+) -> None:
+    async with instance(settings, luma_agents_api_key=None) as http:
+        answer = await post(http, {"prompt": "a lake"}, AGENTS)
+    assert answer.status_code == 401
+    assert answer.json() == {
+        "detail": "The tracker has no API key for agents. Set LUMA_AGENTS_API_KEY where it runs."
+    }
+    assert luma.count("POST") == 0
+
+
 async def test_a_create_is_answered_as_luma_answers_it(http: httpx.AsyncClient, luma: Luma) -> None:
     answer = await post(http)
 
