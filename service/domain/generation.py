@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from service.domain.upstreams import AGENTS
 from service.errors import InvalidInput
@@ -15,20 +15,19 @@ UNKNOWN_STATE = "unknown"
 
 TERMINAL_STATES = ("completed", "failed")
 _POLLED = frozenset({AGENTS})
-_RANKS = {
-    UNKNOWN_STATE: 0,
-    "queued": 1,
-    "dreaming": 2,
-    "processing": 2,
-    "completed": 3,
-    "failed": 3,
-}
-KNOWN_STATES = tuple(state for state in _RANKS if state != UNKNOWN_STATE)
+KnownState = Literal["queued", "dreaming", "processing", "completed", "failed"]
+KNOWN_STATES: tuple[KnownState, ...] = get_args(KnownState)
 """The states that Luma documents, in their order."""
+_RANKS: Mapping[str, int] = {
+    UNKNOWN_STATE: 0,
+    **dict(zip(KNOWN_STATES, (1, 2, 2, 3, 3), strict=True)),
+}
 MAX_CLOCK_SKEW = timedelta(minutes=1)  # tolerated between the clocks of instances
 TEST_PREFIX = "luma-tracker-test:"
 """Ids that begin with it are no generations: `luma-tracker callback-test` sends them to itself."""
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ID_CHARACTER = "[A-Za-z0-9._:-]"
+ID_PATTERN = f"{ID_CHARACTER}{{1,128}}"
+_ID = re.compile(ID_PATTERN)
 
 
 class Source(StrEnum):

@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from service.domain.generation import Outcome
+from service.domain.generation import ID_PATTERN, Outcome
 from service.domain.times import FORMS
 from service.storage.listing import MAX_LIMIT
 from service.tracking.stats import By
@@ -30,6 +30,7 @@ Time = Annotated[
 ]
 """A time, a date, or a time before now; what is no such text is found when it is used."""
 
+GenerationId = Annotated[str, Path(pattern=f"^{ID_PATTERN}$")]
 WaitSeconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)]
 
 

@@ -12,7 +12,7 @@ from service.storage.archive import ArchivedFile
 from service.storage.representation import Representation
 from service.tracking.archive.assets import name_of, urls_of
 from service.tracking.tracker import Tracker
-from service.web.parameters import Strict, TheTracker
+from service.web.parameters import GenerationId, Strict, TheTracker
 from service.web.problems import problem, responses
 from service.web.responses.generation import etag_matches
 
@@ -41,7 +41,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
     },
 )
 async def get_asset(
-    generation_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")],
+    generation_id: GenerationId,
     name: Annotated[str, Path(description="`video`, `image`, or the number of an output.")],
     _: Annotated[Strict, Query()],
     tracker: TheTracker,

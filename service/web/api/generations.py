@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from service.tracking.feeds import Format
 from service.tracking.schemas import EventsOut, PageOut
 from service.web.guards.head import BODILESS
 from service.web.guards.slow_log import WAIT_SECONDS
-from service.web.parameters import Strict, TheTracker, WaitSeconds, preferred_wait
+from service.web.parameters import GenerationId, Strict, TheTracker, WaitSeconds, preferred_wait
 from service.web.problems import responses
 from service.web.responses import feeds, lists
 from service.web.responses.generation import response_of
@@ -37,9 +37,6 @@ class GetParameters(Strict):
     fresh: bool = Field(False, description="Ask Luma before answering.")
 
 
-_GenerationId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-
-
 class EventParameters(Strict):
     """The query parameters of a history."""
 
@@ -55,7 +52,7 @@ class EventParameters(Strict):
     responses={**_READ_PROBLEMS, 304: {"description": "Not modified: your copy is current."}},
 )
 async def get_generation(
-    generation_id: _GenerationId,
+    generation_id: GenerationId,
     parameters: Annotated[GetParameters, Query()],
     request: Request,
     tracker: TheTracker,
@@ -90,7 +87,7 @@ async def get_generation(
     responses=_READ_PROBLEMS,
 )
 async def refresh_generation(
-    generation_id: _GenerationId, _parameters: Annotated[Strict, Query()], tracker: TheTracker
+    generation_id: GenerationId, _parameters: Annotated[Strict, Query()], tracker: TheTracker
 ) -> Response:
     """Asks Luma now, and answers like a lookup with `fresh`.
 
@@ -136,7 +133,7 @@ async def list_generations(
     ),
 )
 async def list_events(
-    generation_id: _GenerationId,
+    generation_id: GenerationId,
     parameters: Annotated[EventParameters, Query()],
     tracker: TheTracker,
 ) -> EventsOut:

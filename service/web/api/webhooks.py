@@ -1,11 +1,12 @@
 """Routes of the endpoints that changes of state are sent to, and of the attempts to send."""
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
+from service.domain.generation import ID_PATTERN, KnownState
 from service.domain.query import LONGEST
 from service.tracking.webhooks.endpoints import NewWebhook
 from service.tracking.webhooks.schemas import AttemptOut, AttemptsOut, WebhookOut, WebhooksOut
@@ -14,7 +15,6 @@ from service.web.problems import responses
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
-_State = Literal["queued", "dreaming", "processing", "completed", "failed"]
 _UNAVAILABLE = responses(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
 _PROBLEMS = responses(HTTPStatus.NOT_FOUND) | _UNAVAILABLE
 _NoParameters = Annotated[Strict, Query()]
@@ -31,13 +31,13 @@ class WebhookIn(Strict):
     )
 
     url: str = Field(description="Where to post messages: http or https, at a public address.")
-    states: list[_State] | None = Field(
+    states: list[KnownState] | None = Field(
         None,
         min_length=1,
         description="Only these states. Default: all, also those that the tracker does not know.",
     )
     generation_id: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9._:\-]{1,128}$", description="Only this generation."
+        None, pattern=f"^{ID_PATTERN}$", description="Only this generation."
     )
     q: str | None = Field(
         None,

@@ -6,17 +6,16 @@ from urllib.parse import quote_from_bytes, unquote
 
 from starlette.types import Scope
 
-from service.domain.generation import is_usable_id
+from service.domain.generation import ID_CHARACTER, is_usable_id
 from service.domain.upstreams import AGENTS, DREAM_MACHINE
 
 LONGEST = 32_768
 """Characters of a target; Luma's own servers take no longer ones."""
 _GENERATION = re.compile(r"generations/([^/]+)/?")
-_ID = r"[A-Za-z0-9._:-]+"
 _CREATES = {
     DREAM_MACHINE: re.compile(
         r"generations(/video|/image|/video/(reframe|modify)|/image/reframe"
-        rf"|/{_ID}/(upscale|audio))?"
+        rf"|/{ID_CHARACTER}+/(upscale|audio))?"
     ),
     AGENTS: re.compile(r"generations"),
 }

@@ -1,9 +1,9 @@
 """`/generations/{id}`: one generation, where it comes from, and all that happened to it."""
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.domain.query import Key, OneOf, Query
@@ -15,14 +15,12 @@ from service.web.pages import snippets
 from service.web.pages.media import media_of
 from service.web.pages.page import PageRoute, show
 from service.web.pages.timeline import timeline
-from service.web.parameters import TheTracker
+from service.web.parameters import GenerationId, TheTracker
 
 _MOST_ANCESTORS = 5
 _MOST_CHILDREN = 20
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-_Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class Lineage(NamedTuple):
@@ -35,7 +33,9 @@ class Lineage(NamedTuple):
 
 
 @router.get("/generations/{generation_id}")
-async def show_generation(generation_id: _Id, request: Request, tracker: TheTracker) -> Response:
+async def show_generation(
+    generation_id: GenerationId, request: Request, tracker: TheTracker
+) -> Response:
     """Show a generation; an unknown one is fetched from Luma first."""
     after = await tracker.history.newest()
     answer = await tracker.lookup(generation_id)
@@ -55,7 +55,7 @@ async def show_generation(generation_id: _Id, request: Request, tracker: TheTrac
 
 
 @router.post("/generations/{generation_id}/refresh")
-async def refresh(generation_id: _Id, tracker: TheTracker) -> Response:
+async def refresh(generation_id: GenerationId, tracker: TheTracker) -> Response:
     """Ask Luma about a generation now, then show it."""
     await tracker.lookup(generation_id, fresh=True)
     return RedirectResponse(f"/generations/{quote(generation_id)}", 303)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, ValidationError
 from starlette.responses import Response
 
+from service.domain.generation import KNOWN_STATES
 from service.errors import InvalidInput, InvalidQuery
 from service.storage import listing
 from service.storage.shape import GenerationOut
@@ -22,7 +23,6 @@ COLUMNS = ("state", "prompt", "model", "operation", "created", "took", "cost", "
 _USUAL_COLUMNS = ("state", "prompt", "model", "created", "took", "cost")
 _RANGES = {"": "Any time", "-1h": "Last hour", "-24h": "Last 24 hours", "-7d": "Last 7 days",
            "-30d": "Last 30 days"}  # fmt: skip
-_STATES = ("queued", "dreaming", "processing", "completed", "failed")
 _SORTS = {
     "-created_at": "Newest first",
     "created_at": "Oldest first",
@@ -125,7 +125,7 @@ class Links:
 
 async def _counts(tracker: Tracker) -> dict[str, int]:
     """Return how many generations are in each state; known states first."""
-    return dict.fromkeys(_STATES, 0) | await tracker.stats.by_state()
+    return dict.fromkeys(KNOWN_STATES, 0) | await tracker.stats.by_state()
 
 
 async def _page(tracker: Tracker, parameters: Parameters) -> Shown:

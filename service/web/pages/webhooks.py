@@ -6,6 +6,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from service.domain.generation import KNOWN_STATES
 from service.errors import InvalidInput, SettingsError
 from service.tracking.webhooks.endpoints import CREATORS_ID, NewWebhook
 from service.tracking.webhooks.schemas import AttemptsOut, WebhookOut
@@ -13,7 +14,6 @@ from service.web.pages.page import EVERY, PageRoute, show
 from service.web.pages.paths import path_with
 from service.web.parameters import AttemptParameters, TheTracker
 
-STATES = ("queued", "dreaming", "processing", "completed", "failed")
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 
 
@@ -107,7 +107,7 @@ async def _list(
         title="Webhooks",
         status=status,
         webhooks=[WebhookOut.model_validate(each) for each in await tracker.webhooks.every()],
-        states=STATES,
+        states=KNOWN_STATES,
         error=error,
         wanted=wanted,
         json_url="/v1/webhooks",
