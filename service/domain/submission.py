@@ -43,32 +43,32 @@ class Submission(NamedTuple):
     """Below the base URL: `generations/video`."""
     token_digest: str
     """Of the caller's token; keys are per token."""
-    key_digest: str | None
-    """Of the idempotency key; None: without one, or the key is free again."""
-    body_digest: str
-    """Of API, path and body: what makes two creates the same."""
-    nonce: str | None
-    """Of the callback URL that Luma was given; None: it was given none."""
-    callback_url: str | None
-    """The URL that the caller wants called."""
-    parent_id: str | None
-    request: Mapping[str, Any] | None
-    """The body, for an upstream that does not echo it."""
     state: State
-    generation_id: str | None
-    status: int | None
-    """HTTP status of the answer."""
-    answer: bytes | None
-    headers: Mapping[str, str] | None
-    delivered: bool
-    """Whether the answer reached the caller."""
     created_at: datetime
-    settled_at: datetime | None
     expires_at: datetime
     """Until then, a create in the state `sent` is under way."""
-    next_search_at: datetime | None
+    key_digest: str | None = None
+    """Of the idempotency key; None: without one, or the key is free again."""
+    body_digest: str = ""
+    """Of API, path and body: what makes two creates the same."""
+    nonce: str | None = None
+    """Of the callback URL that Luma was given; None: it was given none."""
+    callback_url: str | None = None
+    """The URL that the caller wants called."""
+    parent_id: str | None = None
+    request: Mapping[str, Any] | None = None
+    """The body, for an upstream that does not echo it."""
+    generation_id: str | None = None
+    status: int | None = None
+    """HTTP status of the answer."""
+    answer: bytes | None = None
+    headers: Mapping[str, str] | None = None
+    delivered: bool = False
+    """Whether the answer reached the caller."""
+    settled_at: datetime | None = None
+    next_search_at: datetime | None = None
     """When to look for it in Luma's list; None: never."""
-    searches: int
+    searches: int = 0
 
     @property
     def has_final_answer(self) -> bool:

@@ -186,16 +186,9 @@ class Creates:
             parent_id=prepared.parent_id,
             request=prepared.request,
             state=State.SENT,
-            generation_id=None,
-            status=None,
-            answer=None,
-            headers=None,
-            delivered=False,
             created_at=now,
-            settled_at=None,
             expires_at=now + longest,
             next_search_at=now + (_FIRST_SEARCH if nonce and prepared.our_url else longest),
-            searches=0,
         )
 
     async def _send(self, journaled: Journaled) -> CreateAnswer:

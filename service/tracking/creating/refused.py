@@ -29,27 +29,19 @@ class KeyReused(RefusedCreate):
 
 
 def refused(create: CreateRequest, submission_id: str, now: datetime) -> Submission:
-    """Return the entry in the journal of a create that was refused with 422."""
+    """Return the entry in the journal of a create that was refused with 422.
+
+    It has no key: the same one may be sent again with what is right.
+    """
     return Submission(
         id=submission_id,
         upstream=create.upstream,
         path=create.path,
         token_digest=create.caller,
-        key_digest=None,  # the same key may be sent again with what is right
-        body_digest="",
-        nonce=None,
-        callback_url=None,
-        parent_id=None,
-        request=None,
         state=State.REFUSED,
-        generation_id=None,
         status=HTTPStatus.UNPROCESSABLE_ENTITY,
-        answer=None,
-        headers=None,
         delivered=True,
         created_at=now,
         settled_at=now,
         expires_at=now,
-        next_search_at=None,
-        searches=0,
     )
