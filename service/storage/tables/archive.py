@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Index, Integer, text
+from sqlalchemy import BigInteger, Column, Index, Integer
 from sqlmodel import Field, SQLModel
+
+from service.storage.tables.indexes import partial_index
 
 
 class ArchiveRow(SQLModel, table=True):
@@ -27,16 +29,11 @@ class CopyRow(SQLModel, table=True):
     error: str | None
 
 
-_KEPT = text("evicted_at IS NULL")
-
-
 class ArchivedFileRow(SQLModel, table=True):
     """One asset that is kept, or was until the limit deleted it."""
 
     __tablename__ = "archived_files"
-    __table_args__ = (
-        Index("ix_archived_files_kept", "at", sqlite_where=_KEPT, postgresql_where=_KEPT),
-    )
+    __table_args__ = (partial_index("ix_archived_files_kept", "at", where="evicted_at IS NULL"),)
 
     generation_id: str = Field(primary_key=True, max_length=128)
     name: str = Field(primary_key=True, max_length=32)

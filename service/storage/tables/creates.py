@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, text
+from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
+
+from service.storage.tables.indexes import partial_index
 
 
 class SubmissionRow(SQLModel, table=True):
@@ -14,12 +16,7 @@ class SubmissionRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_submissions_repeated", "token_digest", "body_digest", "created_at"),
         Index("ix_submissions_created", "created_at"),
-        Index(
-            "ix_submissions_lost",
-            "next_search_at",
-            sqlite_where=text("next_search_at IS NOT NULL"),
-            postgresql_where=text("next_search_at IS NOT NULL"),
-        ),
+        partial_index("ix_submissions_lost", "next_search_at", where="next_search_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, max_length=36)

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, text
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer
 from sqlmodel import Field, SQLModel
 
 from service.domain.generation import TERMINAL_STATES
+from service.storage.tables.indexes import partial_index
 
 OPEN = f"state NOT IN {TERMINAL_STATES}"
 """The SQL condition for generations that are not finished. Databases compare the text of it with
@@ -25,27 +26,16 @@ class GenerationRow(SQLModel, table=True):
         Index("ix_generations_by_type", "generation_type", "ordered_at", "id"),
         Index("ix_generations_by_operation", "operation", "ordered_at", "id"),
         Index("ix_generations_by_model", "model", "ordered_at", "id"),
-        Index(
-            "ix_generations_open",
-            "ordered_at",
-            "id",
-            sqlite_where=text(OPEN),
-            postgresql_where=text(OPEN),
-        ),
-        Index(
+        partial_index("ix_generations_open", "ordered_at", "id", where=OPEN),
+        partial_index(
             "ix_generations_of_parent",
             "parent_id",
             "ordered_at",
             "id",
-            sqlite_where=text("parent_id IS NOT NULL"),
-            postgresql_where=text("parent_id IS NOT NULL"),
+            where="parent_id IS NOT NULL",
         ),
-        Index(
-            "ix_generations_due",
-            "upstream",
-            "next_check_at",
-            sqlite_where=text("next_check_at IS NOT NULL"),
-            postgresql_where=text("next_check_at IS NOT NULL"),
+        partial_index(
+            "ix_generations_due", "upstream", "next_check_at", where="next_check_at IS NOT NULL"
         ),
     )
 

@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, Index, Integer, text
+from sqlalchemy import Column, Index, Integer
 from sqlmodel import Field, SQLModel
+
+from service.storage.tables.indexes import partial_index
 
 MAX_TRIES = 5
 """After this many failed attempts, a delivery is no longer retried automatically.
@@ -24,24 +26,9 @@ class DeliveryRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_deliveries_received", "received_at"),
         Index("ix_deliveries_by_outcome", "outcome", "id"),
-        Index(
-            "ix_deliveries_unhandled",
-            "id",
-            sqlite_where=text("handled_at IS NULL"),
-            postgresql_where=text("handled_at IS NULL"),
-        ),
-        Index(
-            "ix_deliveries_unfolded",
-            "id",
-            sqlite_where=text(UNFOLDED),
-            postgresql_where=text(UNFOLDED),
-        ),
-        Index(
-            "ix_deliveries_given_up",
-            "generation_id",
-            sqlite_where=text(GIVEN_UP),
-            postgresql_where=text(GIVEN_UP),
-        ),
+        partial_index("ix_deliveries_unhandled", "id", where="handled_at IS NULL"),
+        partial_index("ix_deliveries_unfolded", "id", where=UNFOLDED),
+        partial_index("ix_deliveries_given_up", "generation_id", where=GIVEN_UP),
     )
 
     id: str = Field(primary_key=True, max_length=36)

@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, text
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer
 from sqlmodel import Field, SQLModel
+
+from service.storage.tables.indexes import partial_index
 
 
 class WebhookRow(SQLModel, table=True):
@@ -25,19 +27,8 @@ class MessageRow(SQLModel, table=True):
 
     __tablename__ = "outbox"
     __table_args__ = (
-        Index(
-            "ix_outbox_due",
-            "destination",
-            "next_at",
-            sqlite_where=text("next_at IS NOT NULL"),
-            postgresql_where=text("next_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_outbox_order",
-            "generation_id",
-            sqlite_where=text("next_at IS NOT NULL"),
-            postgresql_where=text("next_at IS NOT NULL"),
-        ),
+        partial_index("ix_outbox_due", "destination", "next_at", where="next_at IS NOT NULL"),
+        partial_index("ix_outbox_order", "generation_id", where="next_at IS NOT NULL"),
         {"sqlite_autoincrement": True},
     )
 
