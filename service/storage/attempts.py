@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, select
 
 from service.storage.engine import batches
 from service.storage.outbox import OUTBOX
+from service.storage.pruning import delete_old
 from service.storage.tables import AttemptRow
 
 ATTEMPTS: Table = AttemptRow.__table__  # type: ignore[attr-defined]
@@ -90,6 +91,4 @@ def is_failing(connection: Connection, webhook_id: str) -> bool:
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to `limit` attempts from before `before`, and return their number."""
-    old = select(ATTEMPTS.c.id).where(ATTEMPTS.c.at < before).limit(limit)
-    old = old.with_for_update(skip_locked=True)
-    return connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.id.in_(old))).rowcount
+    return delete_old(connection, ATTEMPTS.c.id, ATTEMPTS.c.at, before, limit)

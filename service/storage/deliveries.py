@@ -28,6 +28,7 @@ from uuid_utils import uuid7
 
 from service.domain.generation import Outcome
 from service.storage.engine import batches
+from service.storage.pruning import delete_old
 from service.storage.tables import GIVEN_UP, UNFOLDED, BindingRow, DeliveryRow
 
 DELIVERIES: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
@@ -251,11 +252,9 @@ def given_up(connection: Connection) -> int:
     return connection.execute(found).scalar_one()
 
 
-def prune_deliveries(connection: Connection, before: datetime, limit: int) -> int:
+def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to `limit` deliveries received before `before`, and return their number."""
-    old = select(DELIVERIES.c.id).where(DELIVERIES.c.received_at < before).limit(limit)
-    old = old.with_for_update(skip_locked=True)
-    return connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old))).rowcount
+    return delete_old(connection, DELIVERIES.c.id, DELIVERIES.c.received_at, before, limit)
 
 
 def remove(connection: Connection, generation_id: str) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Table, bindparam, func, select, text
 
 from service.storage.engine import Database, Dialect, batches
 from service.storage.generations import Change
+from service.storage.pruning import delete_old
 from service.storage.tables import EventRow
 
 EVENTS: Table = EventRow.__table__  # type: ignore[attr-defined]
@@ -123,6 +124,4 @@ def of_generation(
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to `limit` events from before `before`, and return their number."""
-    old = select(EVENTS.c.seq).where(EVENTS.c.at < before).limit(limit)
-    old = old.with_for_update(skip_locked=True)
-    return connection.execute(delete(EVENTS).where(EVENTS.c.seq.in_(old))).rowcount
+    return delete_old(connection, EVENTS.c.seq, EVENTS.c.at, before, limit)

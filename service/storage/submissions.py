@@ -10,7 +10,6 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    delete,
     exists,
     or_,
     select,
@@ -19,6 +18,7 @@ from sqlalchemy import (
 
 from service.domain.submission import REPEATED_WITHIN, State, Submission
 from service.storage.engine import Conflict, batches
+from service.storage.pruning import delete_old
 from service.storage.tables import SubmissionRow
 
 SUBMISSIONS: Table = SubmissionRow.__table__  # type: ignore[attr-defined]
@@ -173,9 +173,7 @@ def schedule_search(connection: Connection, submission_id: str, at: datetime | N
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to `limit` creates from before `before`, and return their number."""
-    old = select(SUBMISSIONS.c.id).where(SUBMISSIONS.c.created_at < before).limit(limit)
-    old = old.with_for_update(skip_locked=True)
-    return connection.execute(delete(SUBMISSIONS).where(SUBMISSIONS.c.id.in_(old))).rowcount
+    return delete_old(connection, SUBMISSIONS.c.id, SUBMISSIONS.c.created_at, before, limit)
 
 
 def _free_expired_key(connection: Connection, new: Submission) -> None:

@@ -108,7 +108,7 @@ class Maintenance:
         """
         now = self._clock()
         before = now - self._retention
-        await self._prune("deliveries", deliveries.prune_deliveries, before)
+        await self._prune("deliveries", deliveries.prune, before)
         await self._prune("events", events.prune, before)
         await self._prune("attempts", attempts.prune, before)
         await self._prune("outbox", outbox.prune_messages, before)

@@ -149,9 +149,9 @@ def test_what_is_unknown_is_nothing(connection: Connection) -> None:
 def test_pruning_takes_what_is_older_and_so_many_at_most(connection: Connection) -> None:
     ids = [keep(connection, str(n).encode(), n) for n in range(10)]
     edge = NOON + timedelta(seconds=7)
-    assert deliveries.prune_deliveries(connection, edge, 4) == 4
-    assert deliveries.prune_deliveries(connection, edge, 4) == 3
-    assert deliveries.prune_deliveries(connection, edge, 4) == 0
+    assert deliveries.prune(connection, edge, 4) == 4
+    assert deliveries.prune(connection, edge, 4) == 3
+    assert deliveries.prune(connection, edge, 4) == 0
     assert listed(connection) == ids[:6:-1]
 
 
@@ -164,7 +164,7 @@ def test_looking_for_what_is_old_does_not_read_the_whole_inbox(connection: Conne
     def _note(_c: object, _cursor: object, sql: str, parameters: Any, *_more: object) -> None:
         said.append((sql, parameters))
 
-    deliveries.prune_deliveries(connection, NOON, 200)
+    deliveries.prune(connection, NOON, 200)
     sql, parameters = said[0]
     steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
     assert [step for *_, step in steps if step.startswith("SCAN")] == []
