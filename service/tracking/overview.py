@@ -1,26 +1,13 @@
 """What pages show beside a generation: the create that made it, and messages that were sent."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from service.domain.submission import Submission
 from service.luma.bodies import shown
 from service.storage import attempts, submissions
 from service.storage.attempts import Attempt
 from service.storage.engine import Database
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """A create that passed through the gateway."""
-
-    id: str
-    path: str
-    state: str
-    status: int | None
-    created_at: datetime
-    request: Any
-    """Its body, if Luma does not echo it, else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +25,9 @@ class Overview:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_of(self, generation_id: str) -> Create | None:
+    async def create_of(self, generation_id: str) -> Submission | None:
         """Return the create that made a generation; None if it did not pass through here."""
-        found = await self._database.read(submissions.of_generation, generation_id)
-        if found is None:
-            return None
-        return Create(
-            found.id, found.path, found.state, found.status, found.created_at, found.request
-        )
+        return await self._database.read(submissions.of_generation, generation_id)
 
     async def attempts_of(self, generation_id: str, limit: int) -> list[Message]:
         """Return attempts to send changes of a generation to webhooks, oldest first."""

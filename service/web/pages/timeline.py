@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from service.domain.generation import Outcome
+from service.domain.submission import Submission
 from service.storage.shape import GenerationOut
-from service.tracking.overview import Create, Message
+from service.tracking.overview import Message
 from service.tracking.schemas import DeliveryOut, DeliveryWithBody, EventOut
 from service.tracking.tracker import Tracker
 
@@ -56,7 +57,7 @@ async def timeline(tracker: Tracker, generation: GenerationOut) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.at)
 
 
-def _of_create(create: Create) -> Entry:
+def _of_create(create: Submission) -> Entry:
     status = f" with {create.status}" if create.status else ""
     detail = f"POST {create.path}, {create.state}{status}."
     url = f"/v1/submissions/{create.id}"
