@@ -1,17 +1,11 @@
 """The readiness checks: schema revision, a test write, and the age of unfolded deliveries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
-
-from sqlalchemy import Connection, Table
 
 from service.errors import StoreUnavailable
-from service.storage import deliveries, migrating
-from service.storage.engine import Database, batches
-from service.storage.tables import ReadinessRow
-
-READINESS: Table = ReadinessRow.__table__  # type: ignore[attr-defined]
+from service.storage import deliveries, migrating, readiness
+from service.storage.engine import Database
 
 LONGEST_LAG = timedelta(seconds=60)
 """The longest time that a delivery may wait for its first retry. A delivery whose retries failed
@@ -37,22 +31,10 @@ class Readiness:
                 f"The database is at revision {revision}; this version needs {migrating.head()}.",
                 "Run `luma-tracker db upgrade`, or restart the service.",
             )
-        await self._database.write_all(_write, self._clock())
+        await self._database.write_all(readiness.write, self._clock())
         oldest = await self._database.read(deliveries.oldest_untried)
         if oldest and self._clock() - oldest > LONGEST_LAG:
             raise StoreUnavailable(
                 f"A delivery received at {oldest:%Y-%m-%d %H:%M:%S} UTC could not be folded yet.",
                 "See its `error` in GET /v1/deliveries?outcome=kept.",
             )
-
-
-def _write(connection: Connection, times: Sequence[datetime]) -> list[None]:
-    """Write one row for all concurrent checks; a server may answer reads and refuse writes."""
-    batches.insert(connection, READINESS, [{"id": 1, "asked_at": max(times)}], _on_conflict_update)
-    return [None for _ in times]
-
-
-def _on_conflict_update(statement: Any) -> Any:
-    return statement.on_conflict_do_update(
-        index_elements=["id"], set_={"asked_at": statement.excluded.asked_at}
-    )
