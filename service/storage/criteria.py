@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from service.domain.generation import MAX_CLOCK_SKEW, TERMINAL_STATES
+from service.domain.generation import MAX_CLOCK_SKEW
 from service.domain.query import (
     Compare,
     Conditions,
@@ -19,14 +19,13 @@ from service.domain.query.matching import FIELDS, SEARCHED
 from service.domain.times import resolve
 from service.storage.engine import Dialect
 from service.storage.engine.batches import dump_json
-from service.storage.tables.generations import OPEN
+from service.storage.tables.generations import OPEN, TERMINAL
 
 _ESCAPE = "!"
 _ESCAPE_LITERAL = f"'{_ESCAPE}'"
 _WILDCARDS = re.compile(r"[!%_]")
-_TERMINAL = f"state IN {TERMINAL_STATES}"
 _IS = {
-    Is.TERMINAL: _TERMINAL,
+    Is.TERMINAL: TERMINAL,
     Is.OPEN: OPEN,
     Is.GONE: "gone_at IS NOT NULL",
     Is.VERIFIED: "verified",

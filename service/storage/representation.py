@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from service.domain.generation import TERMINAL_STATES, is_terminal
+from service.domain.generation import is_terminal
 from service.domain.redaction import REDACTED
 from service.storage.engine import Database, Dialect, GroupedReads, Row
 from service.storage.engine.batches import dump_json
 from service.storage.shape import INSTANTS, NAMES, NO_ASSETS, GenerationOut
+from service.storage.tables.generations import TERMINAL
 
-_TERMINAL = f"state IN {TERMINAL_STATES}"
 _USUAL = ", ".join(f"'{name}'" for name in NO_ASSETS)
 _OTHER_ASSETS = f"""(SELECT string_agg(',' || to_json(key)::text || ':' || value::text, '')
     FROM json_each(assets) WHERE key NOT IN ({_USUAL}))"""  # noqa: S608 - built from constants only
@@ -31,7 +31,7 @@ _CREATORS = """'"callback_url":'"""
 _OURS = f"""'"callback_url":"{REDACTED}"'"""
 
 _SQLITE = {
-    "terminal": f"iif({_TERMINAL}, 'true', 'false')",
+    "terminal": f"iif({TERMINAL}, 'true', 'false')",
     "verified": "iif(verified, 'true', 'false')",
     "assets": f"json_patch('{dump_json(NO_ASSETS)}', assets)",
     "outputs": "outputs",  # stored in the form in which it is sent
@@ -40,7 +40,7 @@ _SQLITE = {
     **{at: f"""coalesce('"' || replace({at}, ' ', 'T') || 'Z"', 'null')""" for at in INSTANTS},
 }
 _POSTGRES = {
-    "terminal": f"CASE WHEN {_TERMINAL} THEN 'true' ELSE 'false' END",
+    "terminal": f"CASE WHEN {TERMINAL} THEN 'true' ELSE 'false' END",
     "verified": "CASE WHEN verified THEN 'true' ELSE 'false' END",
     "assets": f"""CASE assets::text WHEN '{{}}' THEN '{dump_json(NO_ASSETS)}' ELSE
         format('{{{_ASSETS}%s}}', {_USUAL_ASSETS}, {_OTHER_ASSETS}) END""",

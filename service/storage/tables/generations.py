@@ -9,6 +9,8 @@ from sqlmodel import Field, SQLModel
 from service.domain.generation import TERMINAL_STATES
 from service.storage.tables.indexes import partial_index
 
+TERMINAL = f"state IN {TERMINAL_STATES}"
+"""The SQL condition for generations that are finished."""
 OPEN = f"state NOT IN {TERMINAL_STATES}"
 """The SQL condition for generations that are not finished. Databases compare the text of it with
 that of the index."""
