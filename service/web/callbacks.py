@@ -65,9 +65,7 @@ class CallbackAnswer(BaseModel):
 async def receive(token: str, request: Request) -> Response:
     """The URL is the credential. `luma-tracker callback-url` prints one."""
     prepared = await _answer(request.app.state, token, request.scope, request.receive)
-    response = Response(prepared.body, prepared.status)
-    response.raw_headers = prepared.headers
-    return response
+    return prepared.as_response()
 
 
 class CallbackReceiver:

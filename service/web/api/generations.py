@@ -18,7 +18,6 @@ from service.web.problems import responses
 from service.web.responses import feeds, lists
 from service.web.responses.generation import response_of
 from service.web.responses.negotiation import format_of
-from service.web.server.prepared import PreparedResponse
 
 router = APIRouter(prefix="/v1", tags=["generations"])
 
@@ -73,7 +72,7 @@ async def get_generation(
         answer = await tracker.wait(generation_id, seconds, fresh=fresh)
     else:
         answer = await tracker.lookup(generation_id, fresh=fresh)
-    response = _response(response_of(answer, if_none_match))
+    response = response_of(answer, if_none_match).as_response()
     if preferred is not None:
         response.headers["Preference-Applied"] = f"wait={preferred}"
     return response
@@ -93,7 +92,7 @@ async def refresh_generation(
 
     If Luma cannot be asked, a stored generation is answered as it is; `Age` says how old that is.
     """
-    return _response(response_of(await tracker.lookup(generation_id, fresh=True), None))
+    return response_of(await tracker.lookup(generation_id, fresh=True), None).as_response()
 
 
 @router.get(
@@ -118,7 +117,7 @@ async def list_generations(
     list_request = lists.list_request(parameters, request.scope["query_string"])
     format_ = list_request.format or format_of(", ".join(request.headers.getlist("accept")))
     if format_ is Format.JSON:
-        return _response(await lists.answer(tracker, list_request, request.receive))
+        return (await lists.answer(tracker, list_request, request.receive)).as_response()
     whole = BODILESS not in request.scope
     return await feeds.answer(tracker, list_request, format_, request.receive, whole=whole)
 
@@ -141,9 +140,3 @@ async def list_events(
     limit = parameters.limit
     events = await tracker.events(generation_id, after=parameters.cursor, limit=limit + 1)
     return EventsOut.of(events, limit)
-
-
-def _response(prepared: PreparedResponse) -> Response:
-    response = Response(prepared.body, prepared.status)
-    response.raw_headers = prepared.headers
-    return response

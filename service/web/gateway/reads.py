@@ -19,7 +19,4 @@ async def read(
     answer = await gateway.lookup(upstream, generation_id, fresh=fresh)
     if answer is None:
         return await pass_on(request, gateway, upstream, target)
-    prepared = luma_response_of(answer)
-    response = Response(prepared.body, prepared.status)
-    response.raw_headers = prepared.headers
-    return response
+    return luma_response_of(answer).as_response()

@@ -34,6 +34,12 @@ class PreparedResponse(NamedTuple):
         secure = [header for header in SECURE if header[0] not in names]
         return cls(response.status_code, [*headers, *secure], bytes(response.body))
 
+    def as_response(self) -> Response:
+        """Return the same for a route of the framework."""
+        response = Response(self.body, self.status)
+        response.raw_headers = self.headers
+        return response
+
 
 async def send_prepared(scope: Scope, send: Send, response: PreparedResponse) -> None:
     """Send a response in one piece if the server supports it, else in two messages."""
