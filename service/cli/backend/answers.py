@@ -23,7 +23,7 @@ _HINTS = {
 
 def error_in(answer: httpx.Response) -> TrackerError:
     """Return the error that a service answered, or something else in its place."""
-    status, problem = answer.status_code, _object(answer.content)
+    status, problem = answer.status_code, object_in(answer.content)
     source, _, kind = str(problem.get("type", "")).rpartition(":")
     if source != _OURS:
         return _foreign(answer)
@@ -79,7 +79,8 @@ def cut_off(url: str, error: httpx.HTTPError, key: str) -> TrackerError:
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def object_in(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty one if it is none."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):

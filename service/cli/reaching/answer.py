@@ -1,10 +1,10 @@
 """What the answer to a callback of our own says about the way to the service."""
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from service.cli.backend.answers import object_in
 from service.cli.findings import Finding, Level
 
 _ABOUT = "answer"
@@ -26,7 +26,7 @@ def judged(answer: Answer) -> Finding:
     """Return what an answer says; anything but our 200 is an error."""
     if answer.status != HTTPStatus.OK:
         return Finding(_ABOUT, _refusal(answer), Level.ERROR)
-    if "outcome" not in _object(answer.body):
+    if "outcome" not in object_in(answer.body):
         message = (
             "200, but not from luma-tracker: something else answers, such as a page of the tunnel "
             "or another program on this port. Check where TRACKER_PUBLIC_URL leads"
@@ -47,7 +47,7 @@ def _in_time(seconds: float) -> Finding:
 
 def _refusal(answer: Answer) -> str:
     status = answer.status
-    if str(_object(answer.body).get("type", "")).startswith(_OURS):
+    if str(object_in(answer.body).get("type", "")).startswith(_OURS):
         return _our_own(answer)
     if location := answer.headers.get("location"):
         where = location.partition("/callbacks/")[0]
@@ -65,7 +65,7 @@ def _our_own(answer: Answer) -> str:
             "404 from luma-tracker: it does not accept the token, so it has another callback "
             "secret. Set TRACKER_CALLBACK_SECRET to the same value here and there"
         )
-    problem = _object(answer.body)
+    problem = object_in(answer.body)
     shown = f"{problem.get('detail', '')} {problem.get('hint', '')}".strip()
     return f"{answer.status} from luma-tracker: {shown}"
 
@@ -89,11 +89,3 @@ _ADVICE: Mapping[int, str] = {
     202: "Luma takes only 200 for a success",
     204: "Luma takes only 200 for a success",
 }
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
