@@ -14,7 +14,6 @@ from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
 from service.cli.exits import REFUSED, UNREACHABLE, CommandError
 
-_TIMEOUT = httpx.Timeout(30, connect=10)
 _LONGEST_WAIT = 60  # seconds that one request may ask to wait
 _LONGEST_CREATE = 100.0  # seconds; the service answers far earlier
 _SILENCE = 45.0  # seconds without a heartbeat after which a stream is broken; the service sends 3

@@ -95,11 +95,6 @@ class Sender:
                     task.cancel()
                 await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def send_due(self) -> None:
-        """Send all messages that are due now, and wait until that is done."""
-        while await self.start_due() or self._sending:
-            await asyncio.gather(*self._sending, return_exceptions=True)
-
     async def _start_all(self, *, is_busy: bool) -> None:
         self._per_round = _PER_ROUND_WHILE_BUSY if is_busy else MAX_CONCURRENT
         while await self.start_due():

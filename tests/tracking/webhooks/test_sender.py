@@ -1,5 +1,6 @@
 """Sending: in order, signed, retried on schedule, and fair between endpoints."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -77,7 +78,10 @@ class Sending:
         await self.parts.tracker._database.write_all(observe, ReceivedObservation(seen, clock()))
 
     async def send(self) -> None:
-        await self.parts.sender.send_due()
+        """Send all messages that are due now, and wait until that is done."""
+        sender = self.parts.sender
+        while await sender.start_due() or sender._sending:
+            await asyncio.gather(*sender._sending, return_exceptions=True)
 
     async def attempts(self, webhook_id: str) -> list[Attempt]:
         """All attempts, oldest first."""
