@@ -7,7 +7,7 @@ import typer
 from service.cli.opening import on_this_machine
 from service.cli.options import Json
 
-UNREACHABLE = (
+_NO_PUBLIC_URL = (
     "TRACKER_PUBLIC_URL is not set, so Luma cannot reach this URL. Set TRACKER_PUBLIC_URL to the "
     "https:// address under which Luma reaches this service."
 )
@@ -43,5 +43,5 @@ def callback_url(
     tokens = CallbackTokens(callback_secrets(settings))
     token = tokens.single() if single else tokens.reusable()
     if settings.public_url is None:
-        typer.echo(UNREACHABLE, err=True)
+        typer.echo(_NO_PUBLIC_URL, err=True)
     show_value("callback_url", f"{settings.callback_base}/callbacks/{token}", as_json=json)

@@ -118,11 +118,11 @@ def _with_redacted_urls(value: Any) -> Any:
 
 
 def _with_redacted_url(key: str, value: Any) -> Any:
-    is_redacted = key == "callback_url" and _is_ours(value)
+    is_redacted = key == "callback_url" and _has_redacted_token(value)
     return REDACTED if is_redacted else _with_redacted_urls(value)
 
 
-def _is_ours(url: Any) -> bool:
+def _has_redacted_token(url: Any) -> bool:
     """Whether a token was redacted in a URL, or in one of a list."""
     urls = url if isinstance(url, list) else [url]
     return any(isinstance(each, str) and REDACTED in each for each in urls)
@@ -174,7 +174,7 @@ _clean_short_key = lru_cache(1024)(clean_text)  # generations have the same keys
 def _clean_member(key: str, value: Any, depth: int) -> Any:
     """Clean a value, and redact a callback URL of ours, which Luma echoes with our token in it."""
     cleaned = _clean(value, depth)
-    return REDACTED if key == "callback_url" and _is_ours(cleaned) else cleaned
+    return REDACTED if key == "callback_url" and _has_redacted_token(cleaned) else cleaned
 
 
 def without_callback_urls(value: Any) -> Any:

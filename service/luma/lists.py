@@ -66,13 +66,13 @@ def with_own_callback_urls(body: bytes, own: Mapping[str, str | None]) -> bytes:
     page, replaced = json.loads(body), False
     for item in page["generations"]:
         request = item.get("request") if isinstance(item, dict) else None
-        if isinstance(request, dict) and _is_ours(request.get("callback_url")):
+        if isinstance(request, dict) and _has_token(request.get("callback_url")):
             request["callback_url"] = own.get(str(item.get("id")))  # an id can be anything
             replaced = True
     return json.dumps(page).encode() if replaced else body
 
 
-def _is_ours(callback_url: object) -> bool:
+def _has_token(callback_url: object) -> bool:
     return isinstance(callback_url, str) and without_tokens(callback_url) != callback_url
 
 

@@ -20,7 +20,7 @@ from service.storage import words
 from service.storage.criteria import Criteria, add_terms, filter_expression
 from service.storage.engine import Database, Dialect
 from service.storage.fields import members, only_fields, outermost_paths
-from service.storage.representation import body_sql, instant
+from service.storage.representation import as_datetime, body_sql
 from service.storage.shape import NAMES, GenerationOut
 from service.storage.words import Narrowed
 
@@ -193,7 +193,7 @@ def _filter(where: Criteria, query: Query, order: str, conditions: Conditions) -
 
 
 def _encode(sort: Sort, at: object, generation_id: str) -> str:
-    place = f"{sort}|{instant(at).isoformat()}|{generation_id}"
+    place = f"{sort}|{as_datetime(at).isoformat()}|{generation_id}"
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 

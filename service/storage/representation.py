@@ -191,7 +191,7 @@ class Representations:
 
     def _parse(self, row: Row) -> Representation:
         *values, expires, luma_body, heard_at = row
-        rest = expires and instant(expires), luma_body, instant(heard_at)
+        rest = expires and as_datetime(expires), luma_body, as_datetime(heard_at)
         parsed = Representation._make([*values, *rest, etag_of(values[1]), None])
         return parsed._replace(good_until=self._good_until(parsed))
 
@@ -215,7 +215,7 @@ def _select(dialect: Dialect, *, luma: bool) -> str:
     FROM generations"""  # noqa: S608 - built from constants only
 
 
-def instant(value: object) -> datetime:
+def as_datetime(value: object) -> datetime:
     """Convert a time as the driver returns it: a datetime on PostgreSQL, text on SQLite."""
     if isinstance(value, datetime):
         return value

@@ -123,6 +123,6 @@ class Backend(Protocol):
         """Send the message of an attempt again, and return the new attempt."""
 
 
-def is_settled(generation: Json) -> bool:
+def is_over(generation: Json) -> bool:
     """Whether no change is expected: it is terminal, or gone at Luma."""
     return bool(generation["terminal"] or generation["gone_at"])

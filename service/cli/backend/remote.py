@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from service.cli.backend.answers import NOT_SENT, CutOff, cut_off, error_in, unreachable
-from service.cli.backend.contract import By, Created, Filters, Json, Order, Reply, is_settled
+from service.cli.backend.contract import By, Created, Filters, Json, Order, Reply, is_over
 from service.cli.backend.event_stream import EventStream
 from service.cli.backend.remote_backfill import complete
 from service.cli.exits import REFUSED, UNREACHABLE, CommandError
@@ -56,7 +56,7 @@ class Remote:
                     raise
             else:
                 was_reached = True
-                if is_settled(found.document) or deadline - clock() <= _TOLERANCE:
+                if is_over(found.document) or deadline - clock() <= _TOLERANCE:
                     return found
             await asyncio.sleep(min(left, _AGAIN))  # it waited less than asked: it is stopping
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from service.cli.backend.contract import Backend, Json, Reply, is_settled
+from service.cli.backend.contract import Backend, Json, Reply, is_over
 from service.cli.exits import FAILED, GONE, WAIT_RAN_OUT
 from service.cli.output import console, row
 from service.cli.watching.table import LiveTable, time_of
@@ -45,7 +45,7 @@ async def watch(
 
 def exit_code(generations: Sequence[Json]) -> int:
     """Return the exit code for generations as they are at the end."""
-    if not all(map(is_settled, generations)):
+    if not all(map(is_over, generations)):
         return WAIT_RAN_OUT
     if any(each["state"] == "failed" for each in generations):
         return FAILED

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.backend.contract import Json, is_settled
+from service.cli.backend.contract import Json, is_over
 from service.cli.output import COLOURS, OTHER_COLOUR
 from service.cli.watching.usual import age, duration
 from service.domain.text import one_line
@@ -89,8 +89,8 @@ def _cells(generation: Json, usual: float | None, now: datetime) -> dict[str, Re
 
 def _progress(generation: Json, usual: float | None, now: datetime) -> RenderableType:
     """Return a bar that is full when the usual time is over."""
-    if is_settled(generation) or not usual:
-        done = 1.0 if is_settled(generation) else 0.0
+    if is_over(generation) or not usual:
+        done = 1.0 if is_over(generation) else 0.0
     else:
         done = min(age(generation, now) / usual, _MOST_DONE)
     colour = COLOURS.get(generation["state"], OTHER_COLOUR)

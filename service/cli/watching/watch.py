@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 
-from service.cli.backend.contract import Backend, Filters, Json, is_settled
+from service.cli.backend.contract import Backend, Filters, Json, is_over
 from service.domain.generation import is_terminal
 from service.errors import NotFound, TrackerError
 
@@ -50,7 +50,7 @@ class Watch:
     @property
     def open(self) -> list[str]:
         """The ids of those that are not settled."""
-        return [id_ for id_, each in self.generations.items() if not is_settled(each)]
+        return [id_ for id_, each in self.generations.items() if not is_over(each)]
 
     async def run(self, seconds: float | None = None) -> None:
         """Watch until all are settled, or for so many seconds.

@@ -32,7 +32,7 @@ from service.storage.engine.database import (
 from service.storage.engine.failures import is_database_failure, unavailable
 from service.storage.engine.interruptible import InterruptibleConnection, was_stopped
 from service.storage.engine.search_slots import SearchSlots, search_timeout
-from service.storage.engine.sqlite_connections import having_waited, instant, make_engine
+from service.storage.engine.sqlite_connections import having_waited, make_engine, stored_time
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -233,7 +233,7 @@ def _fetch(connection: Connection, sql: str, values: tuple[object, ...]) -> Sequ
 
 def _as_text(values: tuple[object, ...]) -> tuple[object, ...]:
     """Convert times to the form in which they are stored."""
-    return tuple(instant(value) if isinstance(value, datetime) else value for value in values)
+    return tuple(stored_time(value) if isinstance(value, datetime) else value for value in values)
 
 
 def _run(connection: Connection, batch: list[Write]) -> None:

@@ -85,6 +85,6 @@ def _lower(value: str | None) -> str | None:
     return value and value.lower()
 
 
-def instant(at: datetime) -> str:
+def stored_time(at: datetime) -> str:
     """Convert a time to the form in which it is stored."""
     return at.astimezone(UTC).isoformat(" ", "microseconds")[:26]

@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from service.storage.engine.batches.documents import dump_json
 from service.storage.engine.batches.rows import OLD_PREFIX, OnConflict, Rows, read_rows
-from service.storage.engine.sqlite_connections import instant
+from service.storage.engine.sqlite_connections import stored_time
 
 if TYPE_CHECKING:
     from sqlalchemy import Update
@@ -130,7 +130,7 @@ def _find_each(wanted: Column[Any], names: tuple[str, ...]) -> CompiledQuery:
     return CompiledQuery(str(query.compile(dialect=dialect())), names, converters)
 
 
-_to_text = lru_cache(instant)  # most times in a row and its event are the same
+_to_text = lru_cache(stored_time)  # most times in a row and its event are the same
 
 
 def _from_text(text: str) -> datetime:
