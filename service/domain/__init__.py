@@ -8,6 +8,7 @@ generation      states, ranks, observations, and the row that is stored for each
 merge           folds an observation into a row
 documents       what Luma last said of a generation, as a whole
 submission      creates that pass through the gateway, and what became of them
+upstreams       the names of Luma's two APIs and of their settings
 models          Luma's models: the API that has each, and what it makes
 schedule        when to check a generation with its upstream, and which is checked first
 durations       how long generations take: what was learnt, and what is assumed

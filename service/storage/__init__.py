@@ -26,6 +26,8 @@ shape           the public JSON schema of a generation
 snapshot        the JSON of a generation that is not stored yet
 request_log     the requests to each upstream, for a budget that all instances share
 backfills       the progress of walks through the upstreams' lists
+readiness       a test write
+pruning         deletes old rows, some at a time
 migrating       migrates the database to the schema of this version
 rewrites        rewrites old rows in batches while the service runs
 """
