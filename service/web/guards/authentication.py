@@ -106,9 +106,10 @@ def is_direct(names: Iterable[bytes]) -> bool:
 
 @lru_cache(maxsize=64)
 def is_local_name(host: bytes) -> bool:
-    """Return whether a `Host` header names this machine."""
+    """Return whether a `Host` header names this machine, and has nothing else in it."""
     try:
-        return is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
+        parts = urlsplit(f"//{host.decode('latin-1')}")
+        return "@" not in parts.netloc and is_loopback(parts.hostname or "")
     except ValueError:
         return False
 
