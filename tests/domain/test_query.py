@@ -25,7 +25,6 @@ NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 _ANY = _TEXTS | st.text('ab:,-"\\/ \n', min_size=1, max_size=12) | st.sampled_from(["is:open", "-"])
-_FOLDED = _ANY.map(str.lower).filter(lambda text: text.lower() == text)
 _TIMES = st.timedeltas(timedelta(days=-700_000), timedelta(days=2_900_000)).map(NOON.__add__)
 _BEFORE = st.integers(0, 365_000 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
 _NEGATED = st.booleans()
@@ -40,8 +39,7 @@ def _one_of(key: Key, values: st.SearchStrategy[str]) -> st.SearchStrategy[OneOf
 
 TERMS: st.SearchStrategy[Term] = st.one_of(
     st.builds(Word, _ANY, _NEGATED),
-    *(_one_of(key, _FOLDED) for key in (Key.STATE, Key.TYPE, Key.OPERATION)),
-    *(_one_of(key, _ANY) for key in (Key.MODEL, Key.ID, Key.PARENT)),
+    *(_one_of(key, _ANY) for key in Key if key not in (Key.UPSTREAM, Key.SOURCE)),
     _one_of(Key.UPSTREAM, st.sampled_from(["dream_machine", "agents"])),
     _one_of(Key.SOURCE, st.sampled_from(["submit", "callback", "fetch"])),
     st.builds(IsOneOf, st.lists(st.sampled_from(Is), min_size=1, max_size=3).map(tuple), _NEGATED),
@@ -84,6 +82,24 @@ def test_any_text_is_a_query_or_an_error_with_its_place(text: str) -> None:
         ('""', []),
         ("state:queued,Dreaming", [OneOf(Key.STATE, ("queued", "dreaming"))]),
         ("STATE:new", [OneOf(Key.STATE, ("new",))]),
+        ("state:FAILED,Paused,Unknown", [OneOf(Key.STATE, ("failed", "Paused", "unknown"))]),
+        ("type:Video,Mesh", [OneOf(Key.TYPE, ("video", "Mesh"))]),
+        ("operation:Add_Audio,Dub", [OneOf(Key.OPERATION, ("add_audio", "Dub"))]),
+        (
+            "upstream:Agents source:FETCH",
+            [
+                OneOf(Key.UPSTREAM, ("agents",)),
+                OneOf(Key.SOURCE, ("fetch",)),
+            ],
+        ),
+        (
+            "model:Ray-2 id:A parent:B",
+            [
+                OneOf(Key.MODEL, ("Ray-2",)),
+                OneOf(Key.ID, ("A",)),
+                OneOf(Key.PARENT, ("B",)),
+            ],
+        ),
         ('model:"a b",ray-2', [OneOf(Key.MODEL, ("a b", "ray-2"))]),
         ("-id:a:b", [OneOf(Key.ID, ("a:b",), negated=True)]),
         ("-is:Gone,open", [IsOneOf((Is.GONE, Is.OPEN), negated=True)]),

@@ -22,7 +22,7 @@ _WORDS = st.text("abAB éÉ%_!'", max_size=6)
 _TEXT = st.none() | _WORDS
 _SOON = st.sampled_from([-3600, -60, -30.000001, -30, -1, 0, 90])
 _TIMES = _SOON.map(lambda seconds: NOON + timedelta(seconds=seconds))
-_STATES = ["queued", "dreaming", "completed", "failed", "new"]
+_STATES = ["queued", "dreaming", "completed", "failed", "new", "Paused"]
 
 
 @st.composite
@@ -32,8 +32,8 @@ def _rows(draw: st.DrawFn) -> Generation:
         upstream=draw(st.sampled_from(["dream_machine", "agents"])),
         source=draw(st.sampled_from(Source)),
         state=draw(st.none() | st.sampled_from(_STATES)),
-        generation_type=draw(st.sampled_from([None, "video", "image"])),
-        operation=draw(st.sampled_from([None, "video", "add_audio"])),
+        generation_type=draw(st.sampled_from([None, "video", "image", "Mesh"])),
+        operation=draw(st.sampled_from([None, "video", "add_audio", "Dub"])),
         model=draw(st.sampled_from([None, "ray-2", "Ray 2"])),
         prompt=draw(_TEXT),
         failure_reason=draw(_TEXT),
@@ -53,6 +53,7 @@ def _rows(draw: st.DrawFn) -> Generation:
 _CONDITIONS = st.sampled_from(
     [
         *("state:queued,failed", "state:new", "upstream:agents", "type:video", "operation:video"),
+        *("state:Paused", "state:Failed,Paused", "type:Mesh", "operation:Video,Dub"),
         *("model:ray-2", 'model:"Ray 2",x', "id:a,c:d", "parent:a", "source:callback,fetch"),
         *("is:terminal", "is:open", "is:stale", "is:gone", "is:verified", "is:archived"),
         *("is:open,gone", "is:stale,verified", "after:-30s", "before:-1s", "after:-1h"),

@@ -1,10 +1,10 @@
 """Text to query. Any text is a query, or an error that says where and what would be right."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from service.domain.generation import Source
+from service.domain.generation import KNOWN_STATES, UNKNOWN_STATE, Source
 from service.domain.query.terms import (
     KEYED,
     Compare,
@@ -31,12 +31,22 @@ _PHRASE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _LIMIT = re.compile(r"(>=|<=|>|<|=)?([0-9]{1,12}(?:\.[0-9]{1,12})?(?:e-?[0-9]{1,2})?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_KNOWN = {  # other keys take any value: Luma may add states, models and operations
+_KNOWN: Mapping[str, tuple[str, ...]] = {
     "is": tuple(Is),
     "upstream": (DREAM_MACHINE, AGENTS),
     "source": tuple(Source),
 }
-_FOLDED = {Key.STATE, Key.UPSTREAM, Key.TYPE, Key.OPERATION, Key.SOURCE}
+"""All values of a key. Other keys take any: Luma may add states, models and operations."""
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    **_KNOWN,
+    "state": (*KNOWN_STATES, UNKNOWN_STATE),
+    "type": ("video", "image"),
+    "operation": (
+        *("video", "image", "upscale_video", "add_audio", "reframe_image", "reframe_video"),
+        *("modify_video", "image_edit", "video_edit", "video_reframe", "layering"),
+    ),
+}
+"""Values that may be written in any case. Others are taken as written, as they are stored."""
 _KEYS = (*Key, "is", "after", "before", "cost", "took")
 
 
@@ -89,16 +99,15 @@ class _Parser:
         if key in ("cost", "took"):
             return self._compare(key, negated=negated)
         if key == "is":
-            return IsOneOf(tuple(map(Is, self._values(key, str.lower))), negated)
-        fold = str.lower if key in _FOLDED else str
-        return OneOf(Key(key), tuple(self._values(key, fold)), negated)
+            return IsOneOf(tuple(map(Is, self._values(key))), negated)
+        return OneOf(Key(key), tuple(self._values(key)), negated)
 
-    def _values(self, key: str, fold: Callable[[str], str]) -> list[str]:
+    def _values(self, key: str) -> list[str]:
         """Read `a,b,"c d"`."""
-        values = [fold(self._value(key))]
+        values = [self._value(key)]
         while self._rest(1) == ",":
             self._at += 1
-            values.append(fold(self._value(key)))
+            values.append(self._value(key))
         return values
 
     def _value(self, key: str) -> str:
@@ -106,8 +115,9 @@ class _Parser:
         value = self._phrase() if self._rest(1) == '"' else self._take(_BARE_VALUE)
         if not value:
             raise self._error(begin, f"`{key}:` needs a value here, such as {_example(key)}.")
-        known = _KNOWN.get(key)
-        if known and value.lower() not in known:
+        if (lowered := value.lower()) in _NAMES.get(key, ()):
+            return lowered
+        if known := _KNOWN.get(key):
             raise self._error(begin, f"{key}:{value[:40]} is unknown{_nearest(value, known)}")
         return value
 
