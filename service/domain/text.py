@@ -1,4 +1,4 @@
-"""Make untrusted text safe to store and to print."""
+"""Make untrusted text safe to store and to print, and texts comparable that differ by case."""
 
 from service.domain.redaction import without_tokens
 
@@ -19,3 +19,14 @@ def one_line(value: str) -> str:
     if line.isprintable():  # the usual case, faster than checking each character
         return line
     return "".join(c if c.isprintable() else " " for c in line)
+
+
+def fold(value: str) -> str:
+    """Return a text for comparisons that ignore case: one small letter for each character.
+
+    This is Unicode's simple mapping, and σ for ς. `str.lower` makes two characters of İ, and ς of a
+    Σ that ends a word. PostgreSQL has the same rule as `luma_fold`.
+    """
+    if value.isascii():  # the usual case, and quicker
+        return value.lower()
+    return value.replace("İ", "i").lower().replace("ς", "σ")

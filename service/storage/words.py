@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.domain.query import Query, Word
 from service.domain.query.matching import SEARCHED
+from service.domain.text import fold
 from service.storage import events
 from service.storage.engine import Database, Dialect, batches
 from service.storage.generations import GENERATIONS
@@ -36,7 +37,7 @@ _POSITION = "SELECT seq FROM word_index WHERE is_complete"
 _MAKE_FTS = """CREATE VIRTUAL TABLE IF NOT EXISTS trigrams USING fts5(
     text, content='', detail='none', columnsize=0, tokenize='trigram case_sensitive 1')"""
 _MAKE_GIN = """CREATE INDEX IF NOT EXISTS ix_texts_trigrams
-    ON texts USING gin (lower(text) gin_trgm_ops)"""
+    ON texts USING gin (text gin_trgm_ops)"""
 
 
 class Narrowed(NamedTuple):
@@ -65,8 +66,8 @@ async def narrow(database: Database, query: Query) -> Narrowed | None:
 
 
 def _words(query: Query) -> list[str]:
-    """Return the words of a query that the index can find, in small letters."""
-    words = (t.text.lower() for t in query.terms if isinstance(t, Word) and not t.negated)
+    """Return the words of a query that the index can find, folded."""
+    words = (fold(t.text) for t in query.terms if isinstance(t, Word) and not t.negated)
     return [word for word in words if len(word) >= _SHORTEST]
 
 
@@ -86,7 +87,7 @@ def _trigrams(word: str) -> Iterator[str]:
 
 def _find_on_postgres(words: Sequence[str]) -> tuple[str, ...]:
     patterns = [f"%{_WILDCARDS.sub(lambda found: chr(92) + found[0], word)}%" for word in words]
-    where = " AND ".join(f"lower(text) LIKE ${n}" for n, _ in enumerate(patterns, 1))
+    where = " AND ".join(f"text LIKE ${n}" for n, _ in enumerate(patterns, 1))
     sql = f"SELECT generation_id FROM texts WHERE {where} LIMIT {MOST + 1}"  # noqa: S608
     return sql, *patterns
 
@@ -146,7 +147,7 @@ def _fill(connection: Connection, position: str, limit: int) -> int:
 
 
 def _add(connection: Connection, ids: Collection[str]) -> None:
-    """Add entries for the texts of generations that have none yet."""
+    """Add entries for the texts of generations that have none yet; they are stored folded."""
     rows = batches.find(connection, GENERATIONS.c.id, ids, ("id", *SEARCHED))
     texts = {(row["id"], _digest(text)): text for row in rows if (text := _text(row))}
     known = batches.find(connection, TEXTS.c.generation_id, ids, ("generation_id", "digest"))
@@ -155,7 +156,7 @@ def _add(connection: Connection, ids: Collection[str]) -> None:
     if not texts:
         return
     add = _add_on_postgres if batches.is_postgres(connection) else _add_on_sqlite
-    add(connection, [(*key, text) for key, text in texts.items()])
+    add(connection, [(*key, fold(text)) for key, text in texts.items()])
 
 
 def _text(row: dict[str, Any]) -> str:
@@ -181,5 +182,5 @@ def _add_on_sqlite(connection: Connection, texts: Sequence[tuple[str, str, str]]
     )
     connection.exec_driver_sql(
         "INSERT INTO trigrams (rowid, text) VALUES (?, ?)",
-        [(number, text.lower()) for number, _, _, text in numbered],
+        [(number, text) for number, _, _, text in numbered],
     )

@@ -18,7 +18,12 @@ from tests.databases import url_of
 
 NOON = datetime(2026, 5, 30, 12, tzinfo=UTC)
 NOW = Conditions(NOON, timedelta(seconds=30))
-_WORDS = st.text("abAB éÉ%_!'", max_size=6)
+_WORDS = (
+    st.text("abAB éÉ%_!'", max_size=6)
+    | st.text("ΑασςΣ ıiIİkK\N{KELVIN SIGN}\N{COMBINING DOT ABOVE}", max_size=4)
+    | st.text("iİk\N{KELVIN SIGN}", max_size=2)
+    | st.text("σςΣ", max_size=2)
+)
 _TEXT = st.none() | _WORDS
 _SOON = st.sampled_from([-3600, -60, -30.000001, -30, -1, 0, 90])
 _TIMES = _SOON.map(lambda seconds: NOON + timedelta(seconds=seconds))

@@ -85,6 +85,28 @@ async def test_a_text_that_changes_is_found_by_what_it_is_now(database: Database
         assert await ids(database, q) == [], q
 
 
+@pytest.mark.parametrize("is_indexed", [False, True], ids=["without index", "with index"])
+async def test_a_word_finds_its_own_text_in_any_script_and_case(
+    database: Database, is_indexed: bool
+) -> None:
+    prompts = {"street": "ΟΔΟΣ ΕΡΜΟΥ", "city": "ΑΘΗΝΑΣ", "night": "İstanbul at night, 300 \u212a"}
+    for id_, prompt in prompts.items():
+        await put(database, id_, prompt=prompt)
+    if is_indexed:
+        await index(database)
+
+    expected = {
+        "street": ("ΟΔΟΣ", "οδος", "οδοσ", '"ΟΔΟΣ ΕΡΜΟΥ"', "ΔΟΣ", "-αθηνας -İstanbul"),
+        "city": ("ΑΘΗΝΑΣ", "αθηνας", "Αθηνασ", "-οδος -istanbul"),
+        "night": ("İstanbul", "istanbul", "ISTANBUL", "İSTANBUL", '"300 k"', '"300 K"'),
+    }
+    for id_, queries in expected.items():
+        for q in queries:
+            assert await ids(database, q) == [id_], q
+            if is_indexed and not q.startswith("-"):
+                assert await narrowed(database, q) == {id_}, q
+
+
 async def test_short_negated_and_common_words_are_looked_for_everywhere(database: Database) -> None:
     await put(database, "a", prompt="a lake")
     await index(database)

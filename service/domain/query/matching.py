@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from service.domain.generation import Generation, is_stale
 from service.domain.query.terms import Compare, Is, IsOneOf, Key, OneOf, Query, Term, When, Word
+from service.domain.text import fold
 from service.domain.times import resolve
 
 SEARCHED = ("prompt", "id", "failure_reason", "failure_code")
@@ -50,7 +51,7 @@ def matches(query: Query, generation: Generation, conditions: Conditions) -> boo
 def _holds(term: Term, generation: Generation, conditions: Conditions) -> bool:
     match term:
         case Word(text):
-            return _has_word(generation, text.lower())
+            return _has_word(generation, fold(text))
         case OneOf(key, values):
             return getattr(generation, FIELDS[key]) in values
         case IsOneOf(values):
@@ -65,7 +66,7 @@ def _holds(term: Term, generation: Generation, conditions: Conditions) -> bool:
 
 def _has_word(generation: Generation, word: str) -> bool:
     texts = (getattr(generation, name) for name in SEARCHED)
-    return any(text is not None and word in text.lower() for text in texts)
+    return any(text is not None and word in fold(text) for text in texts)
 
 
 def _is(value: Is, generation: Generation, conditions: Conditions) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
 
+from service.domain.text import fold
+
 _MAX_CONNECTIONS = 7  # for readers, the writer, and a migration
 _BUSY_MS = 4_000  # shorter than the 5 s that Luma waits for an answer to a callback
 _NOTICEABLE_MS = 100  # longer than another process needs for a usual commit
@@ -33,7 +35,7 @@ def make_engine(url: str) -> Engine:
         for pragma in _PRAGMAS:
             _execute_with_retries(connection, pragma)
         # The built-in `lower` of SQLite handles ASCII only, but searches can be in any language.
-        connection.create_function("lower", 1, _lower, deterministic=True)
+        connection.create_function("luma_fold", 1, _fold, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -81,8 +83,8 @@ def _execute_with_retries(connection: sqlite3.Connection, pragma: str) -> None:
             return
 
 
-def _lower(value: str | None) -> str | None:
-    return value and value.lower()
+def _fold(value: str | None) -> str | None:
+    return value and fold(value)
 
 
 def stored_time(at: datetime) -> str:

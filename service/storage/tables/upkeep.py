@@ -51,7 +51,7 @@ class TextRow(SQLModel, table=True):
     )
     generation_id: str = Field(max_length=128)
     digest: str = Field(max_length=24)
-    text: str | None  # null on SQLite, which keeps the trigrams alone
+    text: str | None  # folded; null on SQLite, which keeps the trigrams alone
 
 
 class WordIndexRow(SQLModel, table=True):
