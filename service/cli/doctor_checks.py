@@ -30,6 +30,13 @@ CALLBACKS_ONLY = (
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 """An id that no generation has. 404 for it shows that the upstream accepts the key."""
 
+_SHORTEST_SECRET = 16  # bytes
+_GUESSABLE = (
+    "TRACKER_CALLBACK_SECRET has a key of {} byte(s), which can be guessed, and callbacks forged "
+    "with it. Put a new one before it, such as from `openssl rand -hex 32`, with a comma between, "
+    "and remove the short one when no open generation has a callback URL made with it"
+)
+
 
 async def examine(settings: Settings) -> list[Finding]:
     """Run all checks.
@@ -82,6 +89,9 @@ async def _database(settings: Settings) -> Finding:
 def _secret(settings: Settings) -> Finding:
     about = "callback secret"
     if settings.callback_secret:
+        shortest = min(len(key.get_secret_value().encode()) for key in settings.callback_secret)
+        if shortest < _SHORTEST_SECRET:
+            return Finding(about, _GUESSABLE.format(shortest), Level.WARNING)
         return Finding(about, "from TRACKER_CALLBACK_SECRET")
     if settings.on_server:
         message = (

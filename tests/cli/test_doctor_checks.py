@@ -1,9 +1,11 @@
 """What `doctor` finds out about the index of words and the counters."""
 
 import pytest
+from pydantic import SecretStr
 
 from service.bootstrap import open_parts
 from service.cli.counter_checks import counts
+from service.cli.doctor_checks import examine
 from service.cli.findings import Level
 from service.cli.word_checks import words
 from service.config import Settings
@@ -40,3 +42,18 @@ async def test_how_to_get_an_index_that_needs_an_extension(
         found = await words(settings)
     assert found.level is Level.WARNING
     assert "CREATE EXTENSION pg_trgm" in found.message
+
+
+@pytest.mark.either_database
+@pytest.mark.parametrize(
+    ("secret", "level"),
+    [("x", Level.WARNING), ("k" * 32 + ",short", Level.WARNING), ("k" * 16, Level.OK)],
+)
+async def test_a_callback_secret_that_can_be_guessed_is_a_warning_that_says_what_to_do(
+    settings: Settings, secret: str, level: Level
+) -> None:
+    keys = tuple(map(SecretStr, secret.split(",")))
+    found = await examine(settings.model_copy(update={"callback_secret": keys}))
+    [finding] = [each for each in found if each.about == "callback secret"]
+    assert finding.level is level
+    assert ("openssl rand" in finding.message) is (level is Level.WARNING)
