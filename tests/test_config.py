@@ -76,12 +76,16 @@ SET: list[tuple[str, str, str, object]] = [
     ("LUMA_AGENTS_API_KEY", "luma-api-1", "luma_agents_api_key", "luma-api-1"),
     ("TRACKER_DREAM_MACHINE_URL", "http://h:1/v1/", "dream_machine_url", "http://h:1/v1"),
     ("TRACKER_AGENTS_URL", "https://h/v1", "agents_url", "https://h/v1"),
+    ("TRACKER_DREAM_MACHINE_URL", '" http://h/v1/ "', "dream_machine_url", "http://h/v1"),
+    ("TRACKER_AGENTS_URL", '"\thttps://h/v1"', "agents_url", "https://h/v1"),
+    ("TRACKER_URL", '" https://h "', "url", "https://h"),
     ("TRACKER_DATABASE_URL", "sqlite:////var/t.db", "database_url", "sqlite:////var/t.db"),
     ("TRACKER_HOST", "::1", "host", "::1"),
     ("TRACKER_PORT", "65535", "port", 65535),
     ("TRACKER_PORT", "0", "port", 0),
     ("TRACKER_PUBLIC_URL", "https://t.example/", "public_url", "https://t.example"),
     ("TRACKER_PUBLIC_URL", "", "public_url", None),
+    ("TRACKER_PUBLIC_URL", '" https://t.example/ "', "public_url", "https://t.example"),
     ("LUMAAI_API_KEY", "", "luma_api_key", None),
     ("TRACKER_CALLBACK_SECRET", "new, old", "callback_secret", ["new", "old"]),
     ("TRACKER_API_TOKENS", "one,two,,", "api_tokens", ["one", "two"]),
@@ -89,10 +93,12 @@ SET: list[tuple[str, str, str, object]] = [
     ("TRACKER_WEBHOOK_ALLOW", "127.0.0.0/8, ::1", "webhook_allow", ["127.0.0.0/8", "::1"]),
     ("TRACKER_STALE_AFTER", "0.5", "stale_after", 0.5),
     ("TRACKER_UPSTREAM_TIMEOUT", "3", "upstream_timeout", 3.0),
+    ("TRACKER_UPSTREAM_TIMEOUT", "0.1", "upstream_timeout", 0.1),
     ("TRACKER_DREAM_MACHINE_RATE", "7/second", "dream_machine_rate", "7/second"),
     ("TRACKER_AGENTS_RATE", "1000/hour", "agents_rate", "1000/hour"),
     ("TRACKER_RETENTION_DAYS", "0.5", "retention_days", 0.5),
     ("TRACKER_RETENTION_DAYS", "", "retention_days", 90.0),
+    ("TRACKER_RETENTION_DAYS", "365000", "retention_days", 365_000.0),
     ("TRACKER_RECONCILE", "false", "reconcile", False),
     ("TRACKER_CACHE_SIZE", "0", "cache_size", 0),
     ("TRACKER_SLOW_AFTER", "0.5", "slow_after", 0.5),
@@ -109,7 +115,7 @@ SET: list[tuple[str, str, str, object]] = [
 def test_a_setting_is_read_from_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, wanted: object
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(variable, value.strip('"'))  # quotes are for the file
     assert plain(getattr(load_settings(), name)) == wanted
 
 
@@ -194,6 +200,44 @@ def test_the_secret_itself_goes_before_its_file(
     assert plain(getattr(load_settings(), name)) == wanted
 
 
+@pytest.mark.parametrize(("variable", "name", "wanted"), SECRETS)
+def test_the_environment_goes_before_the_file_of_settings_also_where_it_names_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, name: str, wanted: object
+) -> None:
+    (tmp_path / "secret").write_text("one,two")
+    (tmp_path / ".env").write_text(f"{variable}=from-the-file-of-settings\n")
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+    assert plain(getattr(load_settings(), name)) == wanted
+
+
+def test_a_file_in_the_environment_goes_before_the_other_name_of_the_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("from-file")
+    (tmp_path / ".env").write_text("LUMAAI_API_KEY=from-the-file-of-settings\n")
+    monkeypatch.setenv("LUMA_API_KEY_FILE", str(tmp_path / "secret"))
+    assert plain(load_settings().luma_api_key) == "from-file"
+
+
+@pytest.mark.parametrize("content", ["new\nold\n", "new,\r\n\r\nold\r\n", "new, old"])
+@pytest.mark.parametrize("variable", ["TRACKER_CALLBACK_SECRET", "TRACKER_API_TOKENS"])
+def test_a_file_has_several_secrets_one_a_line_or_comma_separated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: str
+) -> None:
+    (tmp_path / "secret").write_bytes(content.encode())
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+    name = variable.removeprefix("TRACKER_").lower()
+    assert plain(getattr(load_settings(), name)) == ["new", "old"]
+
+
+def test_a_file_of_one_secret_that_has_two_lines_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("one\ntwo")
+    monkeypatch.setenv("LUMAAI_API_KEY_FILE", str(tmp_path / "secret"))
+    assert refusal().startswith("LUMAAI_API_KEY: ")
+
+
 @pytest.mark.parametrize("variable", [variable for variable, _, _ in SECRETS])
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", "a folder"])
 def test_a_secret_that_cannot_be_read_names_its_variable(
@@ -231,6 +275,7 @@ BAD = [
     ("TRACKER_STALE_AFTER", "30s"),
     ("TRACKER_UPSTREAM_TIMEOUT", "-1"),
     ("TRACKER_UPSTREAM_TIMEOUT", "inf"),
+    ("TRACKER_UPSTREAM_TIMEOUT", "1e-9"),
     ("TRACKER_CORS_ORIGINS", "https://a.example,b.example"),
     ("TRACKER_CORS_ORIGINS", "*"),
     ("TRACKER_DREAM_MACHINE_RATE", "5"),
@@ -238,6 +283,8 @@ BAD = [
     ("TRACKER_AGENTS_RATE", "30/day"),
     ("TRACKER_RETENTION_DAYS", "0"),
     ("TRACKER_RETENTION_DAYS", "inf"),
+    ("TRACKER_RETENTION_DAYS", "365001"),
+    ("TRACKER_RETENTION_DAYS", "1e12"),
     ("TRACKER_STALE_AFTER", "1e300"),
     ("TRACKER_RECONCILE", "sometimes"),
     ("TRACKER_CACHE_SIZE", "-1"),
@@ -251,6 +298,12 @@ BAD = [
     ("TRACKER_WEBHOOK_ALLOW", "localhost"),
     ("TRACKER_MCP_READ_ONLY", "perhaps"),
     *((name, url) for name in BASE_URLS for url in ("https://h/v1?a=b", "http://h/#", "http://h?")),
+    *(
+        (name, url)
+        for name in (*BASE_URLS, "TRACKER_URL")
+        for url in ("http://h/x y", "http://h /", "http://h/\tv1", "http://h\n/v1", "http://h/\x7f")
+    ),
+    ("TRACKER_CORS_ORIGINS", "https://a.example,https://b example"),
     *((name, "https://me:hush@h/v1") for name in (*BASE_URLS, "TRACKER_CORS_ORIGINS")),
     ("TRACKER_CORS_ORIGINS", "https://a.example,https://b.example/page"),
     ("TRACKER_CORS_ORIGINS", "https://b.example//"),
@@ -261,6 +314,7 @@ BAD = [
     ("TRACKER_API_TOKENS", "ro: one"),
     ("TRACKER_API_TOKENS", "one,ro:"),
     ("TRACKER_CALLBACK_SECRET", "new,old,older"),
+    ("TRACKER_CALLBACK_SECRET", "new\nold"),
     ("TRACKER_WEBHOOK_SECRET", ",".join([*SIGNING, SIGNING[0]])),
     ("TRACKER_ARCHIVE", "ftp://x"),
     ("TRACKER_ARCHIVE", "http://x"),
@@ -428,6 +482,16 @@ def test_an_empty_secret_is_worse_than_none(fresh: Settings) -> None:
     fresh.secret_path.write_text(" \n")
     with pytest.raises(SettingsError, match=r"TRACKER_CALLBACK_SECRET: .* is empty"):
         callback_secrets(fresh)
+
+
+def test_a_second_line_in_the_made_secret_is_refused_because_it_would_change_every_token(
+    fresh: Settings,
+) -> None:
+    fresh.secret_path.parent.mkdir()
+    fresh.secret_path.write_text("new\nold\n")
+    with pytest.raises(SettingsError, match=r"TRACKER_CALLBACK_SECRET: .* several lines") as error:
+        callback_secrets(fresh)
+    assert "TRACKER_CALLBACK_SECRET_FILE" in error.value.hint
 
 
 @pytest.mark.parametrize("content", ["a folder", b"\xff\xfe"])

@@ -5,11 +5,12 @@ import binascii
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -29,12 +30,14 @@ SECRETS = {
     "TRACKER_DATABASE_URL": "database_url",
     "TRACKER_DATABASE_DIRECT_URL": "database_direct_url",
 }
+_SEVERAL = ("callback_secret", "webhook_secret", "api_tokens")
+"""Fields that take several secrets: comma-separated, or in a file one a line."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):
     """A settings source: reads the file that `NAME_FILE` names, for each secret `NAME`."""
 
-    def __init__(self, settings: type[BaseSettings], environment: dict[str, str | None]) -> None:
+    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str | None]) -> None:
         super().__init__(settings)
         self._environment = environment
 
@@ -44,11 +47,18 @@ class SecretFiles(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the secrets that have a file."""
-        return {
-            field: _read(f"{name}_FILE", Path(path))
-            for name, field in reversed(SECRETS.items())
-            if (path := self._environment.get(f"{name}_FILE".lower()))
-        }
+        found = {}
+        for name, field in reversed(SECRETS.items()):
+            if path := self._environment.get(f"{name}_FILE".lower()):
+                content = _read(f"{name}_FILE", Path(path))
+                several = field in _SEVERAL
+                found[self._key(field)] = ",".join(content.splitlines()) if several else content
+        return found
+
+    def _key(self, field: str) -> str:
+        """Return the name under which the other sources have a field, so that the first counts."""
+        alias = self.settings_cls.model_fields[field].validation_alias
+        return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or field)
 
 
 def random_secret() -> str:
@@ -79,7 +89,7 @@ def stored_secret(name: str, path: Path, make: Callable[[], str] = random_secret
         make: returns a new secret.
 
     Raises:
-        SettingsError: the file cannot be read or created, or is empty.
+        SettingsError: the file cannot be read or created, is empty, or has several lines.
     """
     try:
         _create(path, make())
@@ -92,6 +102,11 @@ def stored_secret(name: str, path: Path, make: Callable[[], str] = random_secret
     _restrict_to_owner(path)
     if not stored:
         raise SettingsError(f"{name}: {path} is empty.", f"Delete the file, or set {name}.")
+    if len(stored.splitlines()) > 1:
+        raise SettingsError(
+            f"{name}: {path} has several lines.",
+            f"Leave one secret in it. To rotate, set {name} or {name}_FILE.",
+        )
     return stored
 
 

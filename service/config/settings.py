@@ -30,6 +30,7 @@ from service.config.values import (
     SecretPair,
     TokenList,
     server_url,
+    without_blanks,
 )
 from service.domain.addresses import Network, is_loopback, parse_networks
 from service.domain.request_budget import Rate
@@ -84,8 +85,8 @@ class Settings(BaseSettings):
     """Bearer tokens of clients, comma-separated; `ro:` before a token makes it read-only."""
     stale_after: float = Field(30, gt=0, le=31_536_000)
     """Seconds without news after which an open generation is stale."""
-    upstream_timeout: float = Field(10, gt=0, allow_inf_nan=False)
-    """Seconds for one request to Luma."""
+    upstream_timeout: float = Field(10, ge=0.1, allow_inf_nan=False)
+    """Seconds for one request to Luma. In less than the minimum, no request can succeed."""
     dream_machine_rate: str = "5/second"
     """Most requests to Dream Machine: a number per `second`, `minute` or `hour`."""
     agents_rate: str = "30/minute"
@@ -99,8 +100,11 @@ class Settings(BaseSettings):
     """
     webhook_allow: Listed = ()
     """Networks (CIDR) that webhooks and the archive may reach although they are not public."""
-    retention_days: float = Field(90, gt=0, allow_inf_nan=False)
-    """Days after which deliveries, events and attempts to send are deleted."""
+    retention_days: float = Field(90, gt=0, le=365_000)
+    """Days after which deliveries, events and attempts to send are deleted.
+
+    The maximum is a thousand years: times before the year 1 cannot be represented.
+    """
     archive: ArchiveLocation | None = None
     """Where finished assets are kept: a folder, `s3://bucket/prefix`, `gs://…` or `az://…`."""
     archive_max: str | None = None
@@ -133,12 +137,13 @@ class Settings(BaseSettings):
     @field_validator("dream_machine_url", "agents_url", "public_url", "cors_origins", "url")
     @classmethod
     def _is_web_address(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        for url in (value,) if isinstance(value, str) else value or ():
+        urls = (value,) if isinstance(value, str) else value or ()
+        for url in map(without_blanks, urls):
             parts = urlsplit(url)
             _ = parts.port  # raises if it is not a port
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("must be a URL such as https://host.example")
-        return value.rstrip("/") if isinstance(value, str) else value
+        return value.strip().rstrip("/") if isinstance(value, str) else value
 
     @field_validator("api_tokens")
     @classmethod
@@ -200,13 +205,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment takes precedence over `.env`, and both over the files that they name."""
-        environment: dict[str, str | None] = {}
-        for source in (dotenv_settings, env_settings):
+        """The environment takes precedence over `.env`, each with the files that it names."""
+        sources = [init_settings]
+        for source in (env_settings, dotenv_settings):
+            sources.append(source)
             if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
-                environment.update(source.env_vars)
-        files = SecretFiles(settings_cls, environment)
-        return init_settings, env_settings, dotenv_settings, files
+                sources.append(SecretFiles(settings_cls, source.env_vars))
+        return tuple(sources)
 
     @property
     def on_server(self) -> bool:

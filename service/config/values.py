@@ -20,6 +20,18 @@ def _base_url(url: str) -> str:
     return url
 
 
+def without_blanks(url: str) -> str:
+    """Return a URL without the blanks around it.
+
+    Raises:
+        ValueError: it has blanks or control characters inside, with which no request can be made.
+    """
+    url = url.strip()
+    if " " in url or not url.isprintable():
+        raise ValueError("must have no blanks and no control characters")
+    return url
+
+
 def _origin(url: str) -> str:
     """Require an origin as browsers send it; a trailing slash is taken off."""
     url = url.removesuffix("/")
@@ -36,9 +48,11 @@ def _header_secret(secret: SecretStr) -> SecretStr:
 
 
 def _two_at_most(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    """Require no more secrets than a rotation needs."""
+    """Require no more secrets than a rotation needs, each of one line."""
     if len(secrets) > _TO_ROTATE:
         raise ValueError(f"has {len(secrets)} secrets; set two at most, the new and the old one")
+    if not all(secret.get_secret_value().isprintable() for secret in secrets):
+        raise ValueError("must be comma-separated and have no control characters")
     return secrets
 
 
