@@ -6,7 +6,7 @@ import typer
 
 from service.cli.completion import complete_upstreams
 from service.cli.opening import with_backend
-from service.cli.options import Json
+from service.cli.options import Json, known_upstream
 
 commands = typer.Typer()
 
@@ -18,6 +18,7 @@ def backfill(
         typer.Option(
             help="dream_machine or agents; by default the first that has a key.",
             autocompletion=complete_upstreams,
+            callback=known_upstream,
         ),
     ] = None,
     since: Annotated[

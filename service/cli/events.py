@@ -8,13 +8,14 @@ import typer
 
 from service.cli.completion import complete_ids
 from service.cli.opening import with_backend
-from service.cli.options import Json, Limit
+from service.cli.options import Json, Limit, usable_id
 
 if TYPE_CHECKING:
     from service.cli.backend.contract import Backend, Reply
     from service.cli.backend.contract import Json as JsonObject
 
 commands = typer.Typer()
+_LAST = 2**63 - 1  # the databases count in 64 bits
 
 
 @commands.command()
@@ -25,6 +26,7 @@ def events(
             metavar="ID",
             help="Only this generation, from its beginning.",
             autocompletion=complete_ids,
+            callback=usable_id,
         ),
     ] = None,
     follow: Annotated[
@@ -32,7 +34,11 @@ def events(
     ] = False,
     after: Annotated[
         int | None,
-        typer.Option(min=0, help="Only changes after this number, which each line begins with."),
+        typer.Option(
+            min=0,
+            max=_LAST,
+            help="Only changes after this number, which each line begins with.",
+        ),
     ] = None,
     limit: Limit = 50,
     json: Json = False,

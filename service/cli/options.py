@@ -1,4 +1,8 @@
-"""Arguments and options that several commands share, and their completion in shells."""
+"""Arguments and options that several commands share, with their checks and their completion.
+
+What is wrong without a look at the data is found here, so that the database and a running service
+refuse it in the same words.
+"""
 
 from typing import Annotated
 
@@ -11,9 +15,40 @@ from service.cli.completion import (
     complete_states,
     complete_upstreams,
 )
+from service.domain.generation import require_outcome, require_usable_id
+from service.errors import InvalidInput
 
 DEFAULT_WAIT = 600
 """Seconds."""
+_UPSTREAMS = tuple(complete_upstreams(""))
+
+
+def usable_id(given: str | None) -> str | None:
+    """Refuse an id that no generation can have; for an option or argument."""
+    if given is not None:
+        require_usable_id(given)
+    return given
+
+
+def usable_ids(given: list[str] | None) -> list[str] | None:
+    """Refuse ids that no generation can have; for an option or argument."""
+    for each in given or ():
+        require_usable_id(each)
+    return given
+
+
+def known_upstream(given: str | None) -> str | None:
+    """Refuse an upstream that there is not; for an option."""
+    if given not in (None, *_UPSTREAMS):
+        raise InvalidInput("upstream", f"--upstream {given}: use {' or '.join(_UPSTREAMS)}.")
+    return given
+
+
+def _known_outcomes(given: list[str] | None) -> list[str] | None:
+    for each in given or ():
+        require_outcome(each)
+    return given
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Id = Annotated[
@@ -22,11 +57,14 @@ Id = Annotated[
         metavar="ID",
         help="The generation's id, as Luma returned it.",
         autocompletion=complete_ids,
+        callback=usable_id,
     ),
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="Generation ids.", autocompletion=complete_ids),
+    typer.Argument(
+        metavar="ID", help="Generation ids.", autocompletion=complete_ids, callback=usable_ids
+    ),
 ]
 Wait = Annotated[
     float | None,
@@ -76,6 +114,7 @@ Outcomes = Annotated[
         "--outcome",
         help="applied, unchanged, stale or kept; repeatable.",
         autocompletion=complete_outcomes,
+        callback=_known_outcomes,
     ),
 ]
 Words = Annotated[

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.completion import complete_states
 from service.cli.exits import FAILED
 from service.cli.opening import on_this_machine, with_backend
-from service.cli.options import Cursor, Json, Limit, States, Words
+from service.cli.options import Cursor, Json, Limit, Words, usable_id
 from service.cli.suggestions import SuggestingGroup
+from service.domain.generation import KNOWN_STATES, require_known_state
 
 if TYPE_CHECKING:
     from service.cli.backend.contract import Reply
@@ -18,6 +20,14 @@ commands = typer.Typer(
     cls=SuggestingGroup,
     no_args_is_help=True,
 )
+
+
+def _known_states(given: list[str] | None) -> list[str] | None:
+    for state in given or ():
+        require_known_state(state)
+    return given
+
+
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the endpoint.")]
 _IdOrCreators = Annotated[
     str,
@@ -43,9 +53,16 @@ def list_(json: Json = False) -> None:
 @commands.command()
 def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to post messages.")],
-    state: States = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"{', '.join(KNOWN_STATES[:-1])} or {KNOWN_STATES[-1]}; repeatable.",
+            autocompletion=complete_states,
+            callback=_known_states,
+        ),
+    ] = None,
     generation: Annotated[
-        str | None, typer.Option(help="Only the generation with this id.")
+        str | None, typer.Option(help="Only the generation with this id.", callback=usable_id)
     ] = None,
     query: Words = None,
     json: Json = False,

@@ -180,6 +180,22 @@ def require_usable_id(generation_id: str) -> None:
         )
 
 
+def require_outcome(outcome: str) -> Outcome:
+    """Return the outcome of this name; raise `InvalidInput` if there is none."""
+    try:
+        return Outcome(outcome)
+    except ValueError:
+        message = f"There is no outcome {outcome[:64]!r}."
+        raise InvalidInput("outcome", message, f"Use {', '.join(Outcome)}.") from None
+
+
+def require_known_state(state: str) -> None:
+    """Raise `InvalidInput` if this is not a state that Luma documents."""
+    if state not in KNOWN_STATES:
+        known = ", ".join(KNOWN_STATES)
+        raise InvalidInput("states", f"Unknown state {state[:64]!r}.", f"Known: {known}.")
+
+
 def rank(state: str) -> int:
     """Return the rank of a state, 0 to 3. An undocumented state has the rank of `dreaming`."""
     return _RANKS.get(state, _RANKS["dreaming"])

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from service.domain.cursors import parse_id_cursor
-from service.domain.generation import TEST_PREFIX, Outcome
+from service.domain.generation import TEST_PREFIX, Outcome, require_outcome
 from service.domain.text import clean_text
-from service.errors import InvalidInput, NotFound, StoreUnavailable
+from service.errors import NotFound, StoreUnavailable
 from service.logs import log
 from service.luma.bodies import shown
 from service.metrics import CALLBACKS
@@ -81,7 +81,7 @@ class Deliveries:
         """
         return await self._database.read(
             deliveries.deliveries,
-            outcomes=tuple(map(_outcome, outcomes)),
+            outcomes=tuple(map(require_outcome, outcomes)),
             generation_ids=tuple(clean_text(id_) for id_ in generation_ids),
             before=parse_id_cursor(before),
             limit=limit,
@@ -125,14 +125,6 @@ class Deliveries:
         if receipt.generation_id:
             self._changes.notify(receipt.generation_id)
         return receipt
-
-
-def _outcome(name: str) -> Outcome:
-    try:
-        return Outcome(name)
-    except ValueError:
-        message = f"There is no outcome {name[:64]!r}."
-        raise InvalidInput("outcome", message, f"Use {', '.join(Outcome)}.") from None
 
 
 def _no_delivery(delivery_id: str) -> NotFound:

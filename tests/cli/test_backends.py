@@ -222,6 +222,48 @@ def test_exit_codes_are_the_same_by_both_ways(asking: Command) -> None:
     assert list(codes.values()) == expected, codes
 
 
+_ADD = ("webhooks", "add", "https://hooks.example/x")
+_CREATE = ("create", "--prompt", "a lake")
+WRONG = [
+    *((command, "a b") for command in ("get", "watch", "open", "events")),
+    ("events", "--follow", "a b"),
+    ("events", "--after", str(2**63)),
+    ("deliveries", "--outcome", "nope"),
+    ("replay", "--outcome", "nope", "--yes"),
+    ("backfill", "--upstream", "nope"),
+    (*_ADD, "--state", "nope"),
+    (*_ADD, "--generation", "a b"),
+    *((*_ADD, "--query", query) for query in ("lake stat:x", "x" * 501)),
+    *((*_CREATE, "--callback-url", url) for url in ("nota", "http://127.0.0.1/")),
+    (*_CREATE, "--idempotency-key", "k" * 256),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments)[:60])
+def test_what_is_wrong_is_told_in_the_same_words_by_both_ways(
+    shared: Running, arguments: tuple[str, ...]
+) -> None:
+    database, service = (Command(shared, way)(*arguments) for way in ("database", "service"))
+
+    assert (database.returncode, database.stdout) == (USAGE, "")
+    assert (service.returncode, service.stderr) == (USAGE, database.stderr)
+    assert "Traceback" not in database.stderr
+
+
+def test_the_query_of_a_webhook_is_marked_where_it_is_wrong(told: Command) -> None:
+    refused = told(*_ADD, "--query", "lake stat:x")
+
+    message, query, mark = refused.stderr.splitlines()
+    assert "at character 5: 'stat:x'" in message
+    assert (query, mark) == ("lake stat:x", "     ^")
+
+
+def test_a_backfill_of_everything_says_so_by_both_ways(asking: Command) -> None:
+    walk = json.loads(printed(asking, "backfill", "--all", "--json"))
+
+    assert (walk["since"], walk["everything"]) == (None, True)
+
+
 def test_a_backfill_is_followed_to_its_end(asking: Command) -> None:
     created = asking.running.luma.create()
     asking.running.luma.advance(60)

@@ -97,14 +97,19 @@ def test_a_repeated_key_buys_nothing_again(asking: Command) -> None:
     assert len(bought(asking.running, prompt)) == 1
     assert "nothing was bought again" in second.stderr
     assert "nothing was bought again" not in first.stderr
-    assert other.returncode == REFUSED
+    assert other.returncode == USAGE
     assert "used for another" in other.stderr
     assert bought(asking.running, "another") == []
 
 
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
-    [(402, REFUSED, "credits"), (400, REFUSED, "Correct"), (429, UNREACHABLE, "later")],
+    [
+        (402, REFUSED, "credits"),
+        (400, REFUSED, "Correct"),
+        (422, USAGE, "Correct"),
+        (429, UNREACHABLE, "later"),
+    ],
 )
 def test_a_refusal_says_what_luma_says_and_what_to_do(
     asking: Command, status: int, code: int, advice: str

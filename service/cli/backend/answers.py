@@ -39,7 +39,8 @@ def _place(problem: dict[str, Any], request: httpx.Request) -> tuple[str, int, s
     """Return the query of a request, where it is wrong, and why; None: it is not that."""
     for wrong in problem.get("errors") or ():
         if "at" in wrong:
-            return request.url.params.get("q", ""), wrong["at"], wrong["msg"]
+            query = request.url.params.get("q") or object_in(request.content).get("q")
+            return query or "", wrong["at"], wrong["msg"]
     return None
 
 

@@ -13,7 +13,7 @@ from service.domain.query import parse
 from service.storage import listing
 from service.tracking.answer import Answer
 from service.tracking.backfill.schema import BackfillOut
-from service.tracking.creating.refused import KeyReused
+from service.tracking.creating.refused import RefusedCreate
 from service.tracking.gateway import CreateRequest
 from service.tracking.schemas import (
     DeliveriesOut,
@@ -105,7 +105,7 @@ class Local:
         """Create a generation, the way the gateway does."""
         try:
             answer, is_first = await self._gateway.create(CreateRequest.of_json(*order, caller=""))
-        except KeyReused as error:
+        except RefusedCreate as error:
             return Created(_UNPROCESSABLE, f"{error} {error.hint}".encode(), error.submission_id)
         return Created(answer.status, answer.body, answer.submission_id, is_repeated=not is_first)
 

@@ -9,7 +9,6 @@ from service.cli.exits import FAILED, REFUSED, UNREACHABLE, CommandError
 from service.cli.status import status
 
 _INTERVAL = 1.0  # seconds
-_EVER = "1970-01-01"
 _CODES = {"unavailable": UNREACHABLE, "refused": REFUSED}
 
 
@@ -26,8 +25,11 @@ async def complete(
     Raises:
         CommandError: the walk failed.
     """
-    wanted = {"upstream": upstream, "since": _EVER if everything and since is None else since}
-    shown = await post("/v1/backfill", {k: v for k, v in wanted.items() if v is not None})
+    wanted = {"upstream": upstream, "since": since, "everything": everything}
+    shown = await post(
+        "/v1/backfill",
+        {name: value for name, value in wanted.items() if value not in (None, False)},
+    )
     with status("Starting") as say:
         while (walk := shown.document)["state"] == "running":
             say(f"{walk['upstream']}: {walk['seen']} seen, {walk['new']} new")

@@ -11,7 +11,7 @@ from uuid_utils import uuid7
 
 from service.domain.addresses import Network, require_callable
 from service.domain.cursors import parse_id_cursor
-from service.domain.generation import KNOWN_STATES, require_usable_id
+from service.domain.generation import require_known_state, require_usable_id
 from service.domain.query import parse
 from service.domain.text import clean_text
 from service.errors import InvalidInput, NotFound
@@ -204,13 +204,9 @@ def _check(wanted: NewWebhook) -> None:
     if wanted.states is not None and not wanted.states:
         raise InvalidInput("states", "`states` is empty.", "Leave it out to receive all states.")
     for state in wanted.states or ():
-        if state not in KNOWN_STATES:
-            known = ", ".join(KNOWN_STATES)
-            raise InvalidInput("states", f"Unknown state {state[:64]!r}.", f"Known: {known}.")
+        require_known_state(state)
     if wanted.generation_id is not None:
         require_usable_id(wanted.generation_id)
-    if "\0" in (wanted.q or ""):
-        raise InvalidInput("q", "`q` contains NUL.", "Leave that character out.")
     parse(wanted.q or "")
 
 

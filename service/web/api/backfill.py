@@ -25,6 +25,11 @@ class BackfillRequest(Strict):
         description="How far back to go: a time, a date, or a time before now such as `-24h` or "
         "`-30d`. By default to the end of the list, or to where an earlier backfill has been.",
     )
+    everything: bool = Field(
+        False,
+        strict=True,
+        description="Read to the end of the list, even where everything is stored.",
+    )
 
 
 @router.post(
@@ -45,8 +50,9 @@ async def start_backfill(
 
     One backfill runs at a time. If one is running, this returns its state and starts nothing.
     """
-    wanted = body or BackfillRequest(upstream=None, since=None)
-    return BackfillOut.of(await tracker.backfill.start(wanted.upstream, wanted.since))
+    wanted = body or BackfillRequest(upstream=None, since=None, everything=False)
+    walk = await tracker.backfill.start(wanted.upstream, wanted.since, everything=wanted.everything)
+    return BackfillOut.of(walk)
 
 
 @router.get(

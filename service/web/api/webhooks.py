@@ -41,10 +41,10 @@ class WebhookIn(Strict):
     )
     q: str | None = Field(
         None,
-        max_length=LONGEST,
-        pattern=r"^[^\x00]*$",
         description="Only generations that match this query, such as `lake model:ray-2`: the "
         "language of `q` in lists.",
+        # not checked here: the errors of the query say where
+        json_schema_extra={"maxLength": LONGEST, "pattern": r"^[^\x00]*$"},
     )
 
 

@@ -64,6 +64,12 @@ async def test_it_can_be_started_without_a_body(http: httpx.AsyncClient) -> None
     assert (await ended(http))["state"] == "done"
 
 
+async def test_it_reads_everything_where_it_is_told_to(http: httpx.AsyncClient) -> None:
+    begun = await http.post("/v1/backfill", json={"everything": True})
+    assert (begun.json()["since"], begun.json()["everything"]) == (None, True)
+    assert (await ended(http))["everything"] is True
+
+
 async def test_a_failure_says_why(http: httpx.AsyncClient, luma: Luma) -> None:
     luma.fault(Fault(status=401))
     await http.post("/v1/backfill", json={"upstream": "dream_machine"})
