@@ -22,6 +22,7 @@ from service.luma.reading import mapping
 from service.luma.relay import PLAIN_ANSWER, HeaderList
 
 CALLBACK_URL = "callback_url"
+_KEY_HEADER = b"idempotency-key"
 _LONGEST_KEY = 255  # characters
 _LONGEST_TEXT = 10_000  # characters of a text that is kept; images inside a body are longer
 _LARGEST_COMPARED = 65_536  # bytes; larger bodies are the same if their bytes are
@@ -194,6 +195,10 @@ def _body_digest(create: CreateRequest, document: Mapping[str, Any] | None, own:
 def _key_digest(create: CreateRequest) -> str | None:
     if create.key is None:
         return None
+    if sum(name.lower() == _KEY_HEADER for name, _ in create.headers) > 1:
+        raise InvalidInput(
+            "Idempotency-Key", "There are several Idempotency-Key headers.", "Send one of them."
+        )
     if not 1 <= len(create.key) <= _LONGEST_KEY:
         raise InvalidInput(
             "Idempotency-Key",

@@ -246,6 +246,15 @@ async def test_a_key_that_cannot_be_kept_is_422_and_costs_nothing(
     assert luma.count("POST") == 0
 
 
+async def test_two_keys_are_422_and_cost_nothing(http: httpx.AsyncClient, luma: Luma) -> None:
+    keys = [("Idempotency-Key", "k"), ("Idempotency-Key", "l")]
+    answer = await http.post(CREATED, json=VIDEO, headers=keys)
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert (await submission(http, answer))["state"] == "refused"
+    assert luma.count("POST") == 0
+
+
 async def test_what_we_refuse_is_in_the_journal_and_frees_the_key(
     http: httpx.AsyncClient, luma: Luma
 ) -> None:
