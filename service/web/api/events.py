@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
@@ -26,6 +26,16 @@ _MAX_SEQ = 2**63 - 1
 router = APIRouter(prefix="/v1", tags=["generations"])
 
 _Seq = Annotated[int, Field(ge=0, le=_MAX_SEQ)]
+
+
+def _absent_if_empty(value: str | None) -> str | None:
+    return value or None  # a browser may send an empty id, which stands for none
+
+
+_LastEventId = Annotated[
+    _Seq | SkipJsonSchema[None],  # a header cannot be null
+    BeforeValidator(_absent_if_empty),
+]
 
 
 class FeedParameters(Strict):
@@ -67,7 +77,7 @@ async def list_all_events(
     request: Request,
     tracker: TheTracker,
     last_event_id: Annotated[
-        _Seq | SkipJsonSchema[None],  # a header cannot be null
+        _LastEventId,
         Header(description="Like `after`, and takes precedence over it."),
     ] = None,
     prefer: Annotated[str | None, Header()] = None,

@@ -177,6 +177,7 @@ async def test_what_makes_no_sense_is_422_and_is_named(http: httpx.AsyncClient) 
             assert query.partition("=")[0] in answer.json()["detail"]
     answer = await http.get("/v1/events", headers={"Last-Event-ID": "of another stream"})
     assert answer.status_code == 422
+    assert "last-event-id" in answer.json()["detail"]
 
 
 async def test_a_page_is_not_kept_by_anybody(http: httpx.AsyncClient) -> None:
@@ -251,6 +252,7 @@ async def test_a_stream_is_nothing_to_keep_or_to_hold_back(http: httpx.AsyncClie
     [
         ("after=0", {}, 1),
         ("after=2", {}, 3),
+        ("after=2", {"last_event_id": ""}, 3),
         ("after=now", {}, 4),
         ("", {"last_event_id": "1"}, 2),
         ("after=0", {"last_event_id": "2"}, 3),
