@@ -199,15 +199,27 @@ def message_of(error: Mapping[str, Any], request: Request) -> str:
     """Return what is wrong with a field; for an unknown parameter, with the nearest known one."""
     if error["type"] != "extra_forbidden":
         return str(error["msg"]).removeprefix("Value error, ")
-    unknown = str(error["loc"][-1])
-    nearest = get_close_matches(unknown.lower(), _parameters_of(request.scope.get("endpoint")), n=1)
-    return f"Unknown parameter.{f' Did you mean `{nearest[0]}`?' if nearest else ''}"
+    unknown, endpoint = str(error["loc"][-1]).lower(), request.scope.get("endpoint")
+    of_body = get_close_matches(unknown, _names_of(endpoint, in_body=True), n=1)
+    is_in_body = error["loc"][0] == "body"
+    own = of_body if is_in_body else get_close_matches(unknown, _names_of(endpoint), n=1)
+    if own:
+        advice = f" Did you mean `{own[0]}`?"
+    elif unknown in of_body:
+        advice = f" Send `{unknown}` in the body."
+    else:
+        advice = f" Did you mean `{of_body[0]}`, in the body?" if of_body else ""
+    return f"Unknown parameter.{advice}"
 
 
-def _parameters_of(endpoint: Any) -> list[str]:
-    """Return the names of the query parameters that an endpoint takes as a model."""
+def _names_of(endpoint: Any, *, in_body: bool = False) -> list[str]:
+    """Return the names that the models of an endpoint have; that of its query is annotated."""
     annotations = inspect.get_annotations(endpoint) if endpoint else {}
-    models = [next(iter(get_args(each)), None) for each in annotations.values()]
+    models = [
+        next(iter(get_args(each)), each)
+        for name, each in annotations.items()
+        if name != "return" and hasattr(each, "__metadata__") is not in_body
+    ]
     return [
         field.alias or name
         for model in models

@@ -108,6 +108,17 @@ async def test_an_upstream_without_a_key_is_invalid(settings: Settings) -> None:
     assert "LUMA_AGENTS_API_KEY" in answer.json()["hint"]
 
 
+async def test_what_belongs_in_the_body_is_said_to_belong_there(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/backfill?upstream=agents&sinc=-1d")
+    told = [error["msg"] for error in answer.json()["errors"]]
+    assert told == [
+        "Unknown parameter. Send `upstream` in the body.",
+        "Unknown parameter. Did you mean `since`, in the body?",
+    ]
+    [error] = (await http.post("/v1/backfill", json={"sinc": "-1d"})).json()["errors"]
+    assert error["msg"] == "Unknown parameter. Did you mean `since`?"
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_unknown_parameter_is_invalid(http: httpx.AsyncClient, method: str) -> None:
     assert (await http.request(method, "/v1/backfill?since=-1d")).status_code == 422
