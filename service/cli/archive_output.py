@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from pydantic_core import to_json
 
+from service.cli.output import row
 from service.tracking.archive.keeping import Standing
 
 _NOT_TRIED = "not tried yet"
@@ -13,15 +14,15 @@ _NOT_TRIED = "not tried yet"
 
 def show_missing(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print the generations of which not all is kept, one a line."""
-    for row in found:
+    for each in found:
         if as_json:
-            typer.echo(to_json(row).decode())
+            typer.echo(to_json(each).decode())
             continue
         again = (
-            "given up" if row["error"] and not row["next_at"] else row["error"] and "tried again"
+            "given up" if each["error"] and not each["next_at"] else each["error"] and "tried again"
         )
-        reason = f"{row['error']} ({row['tries']} tries, {again})" if again else _NOT_TRIED
-        typer.echo(f"{row['id']}  {reason}")
+        reason = f"{each['error']} ({each['tries']} tries, {again})" if again else _NOT_TRIED
+        typer.echo(row(each["id"], reason))
 
 
 def show_standing(standing: Standing, *, as_json: bool) -> None:

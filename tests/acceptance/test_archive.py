@@ -130,7 +130,7 @@ def test_the_command_copies_what_came_before(
     done = service.command("archive", "--query", "lake", **set_)
     assert done.returncode == 0, done.stderr
     left = service.command("archive", "--missing", **set_).stdout.splitlines()
-    assert {*left} == {f"{each}  not tried yet" for each in ids[1:]}
+    assert {*left} == {f"{each}\tnot tried yet" for each in ids[1:]}
     assert service.command("archive", "--query", "is:nonsense", **set_).returncode == 2
     done = service.command("archive", "--json", **set_)
 
