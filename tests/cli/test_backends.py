@@ -234,19 +234,25 @@ WRONG = [
     (*_ADD, "--state", "nope"),
     (*_ADD, "--generation", "a b"),
     *((*_ADD, "--query", query) for query in ("lake stat:x", "x" * 501)),
+]
+REFUSED_CREATES = [
     *((*_CREATE, "--callback-url", url) for url in ("nota", "http://127.0.0.1/")),
     (*_CREATE, "--idempotency-key", "k" * 256),
 ]
 
 
-@pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments)[:60])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [*((each, USAGE) for each in WRONG), *((each, REFUSED) for each in REFUSED_CREATES)],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)
 def test_what_is_wrong_is_told_in_the_same_words_by_both_ways(
-    shared: Running, arguments: tuple[str, ...]
+    shared: Running, arguments: tuple[str, ...], code: int
 ) -> None:
     database, service = (Command(shared, way)(*arguments) for way in ("database", "service"))
 
-    assert (database.returncode, database.stdout) == (USAGE, "")
-    assert (service.returncode, service.stderr) == (USAGE, database.stderr)
+    assert (database.returncode, database.stdout) == (code, "")
+    assert (service.returncode, service.stderr) == (code, database.stderr)
     assert "Traceback" not in database.stderr
 
 

@@ -97,7 +97,7 @@ def test_a_repeated_key_buys_nothing_again(asking: Command) -> None:
     assert len(bought(asking.running, prompt)) == 1
     assert "nothing was bought again" in second.stderr
     assert "nothing was bought again" not in first.stderr
-    assert other.returncode == USAGE
+    assert other.returncode == REFUSED
     assert "used for another" in other.stderr
     assert bought(asking.running, "another") == []
 
@@ -107,7 +107,7 @@ def test_a_repeated_key_buys_nothing_again(asking: Command) -> None:
     [
         (402, REFUSED, "credits"),
         (400, REFUSED, "Correct"),
-        (422, USAGE, "Correct"),
+        (422, REFUSED, "Correct"),
         (429, UNREACHABLE, "later"),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 from service.cli.backend.contract import Backend, Created, Order
-from service.cli.exits import REFUSED, UNREACHABLE, USAGE, CommandError
+from service.cli.exits import REFUSED, UNREACHABLE, CommandError
 from service.domain.detail import detail_in
 from service.domain.submission import created_id
 from service.domain.upstreams import KEY_SETTING
@@ -57,14 +57,9 @@ def _lost(order: Order) -> CommandError:
 
 def _refusal(created: Created, order: Order) -> CommandError:
     status, detail = created.status, detail_in(created.body).rstrip(".")
+    passing = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     message = f"{order.upstream}: {detail or 'no reason given'} ({status})."
-    return CommandError(_code(status), message, _hint(status, order))
-
-
-def _code(status: int) -> int:
-    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UNREACHABLE
-    return USAGE if status == HTTPStatus.UNPROCESSABLE_ENTITY else REFUSED
+    return CommandError(UNREACHABLE if passing else REFUSED, message, _hint(status, order))
 
 
 def _hint(status: int, order: Order) -> str:
