@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
@@ -28,14 +28,9 @@ router = APIRouter(prefix="/v1", tags=["generations"])
 _Seq = Annotated[int, Field(ge=0, le=_MAX_SEQ)]
 
 
-def _absent_if_empty(value: str | None) -> str | None:
-    return value or None  # a browser may send an empty id, which stands for none
-
-
-_LastEventId = Annotated[
-    _Seq | SkipJsonSchema[None],  # a header cannot be null
-    BeforeValidator(_absent_if_empty),
-]
+_Empty = Annotated[str, Field(max_length=0)]
+_LastEventId = _Seq | _Empty | SkipJsonSchema[None]
+"""A browser may send an empty id, which stands for none. A header cannot be null."""
 
 
 class FeedParameters(Strict):
@@ -87,7 +82,7 @@ async def list_all_events(
     Without `after`, a page starts with the oldest event that is kept, a stream with the next event.
     """
     streaming = _STREAM in request.headers.get("accept", "").lower()
-    after = last_event_id if last_event_id is not None else parameters.after
+    after = last_event_id if isinstance(last_event_id, int) else parameters.after
     if after == "now" or (after is None and streaming):
         after = await tracker.history.newest()
     if streaming:
